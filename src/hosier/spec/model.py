@@ -1,0 +1,201 @@
+"""What a spec says, as values: the one model that every reader of specs gives.
+
+All strings are expanded (variables) and all conditions decided (architecture, suite) by the time a `Spec` exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where something was written; lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Repo:
+    """One `[[repo]]`. `source = "host"` has no uris; each other repo has uris and suites.
+
+    `suites` may hold one exact path ending in "/" (a flat repository, sources.list(5)); then components is empty.
+    `signed_by` holds absolute paths of key files or folders, or key blocks in ASCII armour as written.
+    """
+
+    name: str
+    type: str = "deb"
+    source: str | None = None
+    uris: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
+    components: tuple[str, ...] = ()
+    signed_by: tuple[str, ...] = ()
+    snapshot: str | None = None
+    third_party: bool = False
+    """With source = "host": also take the entries that are not the distribution's own archives."""
+    allow_unsigned: bool = False
+    allow_expired: bool = False
+    """Accept a Release whose Valid-Until has passed."""
+    position: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One entry of `packages.install`: a name with an optional architecture and version constraint, or a local file.
+
+    `operator` is one of "<<", "<=", "=", ">=", ">>" with `version`, or both are None.
+    `path` is the absolute path of a local package file; then name is "".
+    """
+
+    name: str
+    architecture: str | None = None
+    operator: str | None = None
+    version: str | None = None
+    path: str | None = None
+    position: Position | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return self.path
+        name = self.name if self.architecture is None else f"{self.name}:{self.architecture}"
+        return name if self.operator is None else f"{name} ({self.operator} {self.version})"
+
+
+@dataclass(frozen=True, slots=True)
+class Packages:
+    """`[packages]`."""
+
+    install: tuple[Request, ...] = ()
+    exclude: tuple[str, ...] = ()
+    recommends: bool = False
+    paths_exclude: tuple[str, ...] = ()
+    """Patterns as in dpkg's path-exclude (dpkg(1)): fnmatch over the absolute path, "*" matches "/"."""
+    paths_include: tuple[str, ...] = ()
+    debconf: tuple[str, ...] = ()
+    """Lines as debconf-set-selections(1) reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """`[[group]]`: gid None lets groupadd's system range decide."""
+
+    name: str
+    gid: int | None = None
+    position: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """`[[user]]`: `group` is the primary group's name; None makes one of the user's own name."""
+
+    name: str
+    uid: int | None = None
+    group: str | None = None
+    groups: tuple[str, ...] = ()
+    home: str = "/nonexistent"
+    shell: str = "/usr/sbin/nologin"
+    gecos: str = ""
+    create_home: bool = False
+    position: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """`[[device]]`: a node at `path` (absolute, inside the root); kind is "c" or "b"; mode is octal permission bits."""
+
+    path: str
+    kind: str
+    major: int
+    minor: int
+    mode: int = 0o600
+    owner: str = "root"
+    group: str = "root"
+    position: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """`[[file]]`: exactly one of content, source (absolute host path of a file or folder), target (a link in the root),
+    or directory."""
+
+    path: str
+    content: str | None = None
+    source: str | None = None
+    target: str | None = None
+    directory: bool = False
+    mode: int | None = None
+    owner: str = "root"
+    group: str = "root"
+    position: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HostLink:
+    """`[[link]]`: a link on the host, `host` (absolute), to `target` inside the root. Used when an image is shipped."""
+
+    host: str
+    target: str
+    position: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep:
+    """`[[run]]`: a command in the root after all packages are configured; a string runs by /bin/sh -ec."""
+
+    command: tuple[str, ...]
+    network: bool = False
+    user: str = "root"
+    workdir: str = "/"
+    env: tuple[tuple[str, str], ...] = ()
+    position: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """`[service]`: what the image runs when it is shipped or started."""
+
+    command: tuple[str, ...]
+    user: str = "root"
+    group: str | None = None
+    log: str | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A whole spec, its includes merged in order.
+
+    `digest` is "sha256:HEX" over everything that can change a build: the expanded model (positions left out) and the
+    bytes of every file that it names. `files` are the spec files read, the first one being the spec itself.
+    """
+
+    name: str
+    version: str = "0"
+    release: str = "1"
+    architecture: str | None = None
+    """None: the architecture of the machine that builds."""
+    repos: tuple[Repo, ...] = ()
+    packages: Packages = field(default_factory=Packages)
+    groups: tuple[Group, ...] = ()
+    users: tuple[User, ...] = ()
+    devices: tuple[Device, ...] = ()
+    files: tuple[File, ...] = ()
+    links: tuple[HostLink, ...] = ()
+    run: tuple[RunStep, ...] = ()
+    sync: tuple[str, ...] = ()
+    """Absolute paths of host files that are refreshed in the root before it starts."""
+    service: Service | None = None
+    sources: tuple[str, ...] = ()
+    """Absolute paths of the spec files that were read, the spec itself first."""
+    digest: str = ""
+
+    @property
+    def tag(self) -> str:
+        """The tag that a build gives its image."""
+        return f"{self.name}:{self.version}"
