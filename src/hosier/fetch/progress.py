@@ -1,0 +1,277 @@
+"""Tell a person what is going on: on a terminal with rate and time left, elsewhere in plain lines.
+
+Everything goes to standard error; standard output belongs to results. A `Reporter` may be used from any thread, and
+phases may be nested or run side by side.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_PLAIN_EVERY = 10.0
+_DRAW_EVERY = 0.1
+
+
+class Phase:
+    """One piece of work under way: `done` of `total` in `unit` ("B" for bytes, else a word for people)."""
+
+    def __init__(self, reporter: Reporter, title: str, total: int | None, unit: str) -> None:
+        self.title = title
+        self.total = total
+        self.unit = unit
+        self.done = 0
+        self.started = time.monotonic()
+        self.shown = self.started
+        self.seconds = 0.0
+        self._reporter = reporter
+        self._lock = threading.Lock()
+
+    def advance(self, n: int = 1) -> None:
+        """Say that `n` more units are done; negative when work has to be done again."""
+        with self._lock:
+            self.done += n
+        self._reporter._moved(self)
+
+    def grow(self, n: int) -> None:
+        """Say that there are `n` more units to do than was known."""
+        with self._lock:
+            self.total = (self.total or 0) + n
+        self._reporter._moved(self)
+
+
+class _Screen(Protocol):
+    """Where a reporter shows its phases."""
+
+    def begin(self, phase: Phase) -> None: ...
+    def moved(self, phase: Phase) -> None: ...
+    def end(self, phase: Phase, *, failed: bool) -> None: ...
+    def line(self, text: str) -> None: ...
+
+
+class Reporter:
+    """Shows phases, notes and warnings on standard error; knows how long each phase took.
+
+    `timings` holds seconds by phase title; phases of the same title add up. Warnings are shown even when quiet.
+    """
+
+    def __init__(self, screen: _Screen, *, quiet: bool = False, verbose: bool = False) -> None:
+        self.timings: dict[str, float] = {}
+        self.quiet = quiet
+        self.verbose = verbose
+        self._screen = screen
+        self._lock = threading.RLock()
+        self._said: set[str] = set()
+
+    @contextmanager
+    def phase(self, title: str, *, total: int | None = None, unit: str = "") -> Iterator[Phase]:
+        """Show that `title` is being done until the block ends."""
+        phase = Phase(self, title, total, unit)
+        with self._lock:
+            self._screen.begin(phase)
+        failed = True
+        try:
+            yield phase
+            failed = False
+        finally:
+            phase.seconds = time.monotonic() - phase.started
+            with self._lock:
+                self.timings[title] = self.timings.get(title, 0.0) + phase.seconds
+                self._screen.end(phase, failed=failed)
+
+    def note(self, text: str) -> None:
+        """Say something that is good to know; nothing when quiet."""
+        if not self.quiet:
+            with self._lock:
+                self._screen.line(f"note: {text}")
+
+    def detail(self, text: str) -> None:
+        """Say something that only a person who asked for details wants to know."""
+        if self.verbose and not self.quiet:
+            with self._lock:
+                self._screen.line(text)
+
+    def warn(self, text: str) -> None:
+        """Say something that may be wrong; the same text only once."""
+        with self._lock:
+            if text not in self._said:
+                self._said.add(text)
+                self._screen.line(f"warning: {text}")
+
+    def close(self) -> None:
+        """Leave the terminal as a reader expects it; harmless when repeated."""
+        close = getattr(self._screen, "close", None)
+        if close is not None:
+            close()
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _moved(self, phase: Phase) -> None:
+        now = time.monotonic()
+        if now - phase.shown >= _DRAW_EVERY:
+            with self._lock:
+                self._screen.moved(phase)
+
+
+class _Quiet:
+    """Shows warnings only."""
+
+    def begin(self, phase: Phase) -> None:
+        pass
+
+    def moved(self, phase: Phase) -> None:
+        pass
+
+    def end(self, phase: Phase, *, failed: bool) -> None:
+        pass
+
+    def line(self, text: str) -> None:
+        _write(text)
+
+
+class _Plain(_Quiet):
+    """One line when a phase ends, and one every ten seconds while it lasts."""
+
+    def moved(self, phase: Phase) -> None:
+        now = time.monotonic()
+        if now - phase.shown >= _PLAIN_EVERY:
+            phase.shown = now
+            _write(f"{phase.title}: {_amount(phase)} after {now - phase.started:.0f} s")
+
+    def end(self, phase: Phase, *, failed: bool) -> None:
+        _write(summary(phase, failed=failed))
+
+
+class _Terminal:
+    """Bars that move while phases last; a finished phase becomes a line."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._tasks: dict[int, TaskID] = {}
+
+    def begin(self, phase: Phase) -> None:
+        # Nothing is drawn yet: most phases end before a person could read a bar, and rich costs 40 ms to import.
+        pass
+
+    def moved(self, phase: Phase) -> None:
+        phase.shown = time.monotonic()
+        progress = self._started()
+        task = self._tasks.get(id(phase))
+        if task is None:
+            task = progress.add_task(phase.title, total=phase.total, unit=phase.unit)
+            self._tasks[id(phase)] = task
+        progress.update(task, completed=max(phase.done, 0), total=phase.total)
+
+    def end(self, phase: Phase, *, failed: bool) -> None:
+        task = self._tasks.pop(id(phase), None)
+        if task is not None and self._progress is not None:
+            self._progress.remove_task(task)
+        if not self._tasks:
+            self.close()
+        self.line(summary(phase, failed=failed))
+
+    def line(self, text: str) -> None:
+        if self._progress is None:
+            _write(text)
+        else:
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _started(self) -> Progress:
+        if self._progress is None:
+            self._progress = _bars()
+            self._progress.start()
+        return self._progress
+
+
+def _bars() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Task as Bar
+    from rich.text import Text
+
+    class Amount(ProgressColumn):
+        """How much is done and how fast."""
+
+        def render(self, task: Bar) -> Text:
+            unit = str(task.fields.get("unit", ""))
+            text = quantity(int(task.completed), unit)
+            if task.total is not None:
+                text = f"{text} of {quantity(int(task.total), unit)}"
+            speed = task.finished_speed or task.speed
+            return Text(f"{text}, {quantity(int(speed), unit)}/s" if speed and unit == "B" else text)
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        Amount(),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        transient=True,
+        refresh_per_second=8,
+    )
+
+
+def quantity(n: int, unit: str) -> str:
+    """Tell `n` in words for people: bytes in decimal units ("37.1 MB"), anything else as a plain count."""
+    if unit != "B":
+        return f"{n:,} {unit}".strip()
+    size = float(n)
+    for name in ("B", "kB", "MB"):
+        if abs(size) < 999.95:
+            return f"{size:.0f} {name}" if name == "B" else f"{size:.1f} {name}"
+        size /= 1000
+    return f"{size:.2f} GB"
+
+
+def summary(phase: Phase, *, failed: bool) -> str:
+    """Tell a finished phase in one line."""
+    amount = phase.done if phase.unit else 0
+    head = f"{phase.title}, {quantity(amount, phase.unit)}" if amount > 0 else phase.title
+    return f"{head} … {'failed after' if failed else 'done in'} {phase.seconds:.1f} s"
+
+
+def _amount(phase: Phase) -> str:
+    text = quantity(phase.done, phase.unit)
+    return text if phase.total is None else f"{text} of {quantity(phase.total, phase.unit)}"
+
+
+def _write(text: str) -> None:
+    # A terminal may be gone (a closed pipe); that is no reason to stop a build.
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
+    except UnicodeEncodeError:
+        sys.stderr.write(text.encode("ascii", "replace").decode() + "\n")
+
+
+def reporter(*, quiet: bool, verbose: bool) -> Reporter:
+    """Choose how to report: nothing but warnings when `quiet`, bars on a terminal, else plain lines."""
+    screen: _Screen
+    if quiet:
+        screen = _Quiet()
+    elif sys.stderr.isatty():
+        screen = _Terminal()
+    else:
+        screen = _Plain()
+    return Reporter(screen, quiet=quiet, verbose=verbose)

@@ -1,0 +1,356 @@
+"""One request to one origin: connections are kept and shared, redirects followed, failures told apart.
+
+What went wrong is either `Refused` (asking this origin again would give the same) or `Passing` (it may work later).
+Retrying and choosing among origins is `hosier.fetch.download`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+from hosier import __name__ as _program
+from hosier.fetch.proxies import Proxies, bare
+
+if TYPE_CHECKING:
+    from urllib3 import PoolManager
+    from urllib3.response import BaseHTTPResponse
+
+CHUNK = 256 * 1024
+_REDIRECTS = (301, 302, 303, 307, 308)
+_PASSING = (408, 425, 429, 500, 502, 503, 504)
+_MAX_REDIRECTS = 10
+
+
+class Refused(Exception):
+    """This origin does not serve the object, and will not when asked again."""
+
+
+class Passing(Exception):
+    """This origin did not serve the object this time; `after` is how long it asked to be left alone, in seconds."""
+
+    def __init__(self, reason: str, *, after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class Stopped(Exception):
+    """The transfer was called off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is put up with, in seconds and bytes per second."""
+
+    connect: float = 10.0
+    silence: float = 20.0
+    """Longest time without a byte."""
+    rate: int = 1000
+    """Least average rate over `window`; slower is a stall."""
+    window: float = 30.0
+    tries: int = 4
+    """Passing failures of one origin for one object."""
+    back_off: float = 0.25
+    """Before the second try; doubled for each further one, at most `longest_wait`, with jitter."""
+    longest_wait: float = 15.0
+
+
+class Answer:
+    """What an origin answered: `status`, `headers` (names in lower case), and the body in pieces.
+
+    `length` is how many bytes of body are announced, None when that was not said.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str], length: int | None) -> None:
+        self.status = status
+        self.headers = headers
+        self.length = length
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body. Raises Passing when it ends early, falls silent or is too slow, Stopped when called off."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of the connection; it is kept for the next request only when the body was read to its end."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Answer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Transport:
+    """Requests over shared connections. Use as a context manager; `abort` calls off all that is under way."""
+
+    def __init__(self, proxies: Proxies, *, limits: Limits | None = None, connections: int = 8) -> None:
+        self.limits = limits or Limits()
+        self.stop = threading.Event()
+        self._proxies = proxies
+        self._connections = connections
+        self._managers: dict[str | None, PoolManager] = {}
+        self._lock = threading.Lock()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def __enter__(self) -> Transport:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for manager in self._managers.values():
+            manager.clear()
+
+    def abort(self) -> None:
+        """Make every thread that waits for this transport's origins stop waiting."""
+        self.stop.set()
+        with self._lock:
+            sockets = list(self._sockets)
+        for each in sockets:
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def open(self, url: str, headers: Mapping[str, str] | None = None) -> Answer:
+        """Ask for `url`; the answer's status is 200, 206, 304 or 416. Raises Refused, Passing or Stopped."""
+        for _ in range(_MAX_REDIRECTS + 1):
+            if self.stop.is_set():
+                raise Stopped
+            scheme = urlsplit(url).scheme
+            if scheme == "file":
+                return _open_file(url, self.stop)
+            if scheme not in ("http", "https"):
+                raise Refused(f"no way to fetch {scheme or 'a relative'} URLs")
+            answer = self._request(url, dict(headers or {}))
+            if answer.status not in _REDIRECTS:
+                return answer
+            url = _redirected(url, answer)
+            answer.close()
+        raise Refused(f"more than {_MAX_REDIRECTS} redirects")
+
+    def _request(self, url: str, headers: dict[str, str]) -> _HttpAnswer:
+        import urllib3
+        from urllib3.util import make_headers
+
+        # Bytes are wanted as they lie on the server: digests are over those.
+        headers |= {"Accept-Encoding": "identity", "User-Agent": _program}
+        login = self._proxies.login(url)
+        if login is not None:
+            headers |= make_headers(basic_auth=f"{login[0]}:{login[1]}")
+        try:
+            response = self._manager(url).urlopen(
+                "GET",
+                bare(url),
+                headers=headers,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
+                timeout=urllib3.Timeout(connect=self.limits.connect, read=self.limits.silence),
+            )
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            if self.stop.is_set():
+                raise Stopped
+            raise _told(error, self.limits)
+        answer = _HttpAnswer(response, self.stop, self.limits)
+        if answer.status in (200, 206, 304, 416, *_REDIRECTS):
+            return answer
+        answer.discard()
+        reason = f"{answer.status} {response.reason or ''}".strip()
+        if answer.status in _PASSING:
+            raise Passing(reason, after=_retry_after(answer.headers.get("retry-after")))
+        raise Refused(reason)
+
+    def _manager(self, url: str) -> PoolManager:
+        import urllib3
+        from urllib3.util import make_headers
+
+        proxy = self._proxies.for_url(url)
+        with self._lock:
+            manager = self._managers.get(proxy)
+            if manager is not None:
+                return manager
+            settings: dict[str, Any] = {"maxsize": self._connections, "num_pools": 64, "block": False}
+            if proxy is None:
+                manager = urllib3.PoolManager(**settings)
+            elif proxy.startswith("socks"):
+                try:
+                    from urllib3.contrib.socks import SOCKSProxyManager
+                except ImportError:
+                    raise Refused(f"the proxy {bare(proxy)} needs the Python module PySocks, which is not installed")
+                manager = SOCKSProxyManager(proxy, **settings)
+            else:
+                login = Proxies().login(proxy)
+                secret = make_headers(proxy_basic_auth=f"{login[0]}:{login[1]}") if login else None
+                manager = urllib3.ProxyManager(bare(proxy), proxy_headers=secret, **settings)
+            manager.pool_classes_by_scheme = self._pools(manager.pool_classes_by_scheme)
+            self._managers[proxy] = manager
+            return manager
+
+    def _pools(self, classes: dict[str, Any]) -> dict[str, Any]:
+        # A thread blocked in recv() is woken by shutting its socket down, so each socket has to be known.
+        transport = self
+
+        def watched(pool: Any) -> Any:
+            class Connection(pool.ConnectionCls):  # type: ignore[misc]
+                """A connection whose socket `abort` can reach."""
+
+                def connect(self) -> None:
+                    super().connect()
+                    with transport._lock:
+                        transport._sockets.add(self.sock)
+
+            return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
+
+        return {scheme: watched(pool) for scheme, pool in classes.items()}
+
+
+class _HttpAnswer(Answer):
+    def __init__(self, response: BaseHTTPResponse, stop: threading.Event, limits: Limits) -> None:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        announced = headers.get("content-length", "")
+        super().__init__(response.status, headers, int(announced) if announced.isdigit() else None)
+        self._response = response
+        self._stop = stop
+        self._limits = limits
+
+    def pieces(self) -> Iterator[bytes]:
+        import urllib3
+
+        limits = self._limits
+        got = 0
+        began, counted = time.monotonic(), 0
+        while True:
+            try:
+                piece = self._response.read1(CHUNK, decode_content=False)
+            except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+                if self._stop.is_set():
+                    raise Stopped
+                raise _told(error, limits)
+            if self._stop.is_set():
+                raise Stopped
+            if not piece:
+                break
+            got += len(piece)
+            counted += len(piece)
+            yield piece
+            passed = time.monotonic() - began
+            if passed >= limits.window:
+                if counted < limits.rate * passed:
+                    raise Passing(f"slower than {limits.rate} B/s for {passed:.0f} s")
+                began, counted = time.monotonic(), 0
+        if self.length is not None and got < self.length:
+            raise Passing(f"connection dropped after {got} of {self.length} bytes")
+
+    def close(self) -> None:
+        # A response read to its end has given its connection back already; then this changes nothing.
+        self._response.close()
+
+    def discard(self) -> None:
+        """Read a short body to its end, so that the connection can be used again."""
+        if self.length is not None and self.length <= 64 * 1024:
+            try:
+                for _ in self.pieces():
+                    pass
+            except (Passing, Stopped):
+                pass
+        self.close()
+
+
+class _FileAnswer(Answer):
+    def __init__(self, descriptor: int, size: int, stop: threading.Event) -> None:
+        super().__init__(200, {}, size)
+        self._descriptor = descriptor
+        self._stop = stop
+
+    def pieces(self) -> Iterator[bytes]:
+        while True:
+            if self._stop.is_set():
+                raise Stopped
+            try:
+                piece = os.read(self._descriptor, 4 * CHUNK)
+            except OSError as error:
+                raise Refused((error.strerror or str(error)).lower())
+            if not piece:
+                return
+            yield piece
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _open_file(url: str, stop: threading.Event) -> Answer:
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise Refused(f"a file URL cannot name the host {parts.netloc}")
+    try:
+        # O_NONBLOCK: a FIFO in the place of a file must not hang the build.
+        descriptor = os.open(unquote(parts.path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise Refused((getattr(error, "strerror", None) or str(error)).lower())
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise Refused("not a regular file")
+    return _FileAnswer(descriptor, status.st_size, stop)
+
+
+def _redirected(url: str, answer: Answer) -> str:
+    target = answer.headers.get("location")
+    if not target:
+        raise Refused(f"{answer.status} without a Location")
+    new = urljoin(bare(url), target)
+    was, now = urlsplit(url), urlsplit(new)
+    if now.scheme not in ("http", "https") or (was.scheme == "https" and now.scheme != "https"):
+        raise Refused(f"redirect from {was.scheme} to {now.scheme or 'nothing'}")
+    # Credentials written into the URL are for its own host, never for where it points.
+    if "@" in was.netloc and (was.hostname, was.port, was.scheme) == (now.hostname, now.port, now.scheme):
+        new = now._replace(netloc=f"{was.netloc.rpartition('@')[0]}@{now.netloc}").geturl()
+    return new
+
+
+def _retry_after(value: str | None) -> float:
+    # RFC 9110 10.2.3 also allows a date; the back-off serves as well then.
+    return float(value) if value is not None and value.isdigit() else 0.0
+
+
+def _told(error: Exception, limits: Limits) -> Refused | Passing:
+    """Say in words for people what urllib3 or the socket raised, and whether another try may help."""
+    import ssl
+
+    from urllib3 import exceptions as e
+
+    if isinstance(error, e.ProxyError):
+        inner = _told(error.original_error, limits) if isinstance(error.original_error, Exception) else Passing("?")
+        return type(inner)(f"proxy: {inner}")
+    if isinstance(error, e.SSLError):
+        cause = error.args[0] if error.args else error
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Refused(f"certificate not accepted: {cause.verify_message}")
+        return Passing(f"TLS: {cause}")
+    if isinstance(error, e.NameResolutionError):
+        return Passing("the host's name cannot be resolved")
+    if isinstance(error, e.NewConnectionError):
+        cause = error.__cause__ or error.__context__
+        return Passing((getattr(cause, "strerror", None) or "no connection").lower())
+    if isinstance(error, e.ConnectTimeoutError):
+        return Passing(f"no connection within {limits.connect:g} s")
+    if isinstance(error, (e.ReadTimeoutError, TimeoutError)):
+        return Passing(f"silent for {limits.silence:g} s")
+    if isinstance(error, e.IncompleteRead):
+        return Passing(f"connection dropped after {error.partial} bytes")
+    if isinstance(error, (e.LocationParseError, e.LocationValueError, e.URLSchemeUnknown)):
+        return Refused("not a valid URL")
+    if isinstance(error, (e.ProtocolError, OSError, ValueError)):
+        return Passing("connection dropped")
+    return Passing(f"{type(error).__name__}: {error}")
