@@ -1,0 +1,100 @@
+"""Locks between processes and between threads: flock(2) on small files, one open file description for each holder.
+
+flock excludes open file descriptions, not processes, so two threads exclude each other as two processes do. A lock
+file may be removed by whoever holds it alone; every taker therefore looks whether the file it locked is still the one
+that is named, and tries again if not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from hosier.store.lookup import still_named
+
+_forks = 0
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def identity() -> tuple[int, int]:
+    """Who runs this: differs between a process and what it forked, even in a new pid namespace."""
+    return os.getpid(), _forks
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def take(path: str, *, alone: bool, wait: bool, waiting: Callable[[], None] | None = None) -> int | None:
+    """Lock `path`, made when absent; the descriptor, or None when it is held and `wait` is False. Raises OSError.
+
+    `waiting` is called once, before the first wait.
+    """
+    mode = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+    while True:
+        fd = _open(path)
+        try:
+            try:
+                fcntl.flock(fd, mode | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not wait:
+                    os.close(fd)
+                    return None
+                if waiting is not None:
+                    waiting()
+                    waiting = None
+                fcntl.flock(fd, mode)
+            if still_named(fd, path):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def release(fd: int) -> None:
+    """Unlock even when a forked child still has the descriptor, and close."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def held(path: str, *, alone: bool, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold `path` while the block runs. A forked child that leaves the block does not unlock its parent's lock."""
+    fd = take(path, alone=alone, wait=True, waiting=waiting)
+    assert fd is not None
+    owner = identity()
+    try:
+        yield
+    finally:
+        if identity() == owner:
+            release(fd)
+        else:
+            os.close(fd)
+
+
+def is_held(path: str) -> bool:
+    """Whether someone holds `path`; False when there is no such file. Makes nothing. Raises OSError."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
