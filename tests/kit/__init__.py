@@ -1,0 +1,1 @@
+"""What tests build with: packages, signed archives, small systems, awkward servers."""
