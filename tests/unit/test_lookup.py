@@ -68,7 +68,7 @@ def test_a_prefix_of_two_is_refused_with_both(store: Store) -> None:
 
 
 def test_a_tag_comes_before_a_prefix(store: Store) -> None:
-    store.set_tag("cccc", "1", A)
+    store.tag(A, "cccc:1")
     assert lookup.resolve(store.path, "cccc") == A
 
 
@@ -108,15 +108,16 @@ def test_use_is_noted(store: Store) -> None:
 def test_a_hold_excludes_its_removal_only(store: Store) -> None:
     from hosier.store import locks
 
+    def free() -> bool:
+        with locks.unused(store.path, "tree-" + A) as answer:
+            return answer
+
     first, second = lookup.hold(store.path, "tree-" + A), lookup.hold(store.path, "tree-" + A)
-    path = store.lock_file("use-tree-" + A)
-    assert locks.take(path, alone=True, wait=False) is None
+    assert not free()
     os.close(first)
-    assert locks.take(path, alone=True, wait=False) is None
+    assert not free()
     os.close(second)
-    fd = locks.take(path, alone=True, wait=False)
-    assert fd is not None
-    locks.release(fd)
+    assert free()
 
 
 def test_looking_up_imports_nothing_heavy(store: Store) -> None:

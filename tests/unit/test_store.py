@@ -7,12 +7,13 @@ import stat
 import subprocess
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from hosier.errors import StoreFailed
-from hosier.store import lookup, removal, sweeping
+from hosier.store import locks, lookup, removal, sweeping
 from hosier.store.objects import ImageRecord, Store
 
 KEY = "a" * 64
@@ -47,7 +48,6 @@ def record(digest: str = KEY, **changes: object) -> ImageRecord:
         "spec": "d" * 64,
         "size": 11,
         "packages": 3,
-        "config": '{"a": 1}\n',
     }
     return ImageRecord(**(values | changes))  # type: ignore[arg-type]
 
@@ -243,6 +243,49 @@ def test_a_lock_file_that_was_removed_excludes_nobody_wrongly(store: Store) -> N
     assert entered == [1]
 
 
+def try_alone(store: Store, key: str) -> bool:
+    with locks.unused(store.path, key) as free:
+        return free
+
+
+def test_marks_of_use_cost_one_descriptor_and_end_one_by_one(store: Store) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with ExitStack() as held:
+        for number in range(3000):
+            held.enter_context(store.shared(f"unpacked-{number:064x}"))
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+        again = store.shared(f"unpacked-{7:064x}")
+        with again:
+            pass
+        assert not try_alone(store, f"unpacked-{7:064x}")
+        assert try_alone(store, f"tree-{7:064x}")
+        child = os.fork()
+        if child == 0:
+            held.close()  # as an exception in the child would
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert not try_alone(store, f"unpacked-{7:064x}")
+    assert try_alone(store, f"unpacked-{7:064x}")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_marks_of_use_wait_for_a_removal_that_began(store: Store) -> None:
+    entered: list[int] = []
+
+    def use() -> None:
+        with store.shared("tree-" + KEY):
+            entered.append(1)
+
+    with locks.unused(store.path, "tree-" + KEY) as free:
+        assert free
+        thread = threading.Thread(target=use)
+        thread.start()
+        time.sleep(0.05)
+        assert entered == []
+    thread.join(5)
+    assert entered == [1]
+
+
 def test_the_second_of_two_writers_drops_its_own(store: Store) -> None:
     for content in ("first", "second"):
         make_tree(store, KEY, content)
@@ -278,14 +321,20 @@ def test_an_object_is_named_by_a_digest_only(store: Store) -> None:
 def test_an_image_is_found_by_tag_digest_and_lock(store: Store) -> None:
     make_tree(store, OTHER)
     wanted = record()
-    store.add_image(wanted, "the lock\n", "web:1.0")
+    store.add_image(wanted, "the lock\n", "web:1.0", b'{"a": 1}')
     assert store.images() == [wanted]
     assert store.find("web") == store.find("web:1.0") == store.find(KEY) == store.find("aaaa") == wanted
-    assert store.find("web").config == wanted.config
+    assert store.config(KEY) == b'{"a": 1}'
     assert store.lock_text(KEY) == "the lock\n"
     assert store.image_for("c" * 64) == wanted
     assert store.image_for("e" * 64) is None
-    assert [(str(tag), tag.digest) for tag in store.tags()] == [("web:1.0", KEY)]
+    store.tag(KEY, "other:3")
+    store.tag(KEY, "plain")
+    assert [(str(tag), tag.digest) for tag in store.tags()] == [
+        ("other:3", KEY),
+        ("plain:1.0", KEY),
+        ("web:1.0", KEY),
+    ]
     store.discard(store.tree(OTHER))
     assert store.image_for("c" * 64) is None
 

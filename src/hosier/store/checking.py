@@ -60,7 +60,7 @@ def damaged(store: Store, *, since: float = 0.0, deep: bool = False) -> Iterator
         for key, path in _objects(store, "indices", since):
             yield Damage("indices", key, path, "not known to have reached the disk")
     for key, path in _objects(store, "images", 0.0):
-        reason = _image(store, key)
+        reason = _image(store, key, deep=deep)
         if reason and os.path.lexists(path):
             yield Damage("images", key, path, reason)
     yield from _names(store)
@@ -190,16 +190,24 @@ def differs(reader: TreeReader, entry: manifest.Entry, *, deep: bool) -> str:
     return ""
 
 
-def _image(store: Store, digest: str) -> str:
+def _image(store: Store, digest: str, *, deep: bool) -> str:
     if not lookup.is_digest(digest):
         return "its name is not a digest"
     try:
         record = store.record(digest)
         store.lock_text(digest)
+        config = store.config(digest)
     except StoreFailed as error:
         return str(error)
     if not os.path.isdir(os.path.join(store.tree(record.tree), "root")):
         return f"its tree {record.tree} is not in the store"
+    if deep:
+        try:
+            entries = read_manifest(store.tree(record.tree))
+        except (OSError, StoreFailed) as error:
+            return str(error)
+        if manifest.digest(entries.values(), config, record.epoch) != digest:
+            return "its manifest and config do not give its digest"
     return ""
 
 

@@ -1,5 +1,8 @@
 """Locks between processes and between threads: flock(2) on small files, one open file description for each holder.
 
+Marks of use are shared locks on single bytes of one file (open file description locks, fcntl(2)), because a build
+marks thousands of objects and descriptors are few.
+
 flock excludes open file descriptions, not processes, so two threads exclude each other as two processes do. A lock
 file may be removed by whoever holds it alone; every taker therefore looks whether the file it locked is still the one
 that is named, and tries again if not.
@@ -9,17 +12,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from hosier.store.lookup import still_named
+from hosier.store import lookup
 
 _forks = 0
 
 
 def _forked() -> None:
-    global _forks
+    global _forks, _guard
     _forks += 1
+    _guard = threading.Lock()
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -32,6 +37,16 @@ def identity() -> tuple[int, int]:
 
 def _open(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _still_named(fd: int, path: str) -> bool:
+    """Whether `path` is still the file that `fd` locked: collection removes lock files that nobody holds."""
+    try:
+        named = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(fd)
+    return (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino)
 
 
 def take(path: str, *, alone: bool, wait: bool, waiting: Callable[[], None] | None = None) -> int | None:
@@ -53,7 +68,7 @@ def take(path: str, *, alone: bool, wait: bool, waiting: Callable[[], None] | No
                     waiting()
                     waiting = None
                 fcntl.flock(fd, mode)
-            if still_named(fd, path):
+            if _still_named(fd, path):
                 return fd
         except BaseException:
             os.close(fd)
@@ -98,3 +113,65 @@ def is_held(path: str) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+class _Marks:
+    """The marks of use that this process has in one store: one descriptor, however many objects."""
+
+    def __init__(self, store_path: str) -> None:
+        self.fd = lookup.open_uses(store_path)
+        self.owner = identity()
+        self.counts: dict[int, int] = {}
+
+
+_guard = threading.Lock()
+_marks: dict[str, _Marks] = {}
+
+
+@contextmanager
+def used(store_path: str, key: str) -> Iterator[None]:
+    """Mark an object as in use while the block runs; costs no descriptor beyond the first. Raises OSError.
+
+    A forked child that leaves the block takes nothing from its parent.
+    """
+    offset = lookup.use_offset(key)
+    with _guard:
+        marks = _marks.get(store_path)
+        if marks is None or marks.owner != identity():
+            marks = _marks[store_path] = _Marks(store_path)
+        if offset not in marks.counts:
+            lookup.range_lock(marks.fd, offset, kind="shared", wait=True)
+        marks.counts[offset] = marks.counts.get(offset, 0) + 1
+    try:
+        yield
+    finally:
+        if marks.owner == identity():
+            with _guard:
+                _drop(store_path, marks, offset)
+
+
+def _drop(store_path: str, marks: _Marks, offset: int) -> None:
+    marks.counts[offset] -= 1
+    if marks.counts[offset]:
+        return
+    del marks.counts[offset]
+    lookup.range_lock(marks.fd, offset, kind="none", wait=True)
+    if not marks.counts:
+        os.close(marks.fd)
+        if _marks.get(store_path) is marks:
+            del _marks[store_path]
+
+
+@contextmanager
+def unused(store_path: str, key: str) -> Iterator[bool]:
+    """Whether nobody uses an object; while the block runs nobody begins to. Raises OSError."""
+    fd = lookup.open_uses(store_path)
+    try:
+        try:
+            lookup.range_lock(fd, lookup.use_offset(key), kind="alone", wait=False)
+        except (BlockingIOError, PermissionError):  # fcntl(2) allows either
+            yield False
+            return
+        yield True
+    finally:
+        os.close(fd)

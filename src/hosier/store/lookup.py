@@ -182,38 +182,50 @@ def find(store_path: str, ref: str) -> tuple[str, str, str]:
     return digest, root, record.get("name", "")
 
 
+def use_offset(key: str) -> int:
+    """The byte of the store's `locks/use` that stands for an object "KIND-DIGEST". Raises StoreFailed."""
+    kind, _, digest = key.partition("-")
+    if not is_digest(digest) or not kind:
+        raise StoreFailed(f"cannot mark {key[:80]!r} as used: expected KIND-DIGEST")
+    return int(digest[-14:], 16) * 32 + (ord(kind[0]) & 31)
+
+
+def range_lock(fd: int, offset: int, *, kind: str, wait: bool) -> None:
+    """Set ("shared", "alone") or drop ("none") an open-file-description lock on one byte (fcntl(2), F_OFD_SETLK).
+
+    Raises OSError; BlockingIOError when it is held and `wait` is False.
+    """
+    import fcntl
+    import struct
+
+    lock = {"shared": fcntl.F_RDLCK, "alone": fcntl.F_WRLCK, "none": fcntl.F_UNLCK}[kind]
+    words = struct.pack("hhqqi4x", lock, os.SEEK_SET, offset, 1, 0)
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, words)
+
+
+def open_uses(store_path: str) -> int:
+    """A new open file description of the file whose bytes are the marks of use. Raises OSError."""
+    path = os.path.join(store_path, "locks", "use")
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
 def hold(store_path: str, key: str) -> int:
     """Mark an object ("tree-KEY", "image-DIGEST", "unpacked-SHA", "debs-SHA") as in use; give it back by os.close.
 
-    The mark is a shared flock(2) on the descriptor that is returned (close-on-exec): it also ends with the process and
-    the children that inherited it. Look whether the object is there after taking it, not before. Raises StoreFailed.
+    The mark belongs to the descriptor that is returned (close-on-exec): it also ends with the process and the children
+    that inherited it. Look whether the object is there after taking it, not before. Raises StoreFailed.
     """
-    import fcntl
-
-    path = os.path.join(store_path, "locks", "use-" + key)
+    offset = use_offset(key)
     try:
-        while True:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_SH)
-                if still_named(fd, path):
-                    return fd
-            except BaseException:
-                os.close(fd)
-                raise
+        fd = open_uses(store_path)
+        try:
+            range_lock(fd, offset, kind="shared", wait=True)
+        except BaseException:
             os.close(fd)
+            raise
     except OSError as error:
         raise StoreFailed(f"cannot mark {key} as used in the store {store_path}: {error.strerror}") from None
-
-
-def still_named(fd: int, path: str) -> bool:
-    """Whether `path` is still the file that `fd` locked: collection removes lock files that nobody holds."""
-    try:
-        named = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    mine = os.fstat(fd)
-    return (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino)
+    return fd
 
 
 def boot_id() -> str:

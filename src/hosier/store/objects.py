@@ -10,8 +10,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 
 from hosier.errors import StoreFailed
 from hosier.store import layout, locks, lookup, removal
@@ -22,7 +22,7 @@ from hosier.store.layout import guard
 class ImageRecord:
     """What an image is. `created` and `epoch` are seconds since 1970, `size` bytes of all its regular files.
 
-    `tree` is the key of its tree, `lock` and `spec` are digests of the texts it was built from; `config` is JSON text.
+    `tree` is the key of its tree, `lock` and `spec` are digests of what it was built from, `packages` their number.
     """
 
     digest: str
@@ -37,7 +37,6 @@ class ImageRecord:
     spec: str
     size: int
     packages: int = 0
-    config: str = field(default="{}\n", compare=False)
 
     def text(self) -> str:
         """The record's lines, "key value"."""
@@ -267,16 +266,11 @@ class Store:
 
         Look whether the object is there after entering, not before. Also notes the time of use.
         """
-        fd = lookup.hold(self.path, _lock_key(key))
-        owner = locks.identity()
-        try:
+        with ExitStack() as marked:
+            with guard(f"mark {key} as used in the store {self.path}"):
+                marked.enter_context(locks.used(self.path, key))
             self.touch(key)
             yield
-        finally:
-            if locks.identity() == owner:
-                locks.release(fd)
-            else:
-                os.close(fd)
 
     def touch(self, key: str) -> None:
         """Note that an object is used now; collection removes what was not used for long. Never fails."""
@@ -298,8 +292,10 @@ class Store:
 
     # Images
 
-    def add_image(self, record: ImageRecord, lock_text: str, tag: str | None) -> None:
+    def add_image(self, record: ImageRecord, lock_text: str, tag: str | None, config: bytes = b"{}\n") -> None:
         """Record an image whose tree is in the store, and set `tag` ("name" or "name:version") to it.
+
+        `config` is what its digest was taken over beside the manifest.
 
         Raises StoreFailed when the tree is absent or the tag is not well-formed.
         """
@@ -312,7 +308,7 @@ class Store:
                 beside = os.path.join(folder, "image")
                 os.mkdir(beside, 0o755)
                 layout.write_record(os.path.join(beside, "lock"), lock_text)
-                layout.write_record(os.path.join(beside, "config.json"), record.config)
+                layout.write_record(os.path.join(beside, "config.json"), config.decode("utf-8", "surrogateescape"))
                 layout.write_record(os.path.join(beside, "record"), record.text())
                 try:
                     os.rename(beside, place)
@@ -323,16 +319,22 @@ class Store:
                 layout.sync_folder(os.path.join(self.path, "images"))
             layout.write_record(self._by_lock(record.lock), record.digest + "\n")
         if parts is not None:
-            self.set_tag(*parts, record.digest)
+            self._set_tag(*parts, record.digest)
 
     def _replace(self, beside: str, place: str) -> None:
         """Bring a record that is there up to date, file by file: its tree may be a new one, its time is."""
         for name in ("lock", "config.json", "record"):
             os.rename(os.path.join(beside, name), os.path.join(place, name))
 
-    def set_tag(self, name: str, version: str, digest: str) -> None:
-        """Let NAME:VERSION mean `digest`. Raises StoreFailed for characters that a tag may not have."""
-        split_tag(f"{name}:{version}", "")
+    def tag(self, digest: str, tag: str) -> None:
+        """Let `tag` ("name:version"; or "name", with the image's version) mean an image that is in the store.
+
+        Raises StoreFailed when there is no such image, or for characters that a tag may not have.
+        """
+        record = self.record(digest)
+        self._set_tag(*split_tag(tag, record.version), digest)
+
+    def _set_tag(self, name: str, version: str, digest: str) -> None:
         with guard(f"set the tag {name}:{version}"):
             folder = os.path.join(self.path, "tags", name)
             while True:
@@ -372,14 +374,13 @@ class Store:
         """The record of an image by its digest; raises StoreFailed when it is absent or damaged."""
         values = lookup.image_fields(self.path, digest)
         try:
-            config = lookup.read(os.path.join(self.image(digest), "config.json"))
             strings = {key: values[key] for key in ("name", "version", "release", "architecture", "lock", "spec")}
             numbers = {key: int(values[key]) for key in ("epoch", "created", "size", "packages")}
         except (OSError, KeyError, ValueError):
             raise StoreFailed(
                 f"cannot use image {digest}: its record is damaged", hint="run `hosier doctor --repair`"
             ) from None
-        return ImageRecord(digest=digest, tree=values["tree"], config=config, **strings, **numbers)  # type: ignore[arg-type]
+        return ImageRecord(digest=digest, tree=values["tree"], **strings, **numbers)  # type: ignore[arg-type]
 
     def find(self, ref: str) -> ImageRecord:
         """The image that `ref` names: digest, unique prefix, or tag `name[:version]` (no version: the one set last)."""
@@ -389,6 +390,12 @@ class Store:
         """The text of the lock that an image was built from. Raises StoreFailed."""
         with guard(f"read the lock of image {digest}"):
             return lookup.read(os.path.join(self.image(digest), "lock"))
+
+    def config(self, digest: str) -> bytes:
+        """The config of an image, as its digest was taken over it. Raises StoreFailed."""
+        with guard(f"read the config of image {digest}"):
+            text = lookup.read(os.path.join(self.image(digest), "config.json"))
+        return text.encode("utf-8", "surrogateescape")
 
     def image_for(self, lock_digest: str) -> ImageRecord | None:
         """The image that a lock gave, with its tree still there; None when there is none."""
