@@ -24,6 +24,7 @@ class Position:
 class Repo:
     """One `[[repo]]`. `source = "host"` has no uris; each other repo has uris and suites.
 
+    `snapshot` is UTC, as YYYY-MM-DDTHH:MM:SSZ.
     `suites` may hold one exact path ending in "/" (a flat repository, sources.list(5)); then components is empty.
     `signed_by` holds absolute paths of key files or folders, or key blocks in ASCII armour as written.
     """
@@ -49,7 +50,8 @@ class Request:
     """One entry of `packages.install`: a name with an optional architecture and version constraint, or a local file.
 
     `operator` is one of "<<", "<=", "=", ">=", ">>" with `version`, or both are None.
-    `path` is the absolute path of a local package file; then name is "".
+    `path` is the absolute path of a local package file; then name is "". The text of a request names the same thing
+    on every machine: `name:arch (>= version)`, or a local file as seen from the spec.
     """
 
     name: str
@@ -57,11 +59,13 @@ class Request:
     operator: str | None = None
     version: str | None = None
     path: str | None = None
+    relative: str | None = field(default=None, compare=False)
+    """Of a local file that was not named by an absolute path: its path from the folder of the spec, as "./x"."""
     position: Position | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         if self.path is not None:
-            return self.path
+            return self.relative or self.path
         name = self.name if self.architecture is None else f"{self.name}:{self.architecture}"
         return name if self.operator is None else f"{name} ({self.operator} {self.version})"
 
@@ -121,7 +125,8 @@ class Device:
 @dataclass(frozen=True, slots=True)
 class File:
     """`[[file]]`: exactly one of content, source (absolute host path of a file or folder), target (a link in the root),
-    or directory."""
+    or directory. mode None: 0644, and 0755 for a directory or a source that its owner may execute; a source folder's
+    own files are taken so too, its links as they are. owner and group are names or numbers."""
 
     path: str
     content: str | None = None
@@ -136,7 +141,8 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class HostLink:
-    """`[[link]]`: a link on the host, `host` (absolute), to `target` inside the root. Used when an image is shipped."""
+    """`[[link]]`: a link on the host, `host` (absolute), to `target` (absolute, inside the root). Used when an image
+    is shipped."""
 
     host: str
     target: str
@@ -145,7 +151,9 @@ class HostLink:
 
 @dataclass(frozen=True, slots=True)
 class RunStep:
-    """`[[run]]`: a command in the root after all packages are configured; a string runs by /bin/sh -ec."""
+    """`[[run]]`: a command in the root after all packages are configured; a string is run by ("/bin/sh", "-ec", …).
+
+    `env` is sorted by name."""
 
     command: tuple[str, ...]
     network: bool = False

@@ -1,0 +1,60 @@
+"""The digest of a spec: all that can change a build, and nothing else.
+
+Positions, comments, layout, and the folder that the spec is in do not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from hosier.errors import SpecInvalid
+from hosier.spec.model import File, Repo, Request, Spec
+
+_LEFT_OUT = frozenset({"position", "relative", "sources", "digest"})
+
+
+def digest(spec: Spec, names: Mapping[str, str]) -> Spec:
+    """`spec` with its digest. `names` are the absolute paths in it that were written relatively.
+
+    Raises SpecInvalid when a file that it names cannot be read.
+    """
+    model = _plain(spec, names)
+    named = [file.source for file in spec.files if file.source is not None]
+    named += [request.path for request in spec.packages.install if request.path is not None]
+    model["bytes"] = {names.get(path, path): _content(path) for path in named}
+    text = json.dumps(model, sort_keys=True, separators=(",", ":"))
+    return replace(spec, digest="sha256:" + hashlib.sha256(text.encode()).hexdigest())
+
+
+def _plain(value: Any, names: Mapping[str, str]) -> Any:
+    if is_dataclass(value):
+        plain = {field.name: getattr(value, field.name) for field in fields(value) if field.name not in _LEFT_OUT}
+        if isinstance(value, Request):
+            plain["path"] = names.get(value.path or "", value.path)
+        elif isinstance(value, File):
+            plain["source"] = names.get(value.source or "", value.source)
+        elif isinstance(value, Repo):
+            plain["signed_by"] = tuple(names.get(path, path) for path in value.signed_by)
+        return {name: _plain(item, names) for name, item in plain.items()}
+    return [_plain(item, names) for item in value] if isinstance(value, tuple) else value
+
+
+def _content(path: str) -> Any:
+    """A file's digest with whether its owner may execute it, a link's target, or a folder's content by name."""
+    try:
+        if os.path.islink(path):
+            return ["link", os.readlink(path)]
+        if os.path.isdir(path):
+            return {name: _content(os.path.join(path, name)) for name in sorted(os.listdir(path))}
+        if not os.path.isfile(path):
+            return ["other"]
+        with open(path, "rb") as file:
+            executable = bool(os.fstat(file.fileno()).st_mode & 0o100)
+            return ["file", executable, hashlib.file_digest(file, "sha256").hexdigest()]
+    except OSError as error:
+        raise SpecInvalid(f"cannot read {path}: {(error.strerror or str(error)).lower()}")

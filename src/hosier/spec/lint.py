@@ -1,0 +1,29 @@
+"""Find all problems of specs at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from hosier.spec.problem import ERROR, WARNING, Problem
+from hosier.spec.toml import Reading
+
+__all__ = ["ERROR", "WARNING", "Problem", "lint"]
+
+
+def lint(
+    paths: Sequence[str], *, architecture: str, suite: str | None = None, variables: Mapping[str, str] | None = None
+) -> list[Problem]:
+    """The problems of each spec, in its order, an included file's before its includer's; nothing is raised.
+
+    A path that another one includes is read as a part of that one only, for it need not be whole by itself. The
+    other arguments are those of `hosier.spec.toml.read`.
+    """
+    readings = {
+        os.path.realpath(path): Reading(path, architecture=architecture, suite=suite, variables=variables)
+        for path in paths
+    }
+    parts = {os.path.realpath(part) for reading in readings.values() for part in reading.sources[1:]}
+    whole = [reading for path, reading in readings.items() if path not in parts]
+    # Two specs may share a part, and two specs of a cycle have no whole one.
+    return list(dict.fromkeys(problem for reading in whole or readings.values() for problem in reading.problems))

@@ -1,0 +1,45 @@
+"""One thing that is wrong with a spec: where, what, and how it is mended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hosier.spec.model import Position
+
+ERROR = "error"
+WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """`code` is stable (docs/spec.md lists all); an error keeps the spec from being used, a warning does not."""
+
+    position: Position
+    code: str
+    severity: str
+    text: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.position}: {self.severity}[{self.code}]: {self.text}\n    mend: {self.mend}"
+
+    def to_json(self) -> dict[str, str | int]:
+        """The problem as `hosier lint --json` prints it."""
+        return {
+            "file": self.position.file,
+            "line": self.position.line,
+            "column": self.position.column,
+            "code": self.code,
+            "severity": self.severity,
+            "text": self.text,
+            "mend": self.mend,
+        }
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` was most likely meant to be."""
+    import difflib
+
+    close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return close[0] if close else None

@@ -1,0 +1,299 @@
+"""Read a spec that is written in TOML.
+
+Includes come first and their includer after them: arrays are appended, single values overridden. docs/spec.md tells
+the rules to users; `words` holds the keys, `forms` what single strings must be, `rules` what must hold between them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from hosier.errors import SpecInvalid
+from hosier.spec import forms, rules
+from hosier.spec.documents import Document, Loader, Variables
+from hosier.spec.entries import Checker, Entry, Text
+from hosier.spec.model import (
+    Packages,
+    Position,
+    Request,
+    Service,
+    Spec,
+)
+from hosier.spec.positions import Path
+from hosier.spec.problem import ERROR, Problem, nearest
+from hosier.spec.sections import Converter
+from hosier.spec.words import ARCHITECTURES, CONDITION, PACKAGES_WHEN, SECTIONS
+
+Model = TypeVar("Model")
+
+
+class Reading:
+    """One reading of one spec: `problems` as found, and `spec` unless one of them is an error (without its digest)."""
+
+    def __init__(
+        self, path: str, *, architecture: str, suite: str | None = None, variables: Mapping[str, str] | None = None
+    ) -> None:
+        self.problems: list[Problem] = []
+        self.spec: Spec | None = None
+        self._suite = suite
+        loader = Loader(self.problems.append)
+        loader.load(path)
+        self.sources = tuple(loader.files)
+        self._documents = loader.documents
+        self._architecture = self._written_architecture() or architecture
+        self._variables = Variables(self.problems.append, {**(variables or {}), "architecture": self._architecture})
+        self._checker = Checker(self.problems.append, self._variables)
+        self.convert = Converter(self._checker, os.path.dirname(os.path.abspath(path)))
+        self._suites: frozenset[str] = frozenset()
+        draft = self._draft()
+        if not loader.broken:
+            self.problems += rules.check(draft, Position(path, 1, 1))
+        order = {document.file: number for number, document in enumerate(reversed(self._documents))}
+        self.problems.sort(key=lambda at: (order.get(at.position.file, -1), at.position.line, at.position.column))
+        if not any(problem.severity == ERROR for problem in self.problems):
+            self.spec = draft.spec(self.sources)
+
+    # What the files say, section by section.
+
+    def _draft(self) -> rules.Draft:
+        for document in self._documents:
+            self._sections(document)
+        self._define_variables()
+        draft = rules.Draft()
+        self._merge("image", draft.image)
+        self._image(draft)
+        draft.repos = self._entries("repo", self.convert.repo)
+        self._suites = frozenset(
+            suite
+            for repo in draft.repos
+            for suite in (repo.suites if repo.source is None else (self._suite,))
+            if suite is not None
+        )
+        self._packages(draft)
+        draft.groups = self._entries("group", self.convert.group)
+        draft.users = self._entries("user", self.convert.user)
+        draft.devices = self._entries("device", self.convert.device)
+        draft.files = self._entries("file", self.convert.file)
+        draft.links = self._entries("link", self.convert.link)
+        draft.run = self._entries("run", self.convert.run)
+        for entry in self._tables("sync"):
+            draft.sync += [at for at in entry.get("files", ()) if self.convert.form(forms.root_path, *at) is not None]
+        self._service(draft)
+        return draft
+
+    def _sections(self, document: Document) -> None:
+        """Report sections that are not known, or not of their kind; those are left out from here on."""
+        for name in list(document.values):
+            section = SECTIONS.get(name)
+            value = document.values[name]
+            position = document.key((name,))
+            if section is None:
+                near = nearest(name, SECTIONS)
+                if near is None and name in SECTIONS["image"].words:
+                    mend = f"write {name} below [image]"
+                else:
+                    mend = f"write {near!r}" if near else f"use one of {', '.join(SECTIONS)}"
+                self._checker.error(position, "unknown-key", f"a spec has no section {name!r}", mend)
+            elif section.entries and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
+                self._checker.error(position, "wrong-type", f"{name} is not an array of tables", f"write [[{name}]]")
+            elif not section.entries and not isinstance(value, dict):
+                self._checker.error(position, "wrong-type", f"{name} is not one table", f"write [{name}]")
+            else:
+                continue
+            del document.values[name]
+
+    def _tables(self, section: str) -> list[Entry]:
+        entries = (
+            self._checker.entry(document, (section,), f"[{section}]", SECTIONS[section].words, required=False)
+            for document in self._documents
+            if section in document.values
+        )
+        return [entry for entry in entries if entry is not None]
+
+    def _entries(self, section: str, convert: Callable[[Entry, bool], Model | None]) -> list[Model]:
+        models = []
+        for document in self._documents:
+            for number in range(len(document.values.get(section, ()))):
+                entry = self._checker.entry(document, (section, number), f"[[{section}]]", SECTIONS[section].words)
+                if entry is None:
+                    continue
+                wanted = self._wanted(entry)
+                model = convert(entry, wanted)
+                if model is not None and wanted:
+                    models.append(model)
+        return models
+
+    def _merge(self, section: str, merged: dict[str, Entry]) -> None:
+        """Single values: the entry that says each one last."""
+        for entry in self._tables(section):
+            for name in entry.values:
+                merged[name] = entry
+
+    def _define_variables(self) -> None:
+        for document in self._documents:
+            for name, value in document.values.get("vars", {}).items():
+                position = document.value(("vars", name))
+                if not forms.VARIABLE_NAME.fullmatch(name) or name == "architecture":
+                    text = f"{name!r} cannot be a variable" + (
+                        ": it is always defined" if name == "architecture" else ""
+                    )
+                    self._checker.error(document.key(("vars", name)), "name-invalid", text, "give it another name")
+                elif isinstance(value, str):
+                    self._variables.write(name, value, position)
+                elif isinstance(value, int) and not isinstance(value, bool):
+                    self._variables.write(name, str(value), position)
+                else:
+                    mend = (
+                        f'write "{document.token(("vars", name))}"'
+                        if not isinstance(value, list | dict)
+                        else "write one"
+                    )
+                    self._checker.error(position, "wrong-type", f"the variable {name} is not a string", mend)
+        self._variables.check()
+
+    # Conditions.
+
+    def _written_architecture(self) -> str | None:
+        written = None
+        for document in self._documents:
+            image = document.values.get("image")
+            value = image.get("architecture") if isinstance(image, dict) else None
+            if isinstance(value, str):
+                written = value
+        return written
+
+    def _wanted(self, entry: Entry) -> bool:
+        if "when" not in entry.values:
+            return True
+        path: Path = (*entry.path, "when")
+        condition = self._checker.entry(entry.document, path, f"when of {entry.title}", CONDITION)
+        return condition is None or self._holds(condition, of_repo=entry.path[0] == "repo")
+
+    def _holds(self, condition: Entry, *, of_repo: bool = False) -> bool:
+        architectures: tuple[Text, ...] | None = condition.get("architecture")
+        suites: tuple[Text, ...] | None = condition.get("suite")
+        if not architectures and not suites and not condition.has(*CONDITION):
+            mend = 'write architecture = "amd64" or suite = "…"'
+            self._checker.error(condition.position, "condition-invalid", f"{condition.title} has no condition", mend)
+        for name, position in architectures or ():
+            self._known_architecture(name, position)
+        if suites is not None and of_repo:
+            text = "a repo cannot depend on the suite, which the repos decide"
+            self._checker.error(
+                condition.at("suite"), "condition-invalid", text, "make it depend on the architecture only"
+            )
+        return (architectures is None or any(name == self._architecture for name, _ in architectures)) and (
+            suites is None or any(name in self._suites for name, _ in suites)
+        )
+
+    def _known_architecture(self, name: str, position: Position) -> None:
+        if not forms.ARCHITECTURE.fullmatch(name):
+            self._checker.error(position, "name-invalid", f"{name!r} is not an architecture", 'write it as "amd64"')
+        elif name not in ARCHITECTURES:
+            near = nearest({"x86_64": "amd64", "aarch64": "arm64"}.get(name, name), ARCHITECTURES)
+            mend = f'write "{near}"' if near else "use the names of dpkg-architecture -L"
+            self._checker.warn(position, "architecture-unknown", f"{name!r} is not an architecture of Debian", mend)
+
+    # Sections that several files write together.
+
+    def _image(self, draft: rules.Draft) -> None:
+        image = draft.image
+        for name, pattern, wanted in (
+            ("name", forms.IMAGE_NAME, "lower-case letters and digits, with single . _ - between"),
+            ("version", forms.IMAGE_VERSION, "letters, digits and . _ + ~ -"),
+            ("release", forms.IMAGE_VERSION, "letters, digits and . _ + ~ -"),
+        ):
+            if name in image:
+                self.convert.match(image[name], name, pattern, wanted)
+        if "architecture" in image:
+            self._known_architecture(
+                image["architecture"].get("architecture"), image["architecture"].at("architecture")
+            )
+
+    def _packages(self, draft: rules.Draft) -> None:
+        recommends = False
+        paths_exclude: list[str] = []
+        paths_include: list[str] = []
+        debconf: list[str] = []
+        for entry in self._tables("packages"):
+            recommends = entry.get("recommends", recommends)
+            self._choose(draft, entry, wanted=True)
+            paths_exclude += self.convert.patterns(entry, "paths-exclude")
+            paths_include += self.convert.patterns(entry, "paths-include")
+            for text, position in entry.get("debconf", ()):
+                line = self.convert.form(forms.debconf, text, position)
+                if line is not None:
+                    debconf.append(line)
+            for number in range(entry.get("when", 0)):
+                path: Path = (*entry.path, "when", number)
+                block = self._checker.entry(entry.document, path, "[[packages.when]]", PACKAGES_WHEN)
+                if block is not None:
+                    self._choose(draft, block, wanted=self._holds(block))
+        draft.packages = Packages(
+            install=tuple(dict.fromkeys(draft.install)),
+            exclude=tuple(dict.fromkeys(name for name, _ in draft.exclude)),
+            recommends=recommends,
+            paths_exclude=tuple(paths_exclude),
+            paths_include=tuple(paths_include),
+            debconf=tuple(debconf),
+        )
+
+    def _choose(self, draft: rules.Draft, entry: Entry, *, wanted: bool) -> None:
+        for text, position in entry.get("install", ()):
+            if forms.is_local(text):
+                request = self.convert.local(entry, text, position, wanted=wanted)
+            else:
+                found = self.convert.form(forms.request, text, position)
+                if found is None:
+                    continue
+                request = Request(found.name, found.architecture, found.operator, found.version, position=position)
+            if wanted:
+                draft.install.append(request)
+        for text, position in entry.get("exclude", ()):
+            if self.convert.form(forms.package_name, text, position) is not None and wanted:
+                draft.exclude.append((text, position))
+
+    def _service(self, draft: rules.Draft) -> None:
+        merged = draft.service
+        self._merge("service", merged)
+        if not merged:
+            return
+        last = next(reversed(merged.values()))
+        env: dict[str, str] = {}
+        labels: dict[str, str] = {}
+        for entry in self._tables("service") if "env" in merged or "labels" in merged else ():
+            env.update(entry.get("env", ()))
+            labels.update(entry.get("labels", ()))
+        if "env" in merged:
+            self.convert.environment(merged["env"])
+        if "command" not in merged:
+            self._checker.error(
+                last.position, "missing-key", "[service] lacks 'command'", 'write command = ["…"] below it'
+            )
+            return
+        draft.service_model = Service(
+            command=merged["command"].get("command"),
+            user=(self.convert.account(merged["user"], "user") if "user" in merged else None) or "root",
+            group=self.convert.account(merged["group"], "group") if "group" in merged else None,
+            log=self.convert.path(merged["log"], "log") if "log" in merged else None,
+            env=tuple(sorted(env.items())),
+            labels=tuple(sorted(labels.items())),
+        )
+
+
+def read(path: str, *, architecture: str, suite: str | None = None, variables: Mapping[str, str] | None = None) -> Spec:
+    """The spec in the file `path`, with its includes, for an image of `architecture` (Debian's name).
+
+    `suite` is what source = "host" stands for in conditions on the suite (VERSION_CODENAME of os-release(5));
+    `variables` win over those of [vars]. Raises SpecInvalid, whose message lists all errors with their places.
+    """
+    from hosier.spec.digest import digest
+
+    reading = Reading(path, architecture=architecture, suite=suite, variables=variables)
+    if reading.spec is None:
+        errors = [problem for problem in reading.problems if problem.severity == ERROR]
+        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+        raise SpecInvalid("\n".join([f"cannot read {path}: {count}", *map(str, errors)]))
+    return digest(reading.spec, reading.convert.names)
