@@ -1,0 +1,195 @@
+"""Have a lock's packages unpacked in the store: fetch what is missing, unpack as it comes in.
+
+Unpacking is done by worker processes (decompression fills a core each) that are forked before any thread exists; a
+package's digest was checked by `fetch` before a worker opens it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from hosier.errors import FetchFailed, HosierError, PackageInvalid
+from hosier.fetch.download import Object, download
+from hosier.fetch.progress import Reporter
+from hosier.fetch.proxies import Proxies
+from hosier.spec.lock import Lock, LockedPackage
+from hosier.store import Store
+
+WORKERS_MAX = 8
+
+
+@dataclass(slots=True)
+class Supply:
+    """What was reused and what was not, in packages."""
+
+    reused: int = 0
+    unpacked: int = 0
+    fetched: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Workers:
+    """Processes that each read "digest file name version architecture" lines and answer with one line."""
+
+    pids: list[int] = field(default_factory=list)
+    jobs: int = -1
+    answers: int = -1
+
+
+def provide(
+    store: Store, lock: Lock, packages: Sequence[LockedPackage], *, proxies: Proxies | None, reporter: Reporter
+) -> Supply:
+    """Bring every one of `packages` into the store, unpacked.
+
+    Raises FetchFailed or NotAuthentic naming what no origin would give, PackageInvalid for a package that is damaged
+    or is not what the lock says.
+    """
+    supply = Supply()
+    absent = [p for p in packages if not os.path.exists(f"{store.unpacked(p.sha256)}/meta.json")]
+    supply.reused = len(packages) - len(absent)
+    if not absent:
+        return supply
+    here = [p for p in absent if os.path.exists(store.deb(p.sha256))]
+    away = [p for p in absent if not os.path.exists(store.deb(p.sha256))]
+    supply.unpacked, supply.fetched = len(absent), len(away)
+    supply.bytes = sum(p.size for p in away)
+    count = max(1, min(os.cpu_count() or 1, WORKERS_MAX, len(absent)))
+    with _workers(store, count) as (submit, collect), store.work("fetch") as folder:
+        for package in here:
+            submit(package, store.deb(package.sha256))
+        if away:
+            objects = {p.sha256: _object(lock, p, folder) for p in away}
+            by_name = {o.dest: p for p, o in ((p, objects[p.sha256]) for p in away)}
+
+            def done(fetched: Object) -> None:
+                package = by_name[fetched.dest]
+                store.add_deb(fetched.dest, package.sha256)
+                submit(package, store.deb(package.sha256))
+
+            if proxies is None:
+                from hosier.distro.deb import aptconf
+
+                proxies = aptconf.proxies(aptconf.load(), os.environ)
+            download(list(objects.values()), proxies=proxies, reporter=reporter, on_done=done)
+        with reporter.phase("unpack", total=len(absent), unit="packages") as phase:
+            collect(len(absent), phase.advance)
+    return supply
+
+
+def _object(lock: Lock, package: LockedPackage, folder: str) -> Object:
+    name = f"{package.name} {package.version}"
+    if not package.repo:
+        urls: tuple[str, ...] = (f"file://{quote(package.path)}",)
+    else:
+        repo = next((r for r in lock.repos if r.name == package.repo), None)
+        if repo is None:
+            raise FetchFailed(f"cannot fetch {name}: the lock names no repository {package.repo}")
+        urls = tuple(f"{uri.rstrip('/')}/{quote(package.path)}" for uri in repo.uris)
+    return Object(name=name, urls=urls, dest=f"{folder}/{package.sha256}", size=package.size, sha256=package.sha256)
+
+
+Submit = Callable[[LockedPackage, str], None]
+Collect = Callable[[int, Callable[[int], None]], None]
+
+
+@contextlib.contextmanager
+def _workers(store: Store, count: int) -> Iterator[tuple[Submit, Collect]]:
+    """Unpackers at work; when the block ends, by success or not, none is left."""
+    jobs_read, jobs_write = os.pipe2(os.O_CLOEXEC)
+    answers_read, answers_write = os.pipe2(os.O_CLOEXEC)
+    parent = os.getpid()
+    pids = []
+    for _ in range(count):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                os.close(jobs_write)
+                os.close(answers_read)
+                _work(store, parent, jobs_read, answers_write)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        pids.append(pid)
+    os.close(jobs_read)
+    os.close(answers_write)
+
+    def submit(package: LockedPackage, file: str) -> None:
+        line = "\t".join((package.sha256, file, package.name, package.version, package.architecture)) + "\n"
+        data = line.encode().ljust(_JOB)
+        if len(data) > _JOB:
+            raise PackageInvalid(f"cannot unpack {package.name}: its name and version are absurdly long")
+        os.write(jobs_write, data)
+
+    def collect(expected: int, advance: Callable[[int], None]) -> None:
+        with open(answers_read, encoding="utf-8", closefd=False) as answers:
+            for _ in range(expected):
+                answer = answers.readline()
+                if not answer:
+                    raise PackageInvalid(
+                        "cannot unpack: an unpacking process died", hint="is the machine out of memory?"
+                    )
+                code, _, text = answer.rstrip("\n").partition("\t")
+                if code:
+                    message, _, hint = text.replace("\x1f", "\n").partition("\x1e")
+                    raise _error(code, message, hint or None)
+                advance(1)
+
+    try:
+        yield submit, collect
+    finally:
+        os.close(jobs_write)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        for pid in pids:
+            os.waitpid(pid, 0)
+        os.close(answers_read)
+
+
+_JOB = 1024
+"""Bytes of one job on the pipe: less than PIPE_BUF, so that each is read whole by one worker (pipe(7))."""
+
+
+def _error(code: str, message: str, hint: str | None) -> HosierError:
+    for kind in HosierError.__subclasses__():
+        if kind.code == code:
+            return kind(message, hint=hint)
+    return HosierError(message, hint=hint)
+
+
+def _work(store: Store, parent: int, jobs: int, answers: int) -> None:
+    """A worker's life: until the jobs end, or the parent does."""
+    from hosier.distro.deb.debfile import unpack
+    from hosier.linux.syscalls import die_with_parent
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with_parent(parent)
+    while True:
+        job = os.read(jobs, _JOB)
+        if not job:
+            return
+        sha256, file, name, version, architecture = job.decode().rstrip(" ").rstrip("\n").split("\t")
+        try:
+            with store.work("unpack") as folder:
+                into = f"{folder}/package"
+                os.mkdir(into, 0o755)
+                unpack(file, into, expect=(name, version, architecture))
+                store.add_unpacked(into, sha256)
+            answer = "\n"
+        except HosierError as exc:
+            text = str(exc) + ("\x1e" + exc.hint if exc.hint else "")
+            answer = f"{exc.code}\t{text}".replace("\n", "\x1f") + "\n"
+        except OSError as exc:
+            answer = f"store-failed\tcannot unpack {name}: {exc.strerror}".replace("\n", " ") + "\n"
+        os.write(answers, answer.encode("utf-8", "replace"))

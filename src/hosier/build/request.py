@@ -1,0 +1,217 @@
+"""What `hosier lock` and `hosier build` ask for: from the path of a spec to its lock, and on to its image."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hosier.build.host import host_architecture, host_suite
+from hosier.errors import LockInvalid, UsageError
+from hosier.fetch.progress import Reporter
+from hosier.spec import lock as locks
+from hosier.spec.lock import Lock
+from hosier.spec.model import Spec
+from hosier.spec.toml import read
+
+if TYPE_CHECKING:
+    from hosier.build.image import Built
+    from hosier.distro.deb.locking import LocalPackage
+    from hosier.fetch.proxies import Proxies
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A lock that was just written: where, and what is different from the one before, in words."""
+
+    lock: Lock
+    path: str
+    changes: tuple[str, ...]
+    proxies: Proxies
+
+
+def lock_path(spec: str) -> str:
+    """The lock's path: beside the spec, NAME.lock."""
+    return (spec.removesuffix(".toml") if spec.endswith(".toml") else spec) + ".lock"
+
+
+def read_spec(path: str) -> Spec:
+    """Read the spec for this machine."""
+    return read(path, architecture=host_architecture(), suite=host_suite())
+
+
+def read_lock(path: str) -> Lock | None:
+    """The lock at `path`; None when there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise LockInvalid(f"cannot read {path}: {exc}") from exc
+    return locks.loads(text, name=path)
+
+
+def check_lock(spec_path: str) -> Lock:
+    """The lock of a spec, which must be there and fresh; raises LockInvalid saying what changed."""
+    spec = read_spec(spec_path)
+    path = lock_path(spec_path)
+    lock = read_lock(path)
+    if lock is None:
+        raise LockInvalid(f"cannot use {path}: there is no lock", hint=f"hosier lock {spec_path}")
+    _fresh(lock, spec, spec_path)
+    return lock
+
+
+def _fresh(lock: Lock, spec: Spec, spec_path: str) -> None:
+    if lock.spec == spec.digest:
+        return
+    from hosier.distro.deb.locking import stale
+
+    words = stale(lock, spec) or ["the spec says something else than when it was locked"]
+    raise LockInvalid(
+        f"cannot build {spec_path}: its lock is stale:" + "".join(f"\n  - {word}" for word in words),
+        hint=f"hosier lock {spec_path}, or hosier build --update",
+    )
+
+
+def lock_spec(
+    spec_path: str, store_path: str | None, *, update: frozenset[str] | None, reporter: Reporter
+) -> Locked:
+    """Solve the spec and write its lock beside it; `update` as in `locking.solve`.
+
+    The lock is replaced by rename; on any error the one before is as it was.
+    """
+    from hosier.distro.deb.archive import refresh
+    from hosier.distro.deb.locking import solve
+    from hosier.store import Store
+
+    spec = read_spec(spec_path)
+    path = lock_path(spec_path)
+    before = read_lock(path)
+    if update:
+        known = {p.name for p in before.packages} if before is not None else set()
+        unknown = sorted(update - known)
+        if unknown:
+            raise UsageError(
+                f"cannot update {', '.join(unknown)}: not in {path}", hint="without names, --update chooses everything anew"
+            )
+    architecture = spec.architecture or host_architecture()
+    store = Store.open(store_path)
+    refreshed = refresh(spec.repos, architecture, store.path, reporter=reporter, now=time.time())
+    with reporter.phase("solve"):
+        lock = solve(spec, refreshed, _local(spec), architecture=architecture, previous=before, update=update)
+    _write(path, locks.dumps(lock))
+    return Locked(lock, path, tuple(changes(before, lock)), refreshed.proxies)
+
+
+def _local(spec: Spec) -> list[LocalPackage]:
+    """The package files that the spec names."""
+    from hosier.distro.deb.debfile import read_control
+    from hosier.distro.deb.locking import LocalPackage
+
+    found = []
+    for request in spec.packages.install:
+        if request.path is None:
+            continue
+        control = read_control(request.path)
+        with open(request.path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = os.fstat(file.fileno()).st_size
+        found.append(LocalPackage(path=request.path, size=size, sha256=digest, control=control.raw))
+    return found
+
+
+def _write(path: str, text: str) -> None:
+    beside = f"{path}.{os.getpid()}.new"
+    try:
+        with open(beside, "x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(beside, path)
+    except OSError as exc:
+        raise LockInvalid(f"cannot write {path}: {exc.strerror}") from exc
+    finally:
+        if os.path.lexists(beside):
+            os.unlink(beside)
+
+
+def changes(before: Lock | None, after: Lock) -> list[str]:
+    """What is different between two locks, a line each, sorted by package; empty for the first lock."""
+    if before is None:
+        return []
+    old = {(p.name, p.architecture): p.version for p in before.packages}
+    new = {(p.name, p.architecture): p.version for p in after.packages}
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        if key not in new:
+            lines.append(f"- {key[0]} {old[key]}")
+        elif key not in old:
+            lines.append(f"+ {key[0]} {new[key]}")
+        elif old[key] != new[key]:
+            lines.append(f"~ {key[0]} {old[key]} -> {new[key]}")
+    return lines
+
+
+def _usable_lock(
+    spec_path: str, store_path: str | None, spec: Spec, *, update: bool, reporter: Reporter
+) -> tuple[Lock, Proxies | None]:
+    """The lock to build from: the one that is there if fresh; made when there is none or `update` says so."""
+    path = lock_path(spec_path)
+    lock = read_lock(path)
+    if lock is not None and (not update or lock.spec == spec.digest):
+        _fresh(lock, spec, spec_path)
+        return lock, None
+    locked = lock_spec(spec_path, store_path, update=frozenset(), reporter=reporter)
+    for line in locked.changes:
+        reporter.note(line)
+    return locked.lock, locked.proxies
+
+
+def build_spec(
+    spec_path: str, store_path: str | None, *, tag: str | None, update: bool, reporter: Reporter
+) -> Built:
+    """Build a spec; as an ordinary user this process becomes root of a user namespace first."""
+    from hosier.build.image import build
+    from hosier.linux.userns import become_root
+    from hosier.store import Store
+
+    become_root()
+    spec = read_spec(spec_path)
+    lock, proxies = _usable_lock(spec_path, store_path, spec, update=update, reporter=reporter)
+    from hosier.build.host import need_architecture
+
+    need_architecture(lock.architecture)
+    store = Store.open(store_path)
+    return build(store, spec, lock, tag=tag or spec.tag, reporter=reporter, proxies=proxies)
+
+
+def plan_spec(spec_path: str, store_path: str | None, *, update: bool, reporter: Reporter) -> dict[str, object]:
+    """What `build_spec` would do, as facts for people and machines; nothing but the lock is written."""
+    from hosier.build import plan
+    from hosier.store import Store
+
+    spec = read_spec(spec_path)
+    lock, _ = _usable_lock(spec_path, store_path, spec, update=update, reporter=reporter)
+    store = Store.open(store_path, write=False)
+    stages = plan.stages(lock, spec.packages)
+    have = [s.number for s in stages if os.path.exists(f"{store.tree(s.key)}/manifest")]
+    first = max(have, default=-1) + 1
+    final = plan.final_key(stages[-1].key, spec)
+    done = os.path.exists(f"{store.tree(final)}/manifest")
+    todo = [] if done else [p for s in stages[first:] for p in s.packages]
+    unpack = [p for p in todo if not os.path.exists(f"{store.unpacked(p.sha256)}/meta.json")]
+    fetch = [p for p in unpack if not os.path.exists(store.deb(p.sha256))]
+    return {
+        "stages": [
+            {"number": s.number, "key": s.key, "packages": len(s.packages), "reused": done or s.number < first}
+            for s in stages
+        ],
+        "image": store.image_for(locks.digest(lock).removeprefix("sha256:")) is not None,
+        "unpack_packages": len(unpack),
+        "fetch_packages": len(fetch),
+        "fetch_bytes": sum(p.size for p in fetch),
+    }

@@ -1,0 +1,220 @@
+"""Run a package family's scripts over a tree, boxed, and tell who failed.
+
+The box is an overlay: the tree below it is only read. What the scripts changed lies in `upper` afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hosier.distro.deb.control import Control
+from hosier.distro.deb.dpkgdb import ADMIN, INFO, info_name
+from hosier.errors import BuildFailed
+from hosier.linux.box import Box, run
+
+LAST_LINES = 12
+STATUS_FD = 3
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LC_ALL": "C.UTF-8",
+    "TERM": "dumb",
+    "TZ": "UTC0",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "DEBCONF_NONINTERACTIVE_SEEN": "true",
+    "DEBCONF_NOWARNINGS": "yes",
+    "UCF_FORCE_CONFFOLD": "1",
+    "PYTHONHASHSEED": "0",
+}
+"""All that a maintainer script sees of an environment; nothing of the caller's."""
+
+POLICY_RC_D = b"#!/bin/sh\n# while a root is built no service starts (invoke-rc.d(8))\nexit 101\n"
+NO_DAEMON = b"#!/bin/sh\n# while a root is built no daemon starts\nexit 0\n"
+
+QUIET_FILES = (
+    ("/usr/sbin/policy-rc.d", POLICY_RC_D, 0o755),
+    ("/usr/sbin/start-stop-daemon", NO_DAEMON, 0o755),
+)
+
+_DPKG_ERROR = re.compile(r"status: (\S+) : error : (.*)")
+_DPKG_STATE = re.compile(r"status: (\S+): (\S+)")
+_SCRIPT = re.compile(r"installed (.+) package (\S+) script subprocess")
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where scripts run: the tree, the overlay's own folders, the log, and what they see of the time."""
+
+    root: str
+    upper: str
+    work: str
+    log: str
+    epoch: int
+    emulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One maintainer script to run, by the name of its file under info/."""
+
+    control: Control
+    name: str
+    arguments: tuple[str, ...]
+
+
+def run_scripts(place: Workplace, scripts: Sequence[Script]) -> None:
+    """Run maintainer scripts one after the other as dpkg does (policy 6.5; dpkg(1) ENVIRONMENT).
+
+    Raises BuildFailed at the first that fails.
+    """
+    if not scripts:
+        return
+    lines = ["set -e"]
+    for number, script in enumerate(scripts):
+        path = f"{INFO}/{info_name(script.control)}.{script.name}"
+        environment = {
+            "DPKG_MAINTSCRIPT_PACKAGE": script.control.name,
+            "DPKG_MAINTSCRIPT_ARCH": script.control.architecture,
+            "DPKG_MAINTSCRIPT_NAME": script.name,
+            "DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT": "1",
+            "DPKG_MAINTSCRIPT_DEBUG": "0",
+            "DPKG_ADMINDIR": ADMIN,
+            "DPKG_ROOT": "",
+            "DEBCONF_PACKAGE": script.control.name,  # the frontend knows a preinst only by dpkg's tmp.ci/control
+        }
+        words = [f"{k}={shlex.quote(v)}" for k, v in environment.items()]
+        command = " ".join([*words, shlex.quote(path), *map(shlex.quote, script.arguments)])
+        lines.append(f"echo begin {number} >&{STATUS_FD}")
+        lines.append(f"{command} {STATUS_FD}>&-")
+    lines.append(f"echo end >&{STATUS_FD}")
+    seen: list[str] = []
+    start = _size(place.log)
+    status = _boxed(place, ("/bin/sh", "-c", "\n".join(lines)), seen.append)
+    if status == 0 and seen and seen[-1] == "end":
+        return
+    begun = [int(line.split()[1]) for line in seen if line.startswith("begin ")]
+    if not begun:
+        raise BuildFailed(f"cannot run maintainer scripts: {_ending(status)}{_tail(place.log, start)}")
+    script = scripts[begun[-1]]
+    raise _failed(place, script.control.name, script.name, _ending(status), _tail(place.log, start))
+
+
+def configure(place: Workplace, progress: Callable[[str], None]) -> None:
+    """Let the root's own dpkg configure every unpacked package and process the pending triggers.
+
+    `progress` is called with a package's name when it is done. Raises BuildFailed naming the first package that
+    failed, its script, and its last lines.
+    """
+    errors: list[tuple[str, str]] = []
+
+    def status_line(line: str) -> None:
+        if (failed := _DPKG_ERROR.match(line)) is not None:
+            errors.append((failed[1], failed[2]))
+        elif (state := _DPKG_STATE.match(line)) is not None and state[2] == "installed":
+            progress(state[1])
+
+    start = _size(place.log)
+    argv = ("dpkg", "--force-unsafe-io", f"--status-fd={STATUS_FD}", "--configure", "-a")
+    status = _boxed(place, argv, status_line)
+    if status == 0 and not errors:
+        return
+    if not errors:
+        raise BuildFailed(
+            f"cannot configure the packages: dpkg {_ending(status)}{_tail(place.log, start)}",
+            hint=f"the full log is {place.log}",
+        )
+    name, reason = errors[0]
+    package = name.partition(":")[0]
+    script = _SCRIPT.search(reason)
+    shown = {"post-installation": "postinst", "pre-installation": "preinst"}.get(
+        script[2] if script else "", "postinst"
+    )
+    raise _failed(place, package, shown, reason, _tail(place.log, start, package))
+
+
+def _boxed(place: Workplace, argv: tuple[str, ...], line: Callable[[str], None]) -> int:
+    """Run `argv` in the box; each line that it writes to descriptor 3 is given to `line`."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def read() -> None:
+        with open(reader, errors="surrogateescape", closefd=True) as lines:
+            for text in lines:
+                line(text.rstrip("\n"))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    try:
+        return run(
+            Box(
+                lower=(place.root,),
+                upper=place.upper,
+                work=place.work,
+                argv=argv,
+                env={**ENVIRONMENT, "SOURCE_DATE_EPOCH": str(place.epoch)},
+                stdout=log,
+                stderr=log,
+                descriptors=((writer, STATUS_FD),),
+                overlay_files=QUIET_FILES,
+                confined=True,
+                no_fsync=True,
+            )
+        )
+    finally:
+        os.close(writer)
+        os.close(log)
+        thread.join(timeout=5)
+
+
+def _failed(place: Workplace, package: str, script: str, reason: str, tail: str) -> BuildFailed:
+    return BuildFailed(
+        f"cannot configure {package}: its {script} failed: {reason}{tail}", hint=f"the full log is {place.log}"
+    )
+
+
+def _ending(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"was killed by signal {os.WTERMSIG(status)}"
+    return f"exited with status {os.waitstatus_to_exitcode(status)}"
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _tail(log: str, start: int, package: str | None = None) -> str:
+    """The last lines that were written to the log since `start`, or since dpkg set up `package`."""
+    try:
+        with open(log, encoding="utf-8", errors="replace") as file:
+            file.seek(start)
+            lines = file.read().splitlines()
+    except OSError:
+        return ""
+    if package is not None:
+        begins = [i for i, text in enumerate(lines) if re.match(rf"Setting up {re.escape(package)}[ :]", text)]
+        if begins:
+            after = begins[-1] + 1
+            ends = [i for i in range(after, len(lines)) if lines[i].startswith(("Setting up ", "dpkg: error"))]
+            lines = lines[begins[-1] : ends[0] if ends else len(lines)]
+    return "".join(f"\n  | {text}" for text in lines[-LAST_LINES:])
+
+
+def debconf_selections(place: Workplace, lines: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    """Preseed debconf (debconf-set-selections(1))."""
+    text = "".join(f"{line}\n" for line in lines)
+    start = _size(place.log)
+    command = f"printf %s {shlex.quote(text)} | debconf-set-selections"
+    status = _boxed(place, ("/bin/sh", "-c", command), lambda line: None)
+    if status != 0:
+        raise BuildFailed(
+            f"cannot preseed debconf: {_ending(status)}{_tail(place.log, start)}", hint="see [packages] debconf"
+        )

@@ -1,0 +1,63 @@
+"""`hosier build`: an image from a spec and its lock."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+HELP = "build an image from a spec and its lock"
+EXAMPLES = """\
+examples:
+  hosier build web.toml                  lock if there is no lock, then build
+  hosier build web.toml --update         lock again after a change of the spec, holding what can be held
+  hosier build web.toml --json           digest, path, what was reused and the time of each phase, for machines
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of `hosier build`."""
+    parser.add_argument("spec", metavar="SPEC", help="the spec, a TOML file")
+    parser.add_argument("--tag", metavar="NAME[:VERSION]", help="tag of the image (default: the spec's name and version)")
+    parser.add_argument(
+        "--update", action="store_true", help="bring a stale lock up to date first, holding every version that can be held"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be fetched, unpacked and built; do nothing")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build; prints the tag and the digest."""
+    from hosier.build.request import build_spec, plan_spec
+    from hosier.fetch.progress import reporter
+
+    report = reporter(quiet=args.quiet, verbose=args.verbose)
+    if args.dry_run:
+        facts = plan_spec(args.spec, args.root_store, update=args.update, reporter=report)
+        if args.json:
+            json.dump(facts, sys.stdout, indent=2)
+            print()
+        else:
+            for stage in facts["stages"]:
+                print(f"stage {stage['number']}: {stage['packages']} packages, {'reused' if stage['reused'] else 'built'}")
+            print(f"fetch: {facts['fetch_packages']} packages, {facts['fetch_bytes']} bytes")
+            print(f"unpack: {facts['unpack_packages']} packages")
+            print(f"image: {'reused' if facts['image'] else 'built'}")
+        return 0
+    built = build_spec(args.spec, args.root_store, tag=args.tag, update=args.update, reporter=report)
+    if args.json:
+        facts = {
+            "tag": built.tag,
+            "digest": built.digest,
+            "path": built.path,
+            "packages": built.packages,
+            "reused": built.reused,
+            "fetched": {"packages": built.supply.fetched, "bytes": built.supply.bytes},
+            "unpacked": built.supply.unpacked,
+            "seconds": {title: round(seconds, 3) for title, seconds in built.timings.items()},
+        }
+        json.dump(facts, sys.stdout, indent=2)
+        print()
+    else:
+        print(f"{built.tag} {built.digest}")
+    return 0

@@ -1,0 +1,89 @@
+"""`hosier images`: what images the store holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hosier.store.objects import ImageRecord, Tag
+
+HELP = "list the images in the store"
+EXAMPLES = """\
+examples:
+  hosier images
+  hosier images --json
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of `hosier images`."""
+    parser.add_argument("--json", action="store_true", help="print one JSON array")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a table, or JSON; one row for each tag, and one for each image without."""
+    from hosier.store.objects import Store
+
+    store = Store.open(args.root_store, write=False)
+    images, tags = store.images(), store.tags()
+    if args.json:
+        print(json.dumps([facts(image, tags) for image in images], indent=2))
+    else:
+        for line in table(rows(images, tags)):
+            print(line)
+    return 0
+
+
+def facts(image: ImageRecord, tags: list[Tag]) -> dict[str, object]:
+    """An image as JSON shows it."""
+    return {
+        "digest": image.digest,
+        "tags": [str(tag) for tag in tags if tag.digest == image.digest],
+        "name": image.name,
+        "version": image.version,
+        "release": image.release,
+        "architecture": image.architecture,
+        "packages": image.packages,
+        "size": image.size,
+        "created": image.created,
+        "epoch": image.epoch,
+        "tree": image.tree,
+        "lock": image.lock,
+        "spec": image.spec,
+    }
+
+
+def rows(images: list[ImageRecord], tags: list[Tag]) -> list[tuple[str, ...]]:
+    """The cells of the table, heading first."""
+    found = [("IMAGE", "DIGEST", "ARCHITECTURE", "PACKAGES", "SIZE", "CREATED")]
+    named = {tag.digest for tag in tags}
+    by_digest = {image.digest: image for image in images}
+    shown = [(str(tag), by_digest[tag.digest]) for tag in tags if tag.digest in by_digest]
+    shown += [("-", image) for image in images if image.digest not in named]
+    for name, image in shown:
+        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(image.created))
+        found.append(
+            (name, image.digest[:12], image.architecture, str(image.packages), human_size(image.size), created)
+        )
+    return found
+
+
+def table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows as lines of columns, each as wide as its widest cell."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def human_size(size: int) -> str:
+    """Bytes in the unit that a person would say."""
+    if size < 1000:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.5 or unit == "TB":
+            return f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
+    raise AssertionError

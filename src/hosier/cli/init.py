@@ -1,0 +1,35 @@
+"""`hosier init`: a first spec, commented."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+HELP = "write a first spec, commented"
+EXAMPLES = """\
+examples:
+  hosier init web        writes web.toml
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of `hosier init`."""
+    parser.add_argument("name", metavar="NAME", nargs="?", default="root", help="name of the image (default: root)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write NAME.toml; never over a file that is there."""
+    from hosier.errors import UsageError
+    from hosier.spec.starter import starter
+
+    path = f"{args.name}.toml"
+    text = starter(os.path.basename(args.name))
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"cannot write {path}: it is there already", hint="choose another name") from None
+    except OSError as exc:
+        raise UsageError(f"cannot write {path}: {exc.strerror}") from None
+    print(path)
+    return 0

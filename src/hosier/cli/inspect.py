@@ -1,0 +1,73 @@
+"""`hosier inspect IMAGE`: what is in an image."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+HELP = "show what is in an image"
+EXAMPLES = """\
+examples:
+  hosier inspect web
+  hosier inspect web:1.4.0 --json
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of `hosier inspect`."""
+    parser.add_argument("image", metavar="IMAGE", help="a digest, a unique prefix of one, or a tag name[:version]")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the image's record, and its packages by size."""
+    from dataclasses import asdict
+
+    from hosier.cli.images import facts, human_size, table
+    from hosier.inspect.contents import contents
+    from hosier.spec import lock as locks
+    from hosier.store import checking
+    from hosier.store.layout import guard
+    from hosier.store.objects import Store
+
+    store = Store.open(args.root_store, write=False)
+    image = store.find(args.image)
+    lock = locks.loads(store.lock_text(image.digest), name=f"the lock of image {image.digest[:12]}")
+    with guard(f"read the manifest of image {args.image}"):
+        entries = checking.read_manifest(store.tree(image.tree))
+    held = contents(entries.values(), lock)
+    record = facts(image, store.tags()) | {
+        "packages": len(lock.packages),
+        "path": f"{store.tree(image.tree)}/root",
+        "requests": list(lock.requests),
+        "config": _config(store.config(image.digest)),
+        "paths": held.kinds,
+    }
+    if args.json:
+        record["contents"] = [asdict(each) for each in held.packages]
+        record["unowned"] = {"files": held.unowned.files, "size": held.unowned.size}
+        print(json.dumps(record, indent=2))
+        return 0
+    record.pop("config")
+    record["size"] = human_size(image.size)
+    record["paths"] = ", ".join(f"{count} {KINDS[kind]}" for kind, count in held.kinds.items())
+    for name, value in record.items():
+        shown = ", ".join(str(each) for each in value) if isinstance(value, list) else str(value)
+        print(f"{name + ':':<14}{shown}".rstrip())
+    print()
+    rows = [("PACKAGE", "VERSION", "FILES", "SIZE", "WHY")]
+    rows += [(each.name, each.version, str(each.files), human_size(each.size), each.why) for each in held.packages]
+    rows.append(("(no package)", "", str(held.unowned.files), human_size(held.unowned.size), ""))
+    for line in table(rows):
+        print(line)
+    return 0
+
+
+KINDS = {"f": "files", "d": "folders", "l": "links", "c": "character devices", "b": "block devices", "p": "pipes"}
+
+
+def _config(text: bytes) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.decode("utf-8", "replace")

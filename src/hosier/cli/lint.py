@@ -1,0 +1,38 @@
+"""`hosier lint`: every problem of a spec at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+HELP = "find every problem of a spec"
+EXAMPLES = """\
+examples:
+  hosier lint web.toml
+  hosier lint specs/*.toml --json
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of `hosier lint`."""
+    parser.add_argument("specs", metavar="SPEC", nargs="+", help="specs, TOML files")
+    parser.add_argument("--architecture", metavar="ARCH", help="decide conditions for this architecture")
+    parser.add_argument("--json", action="store_true", help="print the problems as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Lint; prints each problem, and returns 3 when one is an error."""
+    from hosier.build.host import host_architecture, host_suite
+    from hosier.errors import SpecInvalid
+    from hosier.spec.lint import lint
+
+    problems = lint(args.specs, architecture=args.architecture or host_architecture(), suite=host_suite())
+    if args.json:
+        json.dump([asdict(p) for p in problems], sys.stdout, indent=2)
+        print()
+    else:
+        for problem in problems:
+            print(problem)
+    return SpecInvalid.status if any(p.severity == "error" for p in problems) else 0

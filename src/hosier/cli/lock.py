@@ -1,0 +1,56 @@
+"""`hosier lock`: solve a spec and write down exactly what it is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+HELP = "solve a spec and write its lock"
+EXAMPLES = """\
+examples:
+  hosier lock web.toml                     write web.lock; hold what an earlier one says
+  hosier lock web.toml --update            choose everything anew
+  hosier lock web.toml --update openssl    move only openssl, and what it must take along
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of `hosier lock`."""
+    parser.add_argument("spec", metavar="SPEC", help="the spec, a TOML file")
+    parser.add_argument(
+        "--update",
+        nargs="*",
+        metavar="PKG",
+        help="choose these packages anew and hold the rest; without names, everything",
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when the lock is missing or stale")
+    parser.add_argument("--json", action="store_true", help="print the lock as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Lock; prints what changed, or with --json the lock."""
+    from hosier.build.request import check_lock, lock_spec
+    from hosier.fetch.progress import reporter
+    from hosier.spec import lock as locks
+
+    report = reporter(quiet=args.quiet, verbose=args.verbose)
+    if args.check:
+        lock = check_lock(args.spec)
+        if args.json:
+            json.dump(locks.to_json(lock), sys.stdout, indent=2)
+            print()
+        return 0
+    update: frozenset[str] | None = frozenset()
+    if args.update is not None:
+        update = frozenset(args.update) or None
+    locked = lock_spec(args.spec, args.root_store, update=update, reporter=report)
+    if args.json:
+        json.dump(locks.to_json(locked.lock), sys.stdout, indent=2)
+        print()
+        return 0
+    for line in locked.changes:
+        print(line)
+    size = sum(p.size for p in locked.lock.packages)
+    print(f"{locked.path}: {len(locked.lock.packages)} packages, {size / 1e6:.1f} MB")
+    return 0

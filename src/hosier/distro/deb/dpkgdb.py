@@ -1,0 +1,208 @@
+"""dpkg's own records of a root: the text of its status, lists, triggers and diversions.
+
+Pure: text in, text out. The formats are those of deb-src dpkg 1.18 and later (dpkg(1) FILES, deb-triggers(5),
+dpkg-divert(1)); dpkg reads what is written here and rewrites it in its own hand when it configures packages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from hosier.distro.deb.control import Control
+
+ADMIN = "/var/lib/dpkg"
+INFO = ADMIN + "/info"
+LIST_FORMAT = "1\n"
+
+
+def info_name(control: Control) -> str:
+    """The stem of a package's files under info/: "name", or "name:arch" for one that is Multi-Arch: same."""
+    if control.get("multi-arch") == "same":
+        return f"{control.name}:{control.architecture}"
+    return control.name
+
+
+@dataclass(slots=True)
+class StatusStanza:
+    """One stanza of the status file; only what a build changes is broken out, the rest is kept as it stands."""
+
+    name: str
+    architecture: str
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Name and architecture."""
+        return (self.name, self.architecture)
+
+    def state(self) -> str:
+        """The third word of Status, such as "installed" or "unpacked"."""
+        for line in self.lines:
+            if line.startswith("Status: "):
+                return line.split()[-1]
+        return "not-installed"
+
+    def pend(self, triggers: Iterable[str]) -> None:
+        """Note triggers as pending: the package is configured and must process them."""
+        wanted = sorted(set(triggers))
+        if not wanted:
+            return
+        kept = [line for line in self.lines if not line.startswith("Triggers-Pending: ")]
+        at = next(i for i, line in enumerate(kept) if line.startswith("Status: "))
+        kept[at] = "Status: install ok triggers-pending"
+        kept.insert(at + 1, "Triggers-Pending: " + " ".join(wanted))
+        self.lines = kept
+
+
+def parse_status(text: str) -> list[StatusStanza]:
+    """Read a status file into stanzas, in its order."""
+    found = []
+    for block in text.split("\n\n"):
+        lines = [line for line in block.split("\n") if line]
+        if not lines:
+            continue
+        name = architecture = ""
+        for line in lines:
+            if line.startswith("Package: "):
+                name = line[9:]
+            elif line.startswith("Architecture: "):
+                architecture = line[14:]
+        found.append(StatusStanza(name, architecture, lines))
+    return found
+
+
+def dump_status(stanzas: Iterable[StatusStanza]) -> str:
+    """Write a status file, sorted by name then architecture."""
+    return "".join("\n".join(s.lines) + "\n\n" for s in sorted(stanzas, key=lambda s: s.key))
+
+
+def unpacked_stanza(control: Control, conffiles: Mapping[str, str]) -> StatusStanza:
+    """The stanza of a package that is unpacked and not yet configured.
+
+    `conffiles` maps each path to the md5 of the file in place, or to "newconffile" when the new version lies beside
+    it as PATH.dpkg-new for dpkg to decide.
+    """
+    lines = []
+    for line in control.raw.split("\n"):
+        if not line.strip() or line.startswith("#"):
+            continue
+        lines.append(line)
+        if line.startswith("Package:"):
+            lines.append("Status: install ok unpacked")
+    if conffiles:
+        lines.append("Conffiles:")
+        lines.extend(f" {path} {conffiles[path]}" for path in conffiles)
+    return StatusStanza(control.name, control.architecture, lines)
+
+
+def file_list(paths: Iterable[str]) -> str:
+    """The text of a .list file; the root is written "/."."""
+    return "".join(("/." if path == "/" else path) + "\n" for path in paths)
+
+
+def parse_list(text: str) -> list[str]:
+    """The paths of a .list file, the root as "/"."""
+    return ["/" if line == "/." else line for line in text.split("\n") if line]
+
+
+@dataclass(frozen=True, slots=True)
+class Diversion:
+    """`path` of every package but `package` goes to `to`; package ":" is a local diversion."""
+
+    path: str
+    to: str
+    package: str
+
+
+def parse_diversions(text: str) -> dict[str, Diversion]:
+    """Read the diversions file: three lines for each diversion."""
+    lines = text.split("\n")
+    found = {}
+    for i in range(0, len(lines) - 2, 3):
+        found[lines[i]] = Diversion(lines[i], lines[i + 1], lines[i + 2])
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Triggers:
+    """The directives of one package's triggers file (deb-triggers(5))."""
+
+    interest: tuple[tuple[str, bool], ...] = ()
+    """Trigger name or absolute path, and whether the activator need not wait (noawait)."""
+    activate: tuple[str, ...] = ()
+
+
+def parse_triggers(text: str) -> Triggers:
+    """Read a triggers file; unknown directives are dpkg's to refuse and are passed over."""
+    interest: list[tuple[str, bool]] = []
+    activate: list[str] = []
+    for raw in text.splitlines():
+        words = raw.split("#", 1)[0].split()
+        if len(words) != 2:
+            continue
+        if words[0].startswith("interest"):
+            interest.append((words[1], words[0].endswith("-noawait")))
+        elif words[0].startswith("activate"):
+            activate.append(words[1])
+    return Triggers(tuple(interest), tuple(activate))
+
+
+@dataclass(slots=True)
+class TriggerInterests:
+    """triggers/File and triggers/NAME: who is interested in what. Lines are "[path ]package[/noawait]"."""
+
+    files: dict[str, list[str]] = field(default_factory=dict)
+    names: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, package: str, triggers: Triggers) -> None:
+        """Record what `package` is interested in."""
+        for what, noawait in triggers.interest:
+            table = self.files if what.startswith("/") else self.names
+            who = table.setdefault(what, [])
+            entry = package + ("/noawait" if noawait else "")
+            if entry not in who:
+                who.append(entry)
+
+    def activated(self, paths: Iterable[str], names: Iterable[str]) -> dict[str, set[str]]:
+        """The packages to run, and for each the triggers that these paths and names activate."""
+        pending: dict[str, set[str]] = {}
+
+        def fire(trigger: str, who: list[str]) -> None:
+            for entry in who:
+                pending.setdefault(entry.removesuffix("/noawait"), set()).add(trigger)
+
+        for name in names:
+            if name in self.names:
+                fire(name, self.names[name])
+            if name in self.files:
+                fire(name, self.files[name])
+        if self.files:
+            left = dict(self.files)
+            for path in paths:
+                for prefix in [p for p in left if path == p or path.startswith(p + "/")]:
+                    fire(prefix, left.pop(prefix))
+        return pending
+
+    def dump_files(self) -> str:
+        """The text of triggers/File."""
+        return "".join(f"{path} {who}\n" for path in sorted(self.files) for who in self.files[path])
+
+
+def parse_interests(files: str, names: Mapping[str, str]) -> TriggerInterests:
+    """Read triggers/File and the other files of triggers/, which are named after their trigger."""
+    found = TriggerInterests()
+    for line in files.splitlines():
+        path, _, who = line.rpartition(" ")
+        if path:
+            found.files.setdefault(path, []).append(who)
+    for name, text in names.items():
+        found.names[name] = text.split()
+    return found
+
+
+def extended_states(auto: Iterable[tuple[str, str]]) -> str:
+    """apt's record of what was installed only as a dependency: (name, architecture) pairs."""
+    return "".join(
+        f"Package: {name}\nArchitecture: {architecture}\nAuto-Installed: 1\n\n" for name, architecture in sorted(auto)
+    )
