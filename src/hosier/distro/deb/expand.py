@@ -1,0 +1,190 @@
+"""Decompress an index: whole or absent, bounded in size, on as many processors as its format allows."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO, Any
+
+from hosier.errors import NotAuthentic, StoreFailed
+
+KINDS = ("xz", "zst", "gz", "bz2", "lzma", "")
+"""The compressions that can be read, the preferred one first; "" is none."""
+
+_PIECE = 1 << 20
+_MAX_RATIO = 1000
+
+
+class _Damaged(Exception):
+    pass
+
+
+def expand(source: str, dest: str, *, kind: str, size: int | None, name: str) -> None:
+    """Decompress file `source` into `dest`, which appears by rename.
+
+    `size` is how many bytes it must give, when that is known. Raises NotAuthentic when it gives other than that or is
+    damaged, StoreFailed when it cannot be written.
+    """
+    temporary = f"{dest}.new-{os.getpid()}"
+    try:
+        with open(source, "rb") as file, open(temporary, "wb") as out:
+            most = size if size is not None else os.fstat(file.fileno()).st_size * _MAX_RATIO + _PIECE
+            written = _expand(file, out, kind, most)
+        if size is not None and written != size:
+            raise _Damaged(f"{written} bytes, expected {size}")
+        os.rename(temporary, dest)
+    except (_Damaged, lzma.LZMAError, zlib.error, EOFError, ValueError) as error:
+        raise NotAuthentic(f"cannot decompress {name}: {error}")
+    except OSError as error:
+        raise StoreFailed(f"cannot store {name}: {(error.strerror or str(error)).lower()}")
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def _expand(file: IO[bytes], out: IO[bytes], kind: str, most: int) -> int:
+    if kind == "xz":
+        blocks = _xz_blocks(file)
+        if len(blocks) > 1 and sum(length for _, _, _, length in blocks) <= most:
+            return _xz_parallel(file, out, blocks)
+    written = 0
+    for piece in _pieces(file, kind):
+        written += len(piece)
+        if written > most:
+            raise _Damaged(f"it gives more than {most} bytes")
+        out.write(piece)
+    return written
+
+
+def _pieces(file: IO[bytes], kind: str) -> Iterator[bytes]:
+    if kind == "":
+        while piece := file.read(_PIECE):
+            yield piece
+    elif kind == "zst":
+        import zstandard
+
+        try:
+            with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False) as reader:
+                while piece := reader.read(_PIECE):
+                    yield piece
+        except zstandard.ZstdError as error:
+            raise _Damaged(str(error))
+    else:
+        yield from _decompressed(file, kind)
+
+
+def _decompressed(file: IO[bytes], kind: str) -> Iterator[bytes]:
+    if kind == "gz":
+        # wbits 31: a gzip frame; several may follow one another.
+        yield from _gunzipped(file)
+        return
+    make: Any = {"xz": lzma.LZMADecompressor, "lzma": lzma.LZMADecompressor, "bz2": bz2.BZ2Decompressor}[kind]
+    decoder = make()
+    fed = b""
+    while True:
+        if decoder.eof:
+            fed = (decoder.unused_data or file.read(_PIECE)).lstrip(b"\0")
+            if not fed:
+                return
+            decoder = make()
+        elif decoder.needs_input:
+            fed = file.read(_PIECE)
+            if not fed:
+                raise _Damaged("it ends too early")
+        yield decoder.decompress(fed, _PIECE)
+        fed = b""
+
+
+def _gunzipped(file: IO[bytes]) -> Iterator[bytes]:
+    decoder = zlib.decompressobj(31)
+    fed = b""
+    while True:
+        if decoder.eof:
+            fed = decoder.unused_data or file.read(_PIECE)
+            if not fed.strip(b"\0"):
+                return
+            decoder = zlib.decompressobj(31)
+        else:
+            fed = decoder.unconsumed_tail or file.read(_PIECE)
+            if not fed:
+                raise _Damaged("it ends too early")
+        yield decoder.decompress(fed, _PIECE)
+
+
+def _xz_blocks(file: IO[bytes]) -> list[tuple[int, int, int, int]]:
+    """The blocks of a file of one xz stream: (offset, length, offset in the output, length in the output).
+
+    Empty when the file is not that simple; then it is read from its start. The xz file format, sections 2.1.2 and 4.
+    """
+    end = file.seek(0, os.SEEK_END)
+    try:
+        file.seek(end - 12)
+        check, backward, flags, magic = struct.unpack("<II2s2s", file.read(12))
+        size = (backward + 1) * 4
+        file.seek(end - 12 - size)
+        index = file.read(size)
+        if magic != b"YZ" or zlib.crc32(struct.pack("<I2s", backward, flags)) != check or index[0] != 0:
+            return []
+        count, at = _number(index, 1)
+        blocks = []
+        offset, output = 12, 0
+        for _ in range(count):
+            unpadded, at = _number(index, at)
+            length, at = _number(index, at)
+            padded = (unpadded + 3) & ~3
+            blocks.append((offset, padded, output, length))
+            offset, output = offset + padded, output + length
+        return blocks if offset == end - 12 - size else []
+    except (OSError, struct.error, IndexError, ValueError):
+        return []
+    finally:
+        file.seek(0)
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 63, 7):
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return value, at
+    raise ValueError
+
+
+def _xz_parallel(file: IO[bytes], out: IO[bytes], blocks: list[tuple[int, int, int, int]]) -> int:
+    source, target = file.fileno(), out.fileno()
+    header = os.pread(source, 12, 0)
+
+    def one(block: tuple[int, int, int, int]) -> int:
+        # A stream header with one block after it is a stream whose index has not come yet.
+        offset, left, output, length = block
+        decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+        decoder.decompress(header)
+        done = 0
+        while True:
+            fed = b""
+            if decoder.needs_input:
+                fed = os.pread(source, min(left, _PIECE), offset)
+                if not fed:
+                    break
+                offset, left = offset + len(fed), left - len(fed)
+            piece = decoder.decompress(fed, _PIECE)
+            done += len(piece)
+            if done > length:
+                raise _Damaged("a block is longer than its index says")
+            view = memoryview(piece)
+            while view:
+                step = os.pwrite(target, view, output)
+                view, output = view[step:], output + step
+        if done != length:
+            raise _Damaged("a block is shorter than its index says")
+        return done
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        return sum(pool.map(one, blocks))
