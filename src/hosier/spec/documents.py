@@ -51,6 +51,8 @@ class Loader:
         self.documents: list[Document] = []
         self.files: list[str] = []
         """Absolute paths in the order in which they were met, so the spec itself is first."""
+        self.order: dict[str, int] = {}
+        """The files, as messages name them, by the order in which they were met."""
         self.broken = False
         self._chain: list[tuple[str, str]] = []
         self._met: set[str] = set()
@@ -67,6 +69,7 @@ class Loader:
         if real in self._met:
             return
         self._met.add(real)
+        self.order.setdefault(path, len(self.order))
         values, positions = self._parse(path, named or Position(path, 1, 1))
         if positions is None:
             return

@@ -14,7 +14,7 @@ __all__ = ["ERROR", "WARNING", "Problem", "lint"]
 def lint(
     paths: Sequence[str], *, architecture: str, suite: str | None = None, variables: Mapping[str, str] | None = None
 ) -> list[Problem]:
-    """The problems of each spec, in its order, an included file's before its includer's; nothing is raised.
+    """The problems of each spec in its order, and after its own those of what it includes; nothing is raised.
 
     A path that another one includes is read as a part of that one only, for it need not be whole by itself. The
     other arguments are those of `hosier.spec.toml.read`.

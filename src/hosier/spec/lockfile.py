@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _DAMAGE = "take the file from version control, or make it anew with `hosier lock`"
 
 _TEXT = r'[^"\\\x00-\x1f\x7f\ud800-\udfff]'
-_FORMS = {
+FORMS = {
     "name": r"[A-Za-z0-9][A-Za-z0-9+._-]*",
     "version": r"[A-Za-z0-9][A-Za-z0-9.+~:^_-]*",
     "architecture": r"[a-z0-9][a-z0-9_-]*",
@@ -33,7 +33,7 @@ _FORMS = {
     "any": r"[^\x00-\x1f\x7f]*",
     "spec": r"sha256:[0-9a-f]{64}",
 }
-_COMPILED = {form: re.compile(pattern) for form, pattern in _FORMS.items()}
+_COMPILED = {form: re.compile(pattern) for form, pattern in FORMS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _line_pattern() -> str:
     """A package's line as `dumps` writes it, each value in a group."""
     pattern = ""
     for name, key in PACKAGE.items():
-        form = f"{_TEXT}+" if key.form == "some" else f"{_TEXT}*" if key.form == "any" else _FORMS[key.form]
+        form = f"{_TEXT}+" if key.form == "some" else f"{_TEXT}*" if key.form == "any" else FORMS[key.form]
         if key.kind == "number":
             value = "(0|[1-9][0-9]{0,17})"
         elif key.kind == "text":

@@ -41,5 +41,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` was most likely meant to be."""
     import difflib
 
-    close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return close[0] if close else None
+    words = list(known)
+    close = difflib.get_close_matches(word.lower().replace("_", "-"), words, n=1, cutoff=0.6)
+    begun = [name for name in words if len(word) > 2 and name.startswith(word.lower())]
+    return (close + begun + [None])[0]

@@ -74,13 +74,8 @@ class Draft:
         )
 
 
-def check(draft: Draft, start: Position) -> Iterator[Problem]:
-    """All that is wrong between the parts; `start` is where the spec begins, for what is not there at all."""
-    if "name" not in draft.image:
-        yield Problem(start, "missing-key", ERROR, "the spec has no name", 'write [image] and name = "…" below it')
-    if not draft.repos:
-        text = "the spec has no [[repo]], so there is nothing to install from"
-        yield Problem(start, "missing-key", ERROR, text, 'write [[repo]], name = "debian" and source = "host"')
+def check(draft: Draft) -> Iterator[Problem]:
+    """All that is wrong between the parts."""
     yield from _duplicates("the repo", ((repo.name, repo.position) for repo in draft.repos))
     yield from _packages(draft)
     yield from _duplicates("the group", ((group.name, group.position) for group in draft.groups))
@@ -114,7 +109,8 @@ def _packages(draft: Draft) -> Iterator[Problem]:
         if request in first:
             text = f"{request} is asked for already, at {first[request]}"
             yield Problem(request.position, "request-repeated", WARNING, text, "take one of them out")
-        first.setdefault(request, request.position)
+            continue
+        first[request] = request.position
         if request.name in excluded:
             text = f"{request.name} is to be installed, and excluded at {excluded[request.name]}"
             yield Problem(request.position, "package-excluded", ERROR, text, "take it out of install, or of exclude")

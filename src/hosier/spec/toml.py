@@ -47,11 +47,13 @@ class Reading:
         self._checker = Checker(self.problems.append, self._variables)
         self.convert = Converter(self._checker, os.path.dirname(os.path.abspath(path)))
         self._suites: frozenset[str] = frozenset()
+        self._checked: dict[str, list[Entry]] = {}
+        self._repos = 0
         draft = self._draft()
         if not loader.broken:
-            self.problems += rules.check(draft, Position(path, 1, 1))
-        order = {document.file: number for number, document in enumerate(reversed(self._documents))}
-        self.problems.sort(key=lambda at: (order.get(at.position.file, -1), at.position.line, at.position.column))
+            self._whole(Position(path, 1, 1))
+            self.problems += rules.check(draft)
+        self.problems = _sifted(self.problems, loader.order)
         if not any(problem.severity == ERROR for problem in self.problems):
             self.spec = draft.spec(self.sources)
 
@@ -105,12 +107,15 @@ class Reading:
             del document.values[name]
 
     def _tables(self, section: str) -> list[Entry]:
+        if section in self._checked:
+            return self._checked[section]
         entries = (
             self._checker.entry(document, (section,), f"[{section}]", SECTIONS[section].words, required=False)
             for document in self._documents
             if section in document.values
         )
-        return [entry for entry in entries if entry is not None]
+        self._checked[section] = [entry for entry in entries if entry is not None]
+        return self._checked[section]
 
     def _entries(self, section: str, convert: Callable[[Entry, bool], Model | None]) -> list[Model]:
         models = []
@@ -120,10 +125,21 @@ class Reading:
                 if entry is None:
                     continue
                 wanted = self._wanted(entry)
+                self._repos += section == "repo" and wanted
                 model = convert(entry, wanted)
                 if model is not None and wanted:
                     models.append(model)
         return models
+
+    def _whole(self, start: Position) -> None:
+        """Report what a spec cannot be without."""
+        if not any(entry.has("name") for entry in self._tables("image")):
+            mend = 'write [image] and name = "…" below it'
+            self._checker.error(start, "missing-key", "the spec has no name", mend)
+        if not self._repos:
+            text = "the spec has no [[repo]], so there is nothing to install from"
+            mend = 'write [[repo]], name = "debian" and source = "host"'
+            self._checker.error(start, "missing-key", text, mend)
 
     def _merge(self, section: str, merged: dict[str, Entry]) -> None:
         """Single values: the entry that says each one last."""
@@ -260,18 +276,16 @@ class Reading:
         self._merge("service", merged)
         if not merged:
             return
-        last = next(reversed(merged.values()))
+        entries = self._tables("service")
         env: dict[str, str] = {}
         labels: dict[str, str] = {}
-        for entry in self._tables("service") if "env" in merged or "labels" in merged else ():
-            env.update(entry.get("env", ()))
+        for entry in entries:
+            env.update(self.convert.environment(entry))
             labels.update(entry.get("labels", ()))
-        if "env" in merged:
-            self.convert.environment(merged["env"])
         if "command" not in merged:
-            self._checker.error(
-                last.position, "missing-key", "[service] lacks 'command'", 'write command = ["…"] below it'
-            )
+            if not any(entry.has("command") for entry in entries):
+                mend = 'write command = ["…"] below it'
+                self._checker.error(entries[-1].position, "missing-key", "[service] lacks 'command'", mend)
             return
         draft.service_model = Service(
             command=merged["command"].get("command"),
@@ -281,6 +295,14 @@ class Reading:
             env=tuple(sorted(env.items())),
             labels=tuple(sorted(labels.items())),
         )
+
+
+def _sifted(problems: list[Problem], order: Mapping[str, int]) -> list[Problem]:
+    """In the order of the files; a string whose variable is not known is not to blame for what is wrong besides."""
+    unknown = {problem.position for problem in problems if problem.code == "variable-undefined"}
+    kept = [at for at in problems if at.code == "variable-undefined" or at.position not in unknown]
+    kept.sort(key=lambda at: (order.get(at.position.file, -1), at.position.line, at.position.column))
+    return list(dict.fromkeys(kept))
 
 
 def read(path: str, *, architecture: str, suite: str | None = None, variables: Mapping[str, str] | None = None) -> Spec:
