@@ -56,15 +56,9 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class HardLink:
-    """A further name of `target`, a path of the same package that was given before."""
+    """A further name of `target`, a path of the same package that was given before; mode and owner are its."""
 
     target: str
-    mode: int = 0o644
-    uid: int = 0
-    gid: int = 0
-    mtime: int = MTIME
-    uname: str = "root"
-    gname: str = "root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +212,15 @@ def ending(compression: str) -> str:
     return {"none": "", "zstd": ".zst"}.get(compression, "." + compression)
 
 
-def node_entry(path: str, node: Node | bytes | str) -> bytes:
-    """The tar member of `node` at the absolute `path`."""
+def node_entry(path: str, node: Node | bytes | str, *, first: Node | bytes | str = b"") -> bytes:
+    """The tar member of `node` at the absolute `path`; `first` is what a hard link is a further name of."""
     if isinstance(node, bytes | str):
         node = File(node)
     name = "." + path
+    if isinstance(node, HardLink):
+        of = first if isinstance(first, File) else File()
+        facts = {"mode": of.mode, "uid": of.uid, "gid": of.gid, "mtime": of.mtime}
+        return entry(name, type=b"1", link="." + node.target, uname=of.uname, gname=of.gname, **facts)
     fields: dict[str, Any] = {"mode": node.mode, "uid": node.uid, "gid": node.gid, "mtime": node.mtime}
     fields |= {"uname": node.uname, "gname": node.gname}
     match node:
@@ -232,8 +230,6 @@ def node_entry(path: str, node: Node | bytes | str) -> bytes:
             return entry(name.rstrip("/") + "/", type=b"5", **fields)
         case Link(target=target):
             return entry(name, type=b"2", link=target, **fields)
-        case HardLink(target=target):
-            return entry(name, type=b"1", link="." + target, **fields)
         case Device(kind=kind, major=major, minor=minor):
             return entry(name, type={"c": b"3", "b": b"4"}[kind], major=major, minor=minor, **fields)
         case Fifo():
@@ -256,7 +252,8 @@ def tree_blocks(files: Mapping[str, Node | bytes | str]) -> list[bytes]:
     for path, node in files.items():
         above(path)
         if path not in made:
-            blocks.append(node_entry(path, node))
+            first = files.get(node.target, b"") if isinstance(node, HardLink) else b""
+            blocks.append(node_entry(path, node, first=first))
             made.add(path)
     return blocks
 
@@ -372,4 +369,6 @@ def deb_name(name: str, version: str, architecture: str) -> str:
 def owned_by(files: Mapping[str, Node | bytes | str], uid: int, gid: int) -> dict[str, Node]:
     """The same files, given to one owner: for tests that an ordinary user runs."""
     nodes = {path: File(node) if isinstance(node, bytes | str) else node for path, node in files.items()}
-    return {path: replace(node, uid=uid, gid=gid) for path, node in nodes.items()}
+    return {
+        path: node if isinstance(node, HardLink) else replace(node, uid=uid, gid=gid) for path, node in nodes.items()
+    }
