@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from hosier.errors import FetchFailed, HosierError, PackageInvalid
+from hosier.errors import BuildFailed, FetchFailed, HosierError, PackageInvalid
 from hosier.fetch.download import Object, download
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
@@ -128,7 +128,10 @@ def _workers(store: Store, count: int) -> Iterator[tuple[Submit, Collect]]:
         data = line.encode().ljust(_JOB)
         if len(data) > _JOB:
             raise PackageInvalid(f"cannot unpack {package.name}: its name and version are absurdly long")
-        os.write(jobs_write, data)
+        try:
+            os.write(jobs_write, data)
+        except BrokenPipeError:
+            raise _died() from None
 
     def collect(expected: int, advance: Callable[[int], None]) -> None:
         with open(answers_read, encoding="utf-8", closefd=False) as answers:
@@ -160,6 +163,10 @@ _JOB = 1024
 """Bytes of one job on the pipe: less than PIPE_BUF, so that each is read whole by one worker (pipe(7))."""
 
 
+def _died() -> BuildFailed:
+    return BuildFailed("cannot unpack: an unpacking process died", hint="is the machine out of memory?")
+
+
 def _error(code: str, message: str, hint: str | None) -> HosierError:
     for kind in HosierError.__subclasses__():
         if kind.code == code:
@@ -170,11 +177,13 @@ def _error(code: str, message: str, hint: str | None) -> HosierError:
 def _work(store: Store, parent: int, jobs: int, answers: int) -> None:
     """A worker's life: until the jobs end, or the parent does."""
     from hosier.distro.deb.debfile import unpack
-    from hosier.linux.syscalls import die_with_parent
+    from hosier.linux import syscalls
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    die_with_parent(parent)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
     while True:
         job = os.read(jobs, _JOB)
         if not job:

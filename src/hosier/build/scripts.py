@@ -25,7 +25,6 @@ ENVIRONMENT = {
     "HOME": "/root",
     "LC_ALL": "C.UTF-8",
     "TERM": "dumb",
-    "TZ": "UTC0",
     "DEBIAN_FRONTEND": "noninteractive",
     "DEBCONF_NONINTERACTIVE_SEEN": "true",
     "DEBCONF_NOWARNINGS": "yes",
