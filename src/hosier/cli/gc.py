@@ -88,8 +88,9 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         collected = gc.Collected(tuple(removals), (), gc.freed_by(held, removals))
     else:
-        for tag in untagging:
-            store.untag(tag)
+        for tag in store.tags():
+            if str(tag) in untagging and tag.digest not in asked:  # the tags of a removed image go with it
+                store.untag(str(tag))
         collected = gc.perform(store, removals)
     if args.json:
         print(json.dumps(facts(collected, untagging), indent=2))

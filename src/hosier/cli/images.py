@@ -58,7 +58,7 @@ def facts(image: ImageRecord, tags: list[Tag]) -> dict[str, object]:
 
 def rows(images: list[ImageRecord], tags: list[Tag]) -> list[tuple[str, ...]]:
     """The cells of the table, heading first."""
-    found = [("IMAGE", "DIGEST", "ARCHITECTURE", "PACKAGES", "SIZE", "CREATED")]
+    found: list[tuple[str, ...]] = [("IMAGE", "DIGEST", "ARCHITECTURE", "PACKAGES", "SIZE", "CREATED")]
     named = {tag.digest for tag in tags}
     by_digest = {image.digest: image for image in images}
     shown = [(str(tag), by_digest[tag.digest]) for tag in tags if tag.digest in by_digest]

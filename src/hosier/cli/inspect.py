@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         shown = ", ".join(str(each) for each in value) if isinstance(value, list) else str(value)
         print(f"{name + ':':<14}{shown}".rstrip())
     print()
-    rows = [("PACKAGE", "VERSION", "FILES", "SIZE", "WHY")]
+    rows: list[tuple[str, ...]] = [("PACKAGE", "VERSION", "FILES", "SIZE", "WHY")]
     rows += [(each.name, each.version, str(each.files), human_size(each.size), each.why) for each in held.packages]
     rows.append(("(no package)", "", str(held.unowned.files), human_size(held.unowned.size), ""))
     for line in table(rows):

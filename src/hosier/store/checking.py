@@ -63,7 +63,7 @@ def damaged(store: Store, *, since: float = 0.0, deep: bool = False) -> Iterator
         reason = _image(store, key, deep=deep)
         if reason and os.path.lexists(path):
             yield Damage("images", key, path, reason)
-    yield from _names(store)
+    yield from dangling(store)
 
 
 def _objects(store: Store, kind: str, since: float) -> list[tuple[str, str]]:
@@ -211,7 +211,7 @@ def _image(store: Store, digest: str, *, deep: bool) -> str:
     return ""
 
 
-def _names(store: Store) -> Iterator[Damage]:
+def dangling(store: Store) -> Iterator[Damage]:
     """Tags and by-lock entries that name an image which is not there."""
     for tag in store.tags():
         path = os.path.join(store.path, "tags", tag.name, tag.version)

@@ -22,7 +22,7 @@ from hosier.store.layout import guard
 class ImageRecord:
     """What an image is. `created` and `epoch` are seconds since 1970, `size` bytes of all its regular files.
 
-    `tree` is the key of its tree, `lock` and `spec` are digests of what it was built from, `packages` their number.
+    `tree` is the key of its tree, `lock` and `spec` are digests ("sha256:HEX" or HEX) of what it was built from.
     """
 
     digest: str
@@ -345,6 +345,15 @@ class Store:
                 except FileNotFoundError:  # collection has just removed the empty folder
                     continue
 
+    def untag(self, tag: str) -> None:
+        """Take a tag "name:version" away; nothing happens when it is not there. Raises StoreFailed."""
+        name, version = split_tag(tag, "")
+        with guard(f"remove the tag {tag}"):
+            try:
+                os.unlink(os.path.join(self.path, "tags", name, version))
+            except FileNotFoundError:
+                pass
+
     def tags(self) -> list[Tag]:
         """All tags, sorted; those that are damaged have the digest ""."""
         found = []
@@ -411,7 +420,7 @@ class Store:
         return record
 
     def _by_lock(self, lock_digest: str) -> str:
-        return os.path.join(self.path, "by-lock", _key(lock_digest))
+        return os.path.join(self.path, "by-lock", _key(lock_digest.removeprefix("sha256:")))
 
     # Mending
 

@@ -1,0 +1,191 @@
+"""Write a tree as a plain folder: owners, modes, attributes, hard links and times as the manifest has them.
+
+Blocks are shared with the store where the file system can (FICLONE, copy_file_range(2)); inodes never are, so what is
+done to the copy does not reach the store.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hosier.errors import StoreFailed
+from hosier.store import removal
+from hosier.store.layout import guard
+from hosier.store.manifest import Entry
+from hosier.store.reader import TreeReader
+
+FICLONE = 0x40049409  # linux/fs.h
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written: number of paths, bytes of regular files, and what could not be kept, in words."""
+
+    paths: int
+    size: int
+    notes: tuple[str, ...] = ()
+
+
+def write(target: str, root: str, entries: Iterable[Entry], *, epoch: int, name: str = "the image") -> Written:
+    """Copy the tree at `root` to the folder `target`, which is absent or empty; times are clamped to `epoch`.
+
+    Written beside and renamed: `target` is whole or as it was. Without the privilege to give files away (outside a
+    user namespace, as an ordinary user) owners and device nodes cannot be kept; the notes say so. Raises StoreFailed
+    when `target` is in use, a file is not what the manifest says, or the disk is full.
+    """
+    target = os.path.abspath(target)
+    ordered = sorted(entries, key=lambda each: each.path)
+    with guard(f"pack {name} to {target}"):
+        try:
+            if os.listdir(target):
+                raise StoreFailed(f"cannot pack {name} to {target}: the folder is not empty")
+        except FileNotFoundError:
+            pass
+        beside = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.urandom(4).hex()}")
+        os.mkdir(beside, 0o700)
+        try:
+            copy = _Copy(beside, root, epoch, name)
+            copy.run(ordered)
+            os.rename(beside, target)
+            copy.finish_root(target, ordered)
+        except BaseException:
+            removal.remove(beside)
+            raise
+    return Written(len(ordered), copy.size, tuple(copy.notes()))
+
+
+class _Copy:
+    """One copy under way. Only folders and files that it made itself are under `beside`, so paths there are safe."""
+
+    def __init__(self, beside: str, root: str, epoch: int, name: str) -> None:
+        self.beside = beside
+        self.root = root
+        self.epoch = epoch
+        self.name = name
+        self.size = 0
+        self.clones = True
+        self.folders = {""}
+        self.owners_lost = 0
+        self.devices_lost: list[str] = []
+        self.attributes_lost: set[str] = set()
+
+    def run(self, ordered: Sequence[Entry]) -> None:
+        with TreeReader(self.root) as reader:
+            for entry in ordered:
+                if entry.path != "/":
+                    self._make(reader, entry)
+        for entry in reversed(ordered):  # folders last and from the inside, so that modes and times stay
+            if entry.kind == "d" and entry.path != "/":
+                self._finish(self.beside + entry.path, entry)
+
+    def finish_root(self, target: str, ordered: Sequence[Entry]) -> None:
+        if ordered and ordered[0].path == "/":
+            self._finish(target, ordered[0])
+
+    def _make(self, reader: TreeReader, entry: Entry) -> None:
+        path = self.beside + entry.path
+        if entry.path.rpartition("/")[0] not in self.folders:
+            # Or a damaged manifest could lead through a link, out of the copy.
+            raise StoreFailed(f"cannot pack {self.name}: its manifest has {entry.path} without its folder")
+        if entry.kind == "d":
+            os.mkdir(path, 0o700)
+            self.folders.add(entry.path)
+            return
+        if entry.hardlink:
+            os.link(self.beside + entry.hardlink, path, follow_symlinks=False)
+            return
+        if entry.kind == "f":
+            self._file(reader, entry, path)
+        elif entry.kind == "l":
+            os.symlink(entry.target, path)
+        elif entry.kind == "p":
+            os.mkfifo(path, 0o600)
+        else:
+            kind = stat.S_IFCHR if entry.kind == "c" else stat.S_IFBLK
+            try:
+                os.mknod(path, 0o600 | kind, os.makedev(*(entry.rdev or (0, 0))))
+            except PermissionError:
+                self.devices_lost.append(entry.path)
+                return
+        self._finish(path, entry)
+
+    def _file(self, reader: TreeReader, entry: Entry, path: str) -> None:
+        try:
+            source = reader.open(entry.path)
+        except OSError as error:
+            raise self._changed(entry, (error.strerror or "").lower()) from None
+        try:
+            status = os.fstat(source)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != entry.size:
+                raise self._changed(entry, "its type or size differs from the manifest's")
+            out = os.open(path, _NEW, 0o600)
+            try:
+                if entry.size and self._content(source, out, entry.size) != entry.size:
+                    raise self._changed(entry, "it ended early")
+            finally:
+                os.close(out)
+        finally:
+            os.close(source)
+        self.size += entry.size
+
+    def _content(self, source: int, out: int, size: int) -> int:
+        if self.clones:
+            try:
+                fcntl.ioctl(out, FICLONE, source)
+                return size
+            except OSError:
+                self.clones = False
+        done = 0
+        while done < size:
+            try:
+                count = os.copy_file_range(source, out, size - done)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+                count = os.sendfile(out, source, None, size - done)
+            if count == 0:
+                break
+            done += count
+        return done
+
+    def _changed(self, entry: Entry, reason: str) -> StoreFailed:
+        return StoreFailed(
+            f"cannot pack {self.name}: its file {entry.path} is not what was built: {reason}",
+            hint="`hosier doctor --deep --repair` removes damaged images; then build it again",
+        )
+
+    def _finish(self, path: str, entry: Entry) -> None:
+        """Owner, then mode (chown clears setuid), then attributes (chown clears capabilities), then times."""
+        try:
+            os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
+        except PermissionError:
+            self.owners_lost += 1
+        if entry.kind != "l":
+            os.chmod(path, entry.mode)
+        for name, value in entry.xattrs:
+            try:
+                os.setxattr(path, name, bytes.fromhex(value), follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EACCES):
+                    raise
+                self.attributes_lost.add(name)
+        when = min(entry.mtime, self.epoch)
+        os.utime(path, (when, when), follow_symlinks=False)
+
+    def notes(self) -> list[str]:
+        said = []
+        if self.owners_lost:
+            said.append(f"the owners of {self.owners_lost} paths are not kept: only root can give files away")
+        if self.devices_lost:
+            said.append(f"device nodes are not made: {', '.join(self.devices_lost)}: only root can make them")
+        if self.attributes_lost:
+            lost = ", ".join(sorted(self.attributes_lost))
+            said.append(f"extended attributes are not kept: {lost}: the file system or the privilege is missing")
+        return said
