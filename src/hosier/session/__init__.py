@@ -1,0 +1,1 @@
+"""Writable views of a root, and commands that run in them."""

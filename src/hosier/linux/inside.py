@@ -1,0 +1,362 @@
+"""The other side of a box: its process 1, which sets everything up, and the command itself.
+
+Process 1 stays outside of the box's user namespace and has no capability but KILL once the command runs: it reaps,
+passes signals on, and ends when the command ends, with which the kernel kills all that is left (pid_namespaces(7)).
+Errors go to the caller through a pipe as records; see `box._verdict`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from hosier.linux import capabilities, network, overlay, seccomp, signals, syscalls
+from hosier.linux.box import Prepared
+from hosier.linux.furnish import Furnisher
+from hosier.linux.rooted import Root
+
+_LAST_FD = 0xFFFFFFFF
+_HUBS = ("/tmp", "/run", "/mnt", "/dev")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_NO_IDMAP = (22, 1, 38, 95)  # EINVAL, EPERM, ENOSYS, EOPNOTSUPP
+
+
+class _Failed(Exception):
+    def __init__(self, step: str, error: OSError) -> None:
+        super().__init__()
+        self.step = step
+        self.error = error
+
+
+def first_process(prepared: Prepared, reader: int, parent: int) -> None:
+    """Be process 1; never returns."""
+    try:
+        _first_process(prepared, reader)
+    except _Failed as failure:
+        _tell_error(prepared.report, failure.step, failure.error)
+    except OSError as error:
+        _tell_error(prepared.report, "start", error)
+    except BaseException as error:
+        _tell_error(prepared.report, f"start: {error!r}", OSError(5, str(error)))
+    finally:
+        os._exit(1)
+
+
+def go_between(prepared: Prepared, reader: int, parent: int, tell: int) -> None:
+    """Enter a new pid namespace, leave process 1 to the caller as its child, end; never returns."""
+    try:
+        try:
+            syscalls.unshare(syscalls.CLONE_NEWPID)
+            pid = syscalls.clone_sibling()
+        except OSError as error:
+            os.write(tell, str(-(error.errno or 5)).encode())
+            os._exit(1)
+        if pid == 0:
+            os.close(tell)
+            first_process(prepared, reader, parent)
+        os.write(tell, str(pid).encode())
+    finally:
+        os._exit(0)
+
+
+def _tell(report: int, *fields: str) -> None:
+    os.write(report, "\0".join(fields).encode("utf-8", "surrogateescape") + b"\0\0")
+
+
+def _tell_error(report: int, step: str, error: OSError) -> None:
+    detail = error.strerror or ""
+    if isinstance(error.filename, str) and error.filename not in ("", "mount", "unshare"):
+        detail = f"{detail} ({error.filename})"
+    try:
+        _tell(report, "error", step, str(error.errno or 5), detail)
+    except OSError:
+        pass
+
+
+def _first_process(prepared: Prepared, reader: int) -> None:
+    import gc
+
+    gc.disable()
+    box = prepared.box
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signals.KILL)
+    # The caller may have died before that took hold: then nobody has the other end of our pipe.
+    os.close(reader)
+    _leave_if_orphaned(prepared.report)
+    os.setsid()
+    signals.default(signals.CHLD)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    spaces = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWCGROUP
+    if box.network == "none":
+        spaces |= syscalls.CLONE_NEWNET
+    _do("make namespaces", lambda: syscalls.unshare(spaces))
+    userns_fd = _set_up(prepared)
+    _do("set the host name", lambda: syscalls.sethostname(box.hostname))
+    if box.network == "none":
+        _do("bring up the loopback", network.loopback_up)
+    try:
+        syscalls.new_session_keyring()
+    except OSError:
+        pass  # no keyrings in this kernel, or the user's quota is used up
+    child = os.fork()
+    if child == 0:
+        _command(prepared, userns_fd, None)
+    _keep_house(prepared, child)
+
+
+def _leave_if_orphaned(report: int) -> None:
+    import select
+
+    watcher = select.poll()
+    watcher.register(report, 0)
+    if any(event & (select.POLLERR | select.POLLHUP) for _, event in watcher.poll(0)):
+        os._exit(1)
+
+
+def _do(step: str, action: object) -> None:
+    try:
+        action()  # type: ignore[operator]
+    except OSError as error:
+        raise _Failed(step, error) from None
+
+
+def _open(path: str, flags: int = os.O_PATH) -> int:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC)
+    except OSError as error:
+        raise _Failed(f"open {path}", error) from None
+
+
+class Sources:
+    """Descriptors of what a box takes from the host, opened before anything is mounted over it."""
+
+    __slots__ = ("binds", "dev", "lower", "sys", "upper")
+
+    def __init__(self, prepared: Prepared) -> None:
+        box = prepared.box
+        self.lower = [_open(path) for path in box.lower]
+        self.upper = _open(prepared.upper[0]) if prepared.upper is not None else None
+        self.binds: list[int] = []
+        for number, path in enumerate(prepared.sources):
+            absent = number >= len(box.binds) and not os.path.exists(path)
+            self.binds.append(-1 if absent else _open(path))
+        self.dev, self.sys = _open("/dev"), _open("/sys")
+
+
+def _set_up(prepared: Prepared) -> int | None:
+    """Make the root and enter it; returns the user namespace for the command, or None."""
+    box = prepared.box
+    _do("make mounts private", lambda: syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE))
+    fds = Sources(prepared)
+    hub = next((path for path in _HUBS if os.path.isdir(path)), "/")
+    _do("mount a workplace", lambda: syscalls.mount("tmpfs", hub, "tmpfs", syscalls.MS_NOSUID, "mode=755"))
+    os.mkdir(f"{hub}/root")
+    os.mkdir(f"{hub}/spare")
+    userns_fd, base, steps = prepared.userns_fd, prepared.base, prepared.steps
+    try:
+        root_fd = _root(prepared, fds, f"{hub}/spare/mapped", userns_fd)
+    except OSError as error:
+        if userns_fd is None or error.errno not in _NO_IDMAP:
+            raise _Failed("mount the root", error) from None
+        # A file system or a kernel that cannot map ids: the same without a user namespace.
+        userns_fd, base, steps = None, 0, prepared.masked_steps()
+        try:
+            root_fd = _root(prepared, fds, f"{hub}/spare/plain", None)
+        except OSError as second:
+            raise _Failed("mount the root", second) from None
+    target = _open(f"{hub}/root")
+    _do("mount the root", lambda: syscalls.attach(root_fd, target))
+    os.close(target)
+    os.close(root_fd)
+    root = Root.at(f"{hub}/root")
+    furnisher = Furnisher(
+        root,
+        base=base,
+        userns_fd=userns_fd,
+        bind_fds=fds.binds,
+        contents=[content for _, content, _ in box.overlay_files],
+        host_dev=fds.dev,
+        host_sys=fds.sys,
+        spare=f"{hub}/spare",
+    )
+    if base:
+        syscalls.set_fs_ids(base, base)
+        capabilities.raise_permitted()
+    try:
+        furnisher.perform(steps)
+    except OSError as error:
+        raise _Failed(furnisher.step, error) from None
+    finally:
+        for path in furnisher.made:
+            _tell(prepared.report, "made", path)
+        if base:
+            syscalls.set_fs_ids(0, 0)
+            capabilities.raise_permitted()
+    if userns_fd is not None and box.network == "none":
+        network.let_anyone_serve(root)
+
+    def enter() -> None:
+        os.fchdir(root.fd)
+        syscalls.pivot_root(".", ".")
+        syscalls.umount2(".", syscalls.MNT_DETACH)
+        os.chdir("/")
+
+    _do("enter the root", enter)
+    return userns_fd
+
+
+def _root(prepared: Prepared, fds: Sources, hub: str, userns_fd: int | None) -> int:
+    """The detached mount that becomes the root."""
+    box = prepared.box
+    if box.upper is None and len(fds.lower) == 1:
+        only = overlay.view(fds.lower[0], userns_fd=userns_fd, read_only=not box.writable)
+        syscalls.mount_setattr(only, attr_set=syscalls.MOUNT_ATTR_NODEV)
+        return only
+    places = [_place(f"{hub}/{i}", fd, userns_fd, read_only=True) for i, fd in enumerate(fds.lower)]
+    upper = work = None
+    if fds.upper is not None and prepared.upper is not None:
+        _, upper_name, work_name = prepared.upper
+        holder = _place(f"{hub}/upper", fds.upper, userns_fd, read_only=False)
+        upper, work = f"{holder}/{upper_name}", f"{holder}/{work_name}"
+    if userns_fd is not None:
+        # Whoever mounts makes files in `work` as itself, so it must be somebody whom the mapping knows.
+        syscalls.set_fs_ids(prepared.base, prepared.base)
+        capabilities.raise_permitted()
+    try:
+        return overlay.create(
+            tuple(places), upper, work, userxattr=prepared.in_userns, volatile=box.volatile and upper is not None
+        )
+    finally:
+        if userns_fd is not None:
+            syscalls.set_fs_ids(0, 0)
+            capabilities.raise_permitted()
+
+
+def _place(path: str, fd: int, userns_fd: int | None, *, read_only: bool) -> str:
+    """Attach a view of the folder that `fd` has open at `path`, which is made."""
+    os.makedirs(path, exist_ok=True)
+    view = overlay.view(fd, userns_fd=userns_fd, read_only=read_only)
+    try:
+        syscalls.move_mount(view, "", syscalls.AT_FDCWD, path, syscalls.MOVE_MOUNT_F_EMPTY_PATH)
+    finally:
+        os.close(view)
+    return path
+
+
+def _command(prepared: Prepared, userns_fd: int | None, terminal: int | None) -> None:
+    """Be the command; never returns."""
+    try:
+        _become_command(prepared, userns_fd, terminal)
+    except _Failed as failure:
+        _tell_error(prepared.report, failure.step, failure.error)
+    except OSError as error:
+        _tell_error(prepared.report, "start the command", error)
+    except BaseException as error:
+        _tell_error(prepared.report, "start the command", OSError(5, repr(error)))
+    finally:
+        os._exit(1)
+
+
+def _become_command(prepared: Prepared, userns_fd: int | None, terminal: int | None) -> None:
+    box = prepared.box
+    os.setsid()
+    userns_fd = _arrange_descriptors(prepared, userns_fd, terminal)
+    keep = prepared.keep
+    if userns_fd is not None:
+        _do("enter the user namespace", lambda: _join(userns_fd))
+    capabilities.bound(keep, prepared.last_capability)
+    _do("install the system call filter", lambda: seccomp.install(prepared.filter))
+    _do("set the groups", lambda: os.setgroups(box.groups))
+    _do(f"become gid {box.gid}", lambda: os.setresgid(box.gid, box.gid, box.gid))
+    _do(f"become uid {box.uid}", lambda: os.setresuid(box.uid, box.uid, box.uid))
+    capabilities.limit(keep)
+    _do(f"enter the folder {box.cwd}", lambda: os.chdir(box.cwd))
+    os.umask(0o022)
+    signals.default(signals.PIPE)
+    signals.default(signals.XFSZ)
+    signals.restore(prepared.mask)
+    name = box.argv[0]
+    number = 2
+    for path in [name] if "/" in name else [f"{d or '.'}/{name}" for d in box.env.get("PATH", _PATH).split(":")]:
+        try:
+            os.execve(path, box.argv, box.env)
+        except OSError as error:
+            if error.errno not in (2, 20):
+                number = error.errno or 5
+                if number != 13:
+                    break
+    _tell(prepared.report, "exec", str(number))
+
+
+def _join(userns_fd: int) -> None:
+    syscalls.setns(userns_fd, syscalls.CLONE_NEWUSER)
+    os.close(userns_fd)
+
+
+def _arrange_descriptors(prepared: Prepared, userns_fd: int | None, terminal: int | None) -> int | None:
+    """Put the command's descriptors where they belong and close all others; returns the moved `userns_fd`."""
+    box = prepared.box
+    stdin = box.stdin
+    if stdin is None:
+        stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    if terminal is not None:
+        wanted = {0: terminal, 1: terminal, 2: terminal if box.stderr is None else box.stderr}
+    else:
+        wanted = {0: stdin, 1: 1 if box.stdout is None else box.stdout, 2: 2 if box.stderr is None else box.stderr}
+    for fd in box.pass_fds:
+        wanted[fd] = fd
+    for ours, number in box.descriptors:
+        wanted[number] = ours
+    # First all out of the way of each other, then each to its number.
+    floor = max(*wanted, *wanted.values(), prepared.report, userns_fd or 0) + 1
+    moved = {number: fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, floor) for number, ours in wanted.items()}
+    prepared.report = fcntl.fcntl(prepared.report, fcntl.F_DUPFD_CLOEXEC, floor)
+    kept = [*wanted, prepared.report]
+    if userns_fd is not None:
+        userns_fd = fcntl.fcntl(userns_fd, fcntl.F_DUPFD_CLOEXEC, floor)
+        kept.append(userns_fd)
+    for number, fd in moved.items():
+        os.dup2(fd, number, inheritable=True)
+    keep_only(tuple(kept))
+    return userns_fd
+
+
+def _keep_house(prepared: Prepared, child: int) -> None:
+    """Reap, pass signals on, end with the command; never returns."""
+    capabilities.bound(0, prepared.last_capability)
+    capabilities.limit(capabilities.KILL)
+    keep_only((prepared.report,))
+    while True:
+        number = signals.wait()
+        if number != signals.CHLD:
+            _pass_on(number, child)
+            continue
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                os._exit(1)
+            if pid == 0:
+                break
+            if pid == child:
+                _tell(prepared.report, "status", str(status))
+                os._exit(0)
+
+
+def _pass_on(number: int, child: int) -> None:
+    # The command's group is orphaned (its parent is of another session), where the kernel ignores TSTP.
+    try:
+        if number in (signals.TSTP, signals.CONT):
+            os.killpg(child, signals.STOP if number == signals.TSTP else signals.CONT)
+        else:
+            os.kill(child, number)
+    except ProcessLookupError:
+        pass
+
+
+def keep_only(fds: tuple[int, ...]) -> None:
+    """Close all descriptors but these."""
+    first = 0
+    for fd in sorted(set(fds)):
+        syscalls.close_range(first, fd - 1)
+        first = fd + 1
+    syscalls.close_range(first, _LAST_FD)

@@ -1,0 +1,37 @@
+"""The network of a box that has none: a loopback that is up (netdevice(7))."""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import os
+
+from hosier.linux.rooted import Root
+
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP_RUNNING = 0x1 | 0x40
+
+
+def loopback_up() -> None:
+    """Bring up `lo` in this network namespace. Raises OSError."""
+    door = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    try:
+        request = b"lo".ljust(16, b"\0") + _IFF_UP_RUNNING.to_bytes(2, "little") + bytes(22)
+        fcntl.ioctl(door.fileno(), _SIOCSIFFLAGS, request)
+    finally:
+        door.close()
+
+
+def let_anyone_serve(root: Root) -> None:
+    """Let every user of this network namespace have ports below 1024: root of the box owns nothing here (ip(7)).
+
+    `root` must have this namespace's /proc. Nothing happens where the kernel has no such setting.
+    """
+    try:
+        fd = root.open("/proc/sys/net/ipv4/ip_unprivileged_port_start", os.O_WRONLY)
+        try:
+            os.write(fd, b"0")
+        finally:
+            os.close(fd)
+    except OSError:
+        pass
