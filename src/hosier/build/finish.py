@@ -186,7 +186,7 @@ def _run(site: Site, number: int, step: RunStep) -> None:
             Box(
                 lower=(place.root,),
                 upper=place.upper,
-                work=place.work,
+                work=scripts.fresh_work(place),
                 argv=step.command,
                 env={
                     **scripts.ENVIRONMENT,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,14 +49,12 @@ _SCRIPT = re.compile(r"installed (.+) package (\S+) script subprocess")
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Where scripts run: the tree, the overlay's own folders, the log, and what they see of the time."""
+    """Where scripts run: the tree, the overlay's upper folder, the log, and what they see of the time (seconds)."""
 
     root: str
     upper: str
-    work: str
     log: str
     epoch: int
-    emulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,7 @@ def _boxed(place: Workplace, argv: tuple[str, ...], line: Callable[[str], None])
             Box(
                 lower=(place.root,),
                 upper=place.upper,
-                work=place.work,
+                work=fresh_work(place),
                 argv=argv,
                 env={**ENVIRONMENT, "SOURCE_DATE_EPOCH": str(place.epoch)},
                 stdout=log,
@@ -169,6 +168,11 @@ def _boxed(place: Workplace, argv: tuple[str, ...], line: Callable[[str], None])
         os.close(writer)
         os.close(log)
         thread.join(timeout=5)
+
+
+def fresh_work(place: Workplace) -> str:
+    """A new work folder: a volatile overlay refuses one that was used (kernel: filesystems/overlayfs, "volatile")."""
+    return tempfile.mkdtemp(prefix="work-", dir=os.path.dirname(place.upper))
 
 
 def _failed(place: Workplace, package: str, script: str, reason: str, tail: str) -> BuildFailed:

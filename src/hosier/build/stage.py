@@ -47,8 +47,7 @@ class Site:
         base = f"{self.folder}/overlay{number}"
         os.mkdir(base, 0o700)
         os.mkdir(f"{base}/upper", 0o755)
-        os.mkdir(f"{base}/work", 0o700)
-        return scripts.Workplace(self.root, f"{base}/upper", f"{base}/work", self.log, self.epoch)
+        return scripts.Workplace(self.root, f"{base}/upper", self.log, self.epoch)
 
 
 def load(folder: str) -> Unpacked:
