@@ -150,7 +150,8 @@ def _wanted(one: Current, architecture: str, folder: str) -> Iterator[_Wanted]:
 
 def _variants(one: Current, path: str) -> list[tuple[str, str]]:
     """(compression, path) of the forms of an index that the Release lists and that can be read, the best first."""
-    names = [(kind, f"{path}.{kind}" if kind else path) for kind in expand.KINDS]
+    local = all(uri.startswith("file:") for uri in one.places)
+    names = [(kind, f"{path}.{kind}" if kind else path) for kind in (expand.FASTEST if local else expand.SMALLEST)]
     return [(kind, name) for kind, name in names if name in one.release.files]
 
 

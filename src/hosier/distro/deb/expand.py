@@ -13,8 +13,10 @@ from typing import IO, Any
 
 from hosier.errors import NotAuthentic, StoreFailed
 
-KINDS = ("xz", "zst", "gz", "bz2", "lzma", "")
-"""The compressions that can be read, the preferred one first; "" is none."""
+SMALLEST = ("xz", "zst", "gz", "bz2", "lzma", "")
+"""The compressions that can be read, the smallest first; "" is none, which archives often list and do not have."""
+FASTEST = ("zst", "gz", "xz", "bz2", "lzma", "")
+"""The same, the fastest first, for files that lie on this machine."""
 
 _PIECE = 1 << 20
 _MAX_RATIO = 1000
