@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -26,7 +27,7 @@ def digest(spec: Spec, names: Mapping[str, str]) -> Spec:
     model = _plain(spec, names)
     named = [file.source for file in spec.files if file.source is not None]
     named += [request.path for request in spec.packages.install if request.path is not None]
-    model["bytes"] = {names.get(path, path): _content(path) for path in named}
+    model["bytes"] = {names.get(path, path): _content(os.path.realpath(path)) for path in named}
     text = json.dumps(model, sort_keys=True, separators=(",", ":"))
     return replace(spec, digest="sha256:" + hashlib.sha256(text.encode()).hexdigest())
 
@@ -47,14 +48,14 @@ def _plain(value: Any, names: Mapping[str, str]) -> Any:
 def _content(path: str) -> Any:
     """A file's digest with whether its owner may execute it, a link's target, or a folder's content by name."""
     try:
-        if os.path.islink(path):
+        mode = os.lstat(path).st_mode
+        if stat.S_ISLNK(mode):
             return ["link", os.readlink(path)]
-        if os.path.isdir(path):
+        if stat.S_ISDIR(mode):
             return {name: _content(os.path.join(path, name)) for name in sorted(os.listdir(path))}
-        if not os.path.isfile(path):
+        if not stat.S_ISREG(mode):
             return ["other"]
         with open(path, "rb") as file:
-            executable = bool(os.fstat(file.fileno()).st_mode & 0o100)
-            return ["file", executable, hashlib.file_digest(file, "sha256").hexdigest()]
+            return ["file", bool(mode & stat.S_IXUSR), hashlib.file_digest(file, "sha256").hexdigest()]
     except OSError as error:
         raise SpecInvalid(f"cannot read {path}: {(error.strerror or str(error)).lower()}")

@@ -125,8 +125,12 @@ class Device:
 @dataclass(frozen=True, slots=True)
 class File:
     """`[[file]]`: exactly one of content, source (absolute host path of a file or folder), target (a link in the root),
-    or directory. mode None: 0644, and 0755 for a directory or a source that its owner may execute; a source folder's
-    own files are taken so too, its links as they are. owner and group are names or numbers."""
+    or directory.
+
+    mode None: 0644, and 0755 for a directory or a source that its owner may execute. A source that is a link is
+    followed; a source folder's own files are taken in the same way, its links as they are. owner and group are names
+    or numbers.
+    """
 
     path: str
     content: str | None = None
