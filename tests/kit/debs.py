@@ -252,7 +252,9 @@ def tree_blocks(files: Mapping[str, Node | bytes | str]) -> list[bytes]:
     for path, node in files.items():
         above(path)
         if path not in made:
-            first = files.get(node.target, b"") if isinstance(node, HardLink) else b""
+            first = node
+            while isinstance(first, HardLink):
+                first = files.get(first.target, b"")
             blocks.append(node_entry(path, node, first=first))
             made.add(path)
     return blocks
