@@ -6,10 +6,12 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hosier.distro.deb import version as versions
-from hosier.distro.deb.choice import Matcher
 from hosier.distro.deb.index import Package, Universe
 from hosier.distro.deb.relations import Alternative, Clause, describe
 from hosier.solve import Rule
+
+_WAY = 6
+"""How many steps from a request to the cause are told."""
 
 RuledOut = Callable[[Package], Iterable[tuple[str, Clause, Package]]]
 
@@ -29,70 +31,84 @@ def nearest(name: str, universe: Universe) -> str | None:
     return found[0] if found else None
 
 
-def absent(alternative: Alternative, universe: Universe, suites: str) -> tuple[str, str]:
-    """Why nothing meets `alternative`, and the mend ("" when there is none to say)."""
-    name = alternative.name
+def absent(alternative: Alternative, universe: Universe) -> tuple[str, str]:
+    """Why nothing meets `alternative`, and what would mend it."""
+    name, suites = alternative.name, universe.described
     if name in universe.excluded:
         return f"{name} is excluded by the spec", f'take "{name}" out of packages.exclude'
     found = universe.versions(name)
     if alternative.qualifier not in ("", "any", "native"):
         found = tuple(package for package in found if package.architecture == alternative.qualifier)
-    if found:
-        newest = max(found, key=lambda package: versions.key(package.version))
-        if alternative.operator in (">=", ">>", "="):
-            return (
-                f"the newest {name} in {suites} is {newest.version}",
-                f"add a suite that has {alternative} to [[repo]]",
-            )
-        return f"{suites} has only {name} {newest.version}", f"add a suite that has {alternative} to [[repo]]"
-    return f"no package {alternative.name} is in {suites}", f"add a suite that has {name} to [[repo]]"
+    if not found:
+        return f"no package {name} is in {suites}", f"add a suite or component that has {name} to [[repo]]"
+    newest = max(found, key=lambda package: versions.key(package.version))
+    mend = f"add a suite that has {alternative} to [[repo]]"
+    if alternative.operator in (">=", ">>", "="):
+        return f"the newest {name} in {suites} is {newest.version}", mend
+    return f"the {name} in {suites} is {newest.version}", mend
 
 
-def proof(
+def _unmet(alternative: Alternative, universe: Universe, asked: Mapping[str, str]) -> tuple[str, str]:
+    words = asked.get(alternative.name)
+    if words is not None and any(
+        not alternative.operator or versions.satisfies(package.version, alternative.operator, alternative.version)
+        for package in universe.versions(alternative.name)
+    ):
+        return f"{words} is asked for", f"ask for {alternative}, or for versions that go together"
+    return absent(alternative, universe)
+
+
+def refusal(
     rules: Sequence[Rule],
     *,
     packages: Sequence[Package],
     clauses: Mapping[str, Clause],
-    wanted: Mapping[str, tuple[str, bool]],
+    asked: Mapping[str, str],
     universe: Universe,
-    matcher: Matcher,
     ruled_out: RuledOut,
-) -> tuple[list[str], list[str]]:
-    """One problem's proof as (sentences, mends), from what was asked for down to what cannot be."""
-    suites = universe.described
-    asked: list[str] = []
-    mends: list[str] = []
-    edges: dict[int, list[str]] = {}
-    for rule in rules:
-        if rule.kind in ("request", "no-provider") and rule.capability in wanted:
-            words, essential = wanted[rule.capability]
-            if not essential:
-                asked.append(words)
-            continue
+) -> tuple[str, str | None]:
+    """The solver's proof as (text, hint). `asked` are the words of each request, by the key of its package.
+
+    What cannot be comes first, each reason once; then the way from a request to it.
+    """
+    missing: dict[str, list[str]] = {}
+    clashes: dict[frozenset[int], str] = {}
+    way: dict[str, None] = {}
+    mends: dict[str, None] = {}
+    involved: dict[str, None] = {}
+    for rule in sorted(rules, key=lambda rule: rule.package is None or packages[rule.package].key not in asked):
         if rule.package is None:
             continue
         package = packages[rule.package]
-        sentence = ""
+        if package.key in asked:
+            involved[asked[package.key]] = None
         if rule.kind in ("requires", "nothing-provides") and rule.capability in clauses:
             clause = clauses[rule.capability]
             sentence = f"{package} needs {describe(clause)}"
-            if rule.kind == "nothing-provides":
-                reasons = [absent(alternative, universe, suites) for alternative in clause]
-                sentence += ", and " + " and ".join(reason for reason, _ in reasons)
-                mends += [mend for _, mend in reasons if mend]
+            if rule.kind == "requires":
+                way[sentence] = None
+                continue
+            reasons = [_unmet(alternative, universe, asked) for alternative in clause]
+            needing = missing.setdefault(" and ".join(reason for reason, _ in reasons), [])
+            if sentence not in needing:
+                needing.append(sentence)
+            mends.update(dict.fromkeys(mend for _, mend in reasons))
         elif rule.kind in ("conflicts", "same-name") and rule.other is not None:
-            sentence = _conflict(package, packages[rule.other], ruled_out)
-        if sentence and sentence not in edges.setdefault(rule.package, []):
-            edges[rule.package].append(sentence)
-    if not mends and asked:
-        alone = f"leave {asked[0]} out, or ask for another version of it"
-        mends.append(f"ask for only one of {', '.join(asked)}" if len(asked) > 1 else alone)
-    sentences = [sentence for number in sorted(edges, key=lambda n: (packages[n].key, n)) for sentence in edges[number]]
-    causes = [s for s in sentences if ", and " in s or " needs " not in s]
-    chain = [s for s in sentences if s not in causes]
-    if asked and not sentences:
-        return [f"{words} cannot be installed" for words in asked], mends
-    return (causes + chain) or ["the request contradicts itself"], mends
+            other = packages[rule.other]
+            if other.key in asked:
+                involved[asked[other.key]] = None
+            clashes.setdefault(frozenset((rule.package, rule.other)), _conflict(package, other, ruled_out))
+    sentences = []
+    for reason, needing in missing.items():
+        more = f" (and {len(needing) - 1} more such needs)" if len(needing) > 1 else ""
+        sentences.append(f"{needing[0]}, and {reason}{more}")
+    sentences += clashes.values()
+    sentences += list(way)[:_WAY]
+    if not mends and len(involved) > 1:
+        mends["ask for only one of " + ", ".join(involved)] = None
+    elif not mends and involved:
+        mends[f"leave out {next(iter(involved))}, or ask for another version of it"] = None
+    return "; ".join(sentences) or "the requests contradict each other", "; or ".join(mends) or None
 
 
 def _conflict(package: Package, other: Package, ruled_out: RuledOut) -> str:

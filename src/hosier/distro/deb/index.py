@@ -11,7 +11,7 @@ them. A file in another order is put into it first, so that the order of a file 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from hosier.distro.deb import relations
@@ -25,7 +25,10 @@ LOCAL_PIN = 1001
 # apt's order of priorities; a package without one comes first, as in apt.
 _PRIORITIES = {"": 0, "required": 1, "important": 2, "standard": 3, "optional": 4, "extra": 5}
 
-_HEADS = re.compile(rb"\n\nPackage: (.*)\n(?:Source: ([^\n ]*))?")
+_FIRST = re.compile(rb"Package: (.*)\n(?:Source: ([^\n ]*))?")
+_HEADS = re.compile(rb"\nPackage: (.*)\n(?:Source: ([^\n ]*))?")
+_PROVIDES = re.compile(rb"\nProvides: *(.*(?:\n[ \t].*)*)")
+_ESSENTIAL = re.compile(rb"\nEssential: *yes")
 _NAMED = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9+._-]*\Z", re.ASCII)
 
 # The order in which apt reads a stanza's relations, which is the order in which it first hears of a package.
@@ -138,36 +141,42 @@ class _File:
     def __init__(self, source: Source) -> None:
         self.source = source
         with open(source.file, "rb") as stream:
-            text = b"\n\n" + stream.read()
-        self.text = text
+            self.text = stream.read()
         if not self._scan():
-            self.text = _canonical(text, source.file)
+            self.text = _canonical(self.text, source.file)
             if not self._scan():
                 raise PackageInvalid(f"cannot read the index {source.file}: its stanzas cannot be told apart")
-        self._provides: list[tuple[int, bytes]] | None = None
 
     def _scan(self) -> bool:
         """Find the stanzas; False when the file is not in canonical order or form."""
+        text = self.text
         at: dict[bytes, int | tuple[int, ...]] = {}
-        last: tuple[bytes, bytes] = (b"", b"")
-        count = 0
-        for match in _HEADS.finditer(self.text):
-            name, source = match.groups()
-            here = (source or name, name)
-            if here <= last:
-                if here < last:
-                    return False
-                earlier = at[name]
-                at[name] = (*earlier, match.start() + 2) if isinstance(earlier, tuple) else (earlier, match.start() + 2)
-            elif name in at:
-                earlier = at[name]
-                at[name] = (*earlier, match.start() + 2) if isinstance(earlier, tuple) else (earlier, match.start() + 2)
-            else:
-                at[name] = match.start() + 2
-            last = here
-            count += 1
         self.at = at
-        return count == self.text.count(b"\nPackage: ") and b"\r\n" not in self.text[:4096]
+        if not text:
+            return True
+        head = _FIRST.match(text)
+        if head is None or b"\r\n" in text[:4096]:
+            return False
+        last_name, last_source = head.groups()
+        last_source = last_source or last_name
+        at[last_name] = 0
+        for match in _HEADS.finditer(text):
+            name, source = match.groups(last_source)
+            start = match.start()
+            # A field in the middle of a stanza: somebody else's way of writing an index.
+            if text[start - 1] != 10:
+                return False
+            if match.end(2) < 0:
+                source = name
+            if source < last_source or (source == last_source and name < last_name):
+                return False
+            if name in at:
+                earlier = at[name]
+                at[name] = (*earlier, start + 1) if isinstance(earlier, tuple) else (earlier, start + 1)
+            else:
+                at[name] = start + 1
+            last_name, last_source = name, source
+        return True
 
     def offsets(self, name: bytes) -> tuple[int, ...]:
         found = self.at.get(name, ())
@@ -178,21 +187,8 @@ class _File:
         return self.text[offset : end if end >= 0 else None].decode("utf-8", "replace")
 
     def start_of(self, inside: int) -> int:
-        return self.text.rfind(b"\n\n", 0, inside) + 2
-
-    def lines(self, head: bytes) -> Iterator[tuple[int, bytes]]:
-        """Every field that begins with `head` ("\\nProvides: "), with folded lines: its place and its value."""
-        text, find = self.text, self.text.find
-        place = find(head)
-        while place >= 0:
-            begin = place + len(head)
-            end = find(b"\n", begin)
-            while end >= 0 and text[end + 1 : end + 2] in (b" ", b"\t"):
-                end = find(b"\n", end + 1)
-            if end < 0:
-                end = len(text)
-            yield place, text[begin:end]
-            place = find(head, end)
+        gap = self.text.rfind(b"\n\n", 0, inside)
+        return gap + 2 if gap >= 0 else 0
 
     def first_mention(self, name: bytes, before: int) -> tuple[int, int, int] | None:
         """Where the first stanza before the offset `before` speaks of `name` in a relation: its offset, the field's
@@ -204,6 +200,8 @@ class _File:
             after = text[place + len(word) : place + len(word) + 1]
             if after in (b" ", b",", b"\n", b"|", b"(", b""):
                 line = text.rfind(b"\n", 0, place) + 1
+                while text[line : line + 1] in (b" ", b"\t"):  # a folded field
+                    line = text.rfind(b"\n", 0, line - 1) + 1
                 if text[line : text.find(b":", line)] in _MENTIONS_BYTES:
                     start = self.start_of(place)
                     return start, *self._rank(start, name.decode())
@@ -237,7 +235,7 @@ def _canonical(text: bytes, file: str) -> bytes:
         order = (source.partition(" ")[0] or name).encode(), name.encode()
         stanzas.append((order, versions.key(fields.get("Version", "0")), body))
     stanzas.sort()
-    return b"\n\n" + "\n\n".join(body for _, _, body in stanzas).encode() + b"\n"
+    return "\n\n".join(body for _, _, body in stanzas).encode() + b"\n"
 
 
 class Universe:
@@ -353,8 +351,8 @@ class Universe:
         """The names of packages of which some version is Essential, sorted."""
         names = {package.name for package in self.local if package.essential}
         for number, file in enumerate(self._files):
-            for place, _ in file.lines(b"\nEssential: yes"):
-                names.add(self._at(number, file.start_of(place)).name)
+            for match in _ESSENTIAL.finditer(file.text):
+                names.add(self._at(number, file.start_of(match.start())).name)
         return tuple(sorted(names - self.excluded))
 
     def names(self) -> frozenset[str]:
@@ -385,9 +383,16 @@ class Universe:
 
 
 def _provided(file: _File) -> dict[bytes, list[int]]:
+    """Where each name is provided: places inside the stanzas that do."""
     out: dict[bytes, list[int]] = {}
-    setdefault = out.setdefault
-    for place, value in file.lines(b"\nProvides: "):
-        for word in value.split(b","):
-            setdefault(word.strip().partition(b" ")[0].partition(b":")[0].partition(b"(")[0], []).append(place)
+    for match in _PROVIDES.finditer(file.text):
+        place = match.start()
+        for word in match[1].split(b","):
+            name = word.strip().partition(b" ")[0]
+            if b":" in name or b"(" in name:
+                name = name.partition(b"(")[0].partition(b":")[0]
+            if name in out:
+                out[name].append(place)
+            else:
+                out[name] = [place]
     return out

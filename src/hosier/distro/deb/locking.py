@@ -125,7 +125,7 @@ def _request(request: Request, universe: Universe, local: Sequence[LocalPackage]
         return Wanted(key, tuple(package for package in fitting if package.key == key), str(request))
     if found or request.name in universe.excluded:
         alternative = Alternative(request.name, "", request.operator or "", request.version or "")
-        reason, mend = explain.absent(alternative, universe, universe.described)
+        reason, mend = explain.absent(alternative, universe)
         raise Unsolvable(f"{request} is asked for, and {reason}", hint=mend)
     return _virtual(request, universe)
 

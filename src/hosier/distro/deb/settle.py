@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from hosier import solve as solver
 from hosier.distro.deb import explain
 from hosier.distro.deb import version as versions
-from hosier.distro.deb.choice import DEPENDS, Choice, Matcher
+from hosier.distro.deb.choice import DEPENDS, Choice
 from hosier.distro.deb.index import Package, Universe
 from hosier.distro.deb.relations import Clause
-from hosier.errors import HosierError, Unsolvable
+from hosier.errors import Unsolvable
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,9 @@ def consistent(choice: Choice, wanted: Sequence[Wanted]) -> bool:
 
 def _reachable(choice: Choice, wanted: Sequence[Wanted], held: Mapping[str, Package]) -> list[Package]:
     """Every package that could come into a set: what is wanted, what is marked, and what may meet their needs. Of
-    each key the best version, the held one, those asked for, and newer ones that a lower pin hides; never an older."""
-    asked = {package for one in wanted for package in one.packages}
+    each key the best version, the held one, and newer ones that a lower pin hides; never an older; of what is asked
+    for, just the best that was asked for and the held one."""
+    asked = {one.key: one.packages[0] for one in wanted}
     names: dict[str, None] = {}
     queue: list[str] = []
 
@@ -124,7 +125,9 @@ def _reachable(choice: Choice, wanted: Sequence[Wanted], held: Mapping[str, Pack
         for package in choice.universe.versions(name):
             first = best.setdefault(package.key, package)
             older = versions.key(package.version) < versions.key(first.version)
-            if older and package not in asked and held.get(package.key) is not package:
+            if older and package not in (asked.get(package.key), held.get(package.key)):
+                continue
+            if package.key in asked and package not in (asked[package.key], held.get(package.key)):
                 continue
             out.append(package)
             for field in DEPENDS:
@@ -148,26 +151,19 @@ def widen(choice: Choice, wanted: Sequence[Wanted], held: Mapping[str, Package])
     preferred.update(dict.fromkeys(package for package in marked.values() if package in inside))
     solution = problem.solve(preferred=preferred)
     if not solution.found:
-        raise _refusal(problem, choice, solution)
+        if held:
+            return widen(choice, wanted, {})
+        raise _refusal(problem, choice, solution, wanted)
     return {packages[number].key: packages[number] for number in solution.chosen}
 
 
-def _refusal(problem: _Problem, choice: Choice, solution: solver.Solution) -> HosierError:
-    lines: list[str] = []
-    hints: list[str] = []
-    for rules in solution.problems:
-        said, mends = explain.proof(
-            rules,
-            packages=problem.packages,
-            clauses=problem.clauses,
-            wanted={word: (one.words, one.essential) for word, one in problem.wanted.items()},
-            universe=choice.universe,
-            matcher=choice.matcher,
-            ruled_out=choice.ruled_out,
-        )
-        lines += [line for line in said if line not in lines]
-        hints += [mend for mend in mends if mend not in hints]
-    return Unsolvable("; ".join(lines), hint="; or ".join(hints) or None)
-
-
-__all__ = ["Matcher", "Wanted", "consistent", "widen"]
+def _refusal(problem: _Problem, choice: Choice, solution: solver.Solution, wanted: Sequence[Wanted]) -> Unsolvable:
+    text, hint = explain.refusal(
+        [rule for rules in solution.problems for rule in rules],
+        packages=problem.packages,
+        clauses=problem.clauses,
+        asked={one.key: one.words for one in wanted if not one.essential},
+        universe=choice.universe,
+        ruled_out=choice.ruled_out,
+    )
+    return Unsolvable(text, hint=hint)

@@ -22,11 +22,12 @@ def valid(version: str) -> bool:
     epoch, colon, rest = version.partition(":")
     if colon and (not epoch.isdigit() or int(epoch) > 0x7FFFFFFF):
         return False
-    rest = rest if colon else version
-    upstream, hyphen, revision = rest.rpartition("-")
+    upstream, hyphen, revision = (rest if colon else version).rpartition("-")
     if not hyphen:
-        return bool(rest)
-    return bool(upstream) and bool(_REVISION.match(revision))
+        upstream = revision
+    elif not _REVISION.match(revision):
+        return False
+    return upstream[:1].isalnum()
 
 
 def _weight(character: str) -> int:
