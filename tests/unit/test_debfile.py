@@ -159,6 +159,13 @@ def test_several_streams_one_after_the_other_are_one(tmp_path: Path) -> None:
         assert [(row[0], row[6], row[8]) for row in meta["members"]] == [("/a", 3000, sha("x" * 3000))]
 
 
+def test_a_conffile_that_is_a_hard_link(tmp_path: Path) -> None:
+    files = {"/": Dir(**ME), "/etc/a": File("a", **ME), "/etc/b": HardLink("/etc/a")}
+    control = [entry("./control", CONTROL, **ME), entry("./conffiles", "/etc/b\n/etc/missing\n", **ME)]
+    meta, _ = unpacked(tmp_path, deb_bytes(files=files, control=control))
+    assert meta["conffiles"] == {"/etc/b": hashlib.md5(b"a").hexdigest()}
+
+
 def test_read_control(tmp_path: Path) -> None:
     deb = tmp_path / "x.deb"
     build_deb(deb, "demo", "1.0", fields={"Depends": "a (>= 1),\n b", "Installed-Size": "7"})

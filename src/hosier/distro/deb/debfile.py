@@ -11,9 +11,10 @@ import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import md5, sha256
+from hashlib import file_digest, md5, sha256
 
 from hosier.distro.deb import ar, control, inflate, tar
 from hosier.distro.deb.ar import Malformed
@@ -74,7 +75,10 @@ class _Package:
     def __init__(self, name: str, descriptor: int) -> None:
         self.name = name
         self.descriptor = descriptor
-        self.size = os.fstat(descriptor).st_size
+        at = os.fstat(descriptor)
+        if not stat.S_ISREG(at.st_mode):
+            raise Malformed("it is not a regular file")
+        self.size = at.st_size
         self.control, self.data = _archives(descriptor)
 
 
@@ -113,9 +117,9 @@ def _archives(descriptor: int) -> tuple[ar.Member, ar.Member]:
 
 
 def _pieces(package: _Package, member: ar.Member, known: tuple[str, ...], limit: int) -> Iterator[bytes]:
-    stem, _, compression = member.name.partition(".tar")
-    compression = compression.removeprefix(".") if compression.startswith(".") else compression
-    if compression not in known or member.name == f"{stem}.tar.":
+    ending = member.name.partition(".tar")[2]
+    compression = ending.removeprefix(".")
+    if compression not in known or ending != (compression and f".{compression}"):
         raise Malformed(f"its member {member.name} is compressed in a way that deb(5) does not know")
     return inflate.pieces(package.descriptor, member.offset, member.size, compression, limit=limit)
 
@@ -315,8 +319,8 @@ class _Content:
                 raise Malformed(f"{path} is a hard link to {member.target}, with different owner or mode")
             first = before[10] or before[0]
             self._put((path, *before[1:10], first, *before[11:]))
-            if path in self._conffiles:
-                raise Malformed(f"the conffile {path} is a hard link")
+            if path in self._conffiles and before[7] is not None:
+                self.digests[path] = self._blobs.md5(before[7])
         elif before[1] == "l":
             self._put((path, *before[1:]))
         else:
@@ -360,6 +364,11 @@ class _Blobs:
         finally:
             os.close(descriptor)
         return number, digest.hexdigest(), "" if second is None else second.hexdigest()
+
+    def md5(self, number: int) -> str:
+        """The MD5 of a file written before."""
+        with open(os.open(str(number), os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder), "rb") as blob:
+            return file_digest(blob, lambda: md5(usedforsecurity=False)).hexdigest()
 
 
 def _write(descriptor: int, content: memoryview) -> None:
