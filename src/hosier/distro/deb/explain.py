@@ -48,14 +48,24 @@ def absent(alternative: Alternative, universe: Universe) -> tuple[str, str]:
     return f"the {name} in {suites} is {newest.version}", mend
 
 
-def _unmet(alternative: Alternative, universe: Universe, asked: Mapping[str, str]) -> tuple[str, str]:
-    words = asked.get(alternative.name)
-    if words is not None and any(
-        not alternative.operator or versions.satisfies(package.version, alternative.operator, alternative.version)
-        for package in universe.versions(alternative.name)
-    ):
-        return f"{words} is asked for", f"ask for {alternative}, or for versions that go together"
-    return absent(alternative, universe)
+def _unmet(
+    alternative: Alternative, architecture: str, universe: Universe, asked: Mapping[str, str]
+) -> tuple[str, str]:
+    """Why nothing meets what a package of `architecture` needs."""
+    name = alternative.name
+    fitting = [
+        package
+        for package in universe.versions(name)
+        if not alternative.operator or versions.satisfies(package.version, alternative.operator, alternative.version)
+    ]
+    if not fitting:
+        return absent(alternative, universe)
+    if name in asked:
+        return f"{asked[name]} is asked for", f"ask for {alternative}, or for versions that go together"
+    mend = f"add a suite that has {alternative} to [[repo]]"
+    if alternative.qualifier == "any":
+        return f"the {name} in {universe.described} is not Multi-Arch: allowed", mend
+    return f"the {name} in {universe.described} is not for {architecture}", mend
 
 
 def refusal(
@@ -88,7 +98,7 @@ def refusal(
             if rule.kind == "requires":
                 way[sentence] = None
                 continue
-            reasons = [_unmet(alternative, universe, asked) for alternative in clause]
+            reasons = [_unmet(alternative, package.qualified_architecture, universe, asked) for alternative in clause]
             needing = missing.setdefault(" and ".join(reason for reason, _ in reasons), [])
             if sentence not in needing:
                 needing.append(sentence)

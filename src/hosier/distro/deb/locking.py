@@ -325,33 +325,36 @@ def _first(clause: Clause, package: Package, chosen: Mapping[str, Package], matc
 
 
 def _why(wanted: Sequence[Wanted], edges: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, str]:
-    """The shortest reason for each package: what is asked for, then needs, then recommendations."""
-    why: dict[str, str] = {}
+    """A reason for each package: of essential packages first, then of requests, then of recommendations."""
+    why = {one.key: "essential" if one.essential else "requested" for one in wanted if one.key in edges}
     reached: list[str] = []
 
-    def reach(key: str, reason: str) -> None:
-        if key not in why and key in edges:
-            why[key] = reason
-            reached.append(key)
-
-    for one in wanted:
-        reach(one.key, "essential" if one.essential else "requested")
-    done = 0
-    while True:
-        while done < len(reached):
-            key = reached[done]
-            done += 1
+    def follow(start: int) -> None:
+        """Give a reason to what the packages from `start` on need, directly or not."""
+        while start < len(reached):
+            key = reached[start]
+            start += 1
             for name in DEPENDS:
                 for other in edges[key][name]:
-                    reach(other, f"depends of {key}")
-        before = len(reached)
-        for key in tuple(reached):
-            for other in edges[key]["Recommends"]:
-                reach(other, f"recommends of {key}")
-            if len(reached) > before:
-                break
-        if len(reached) == before:
-            return why
+                    if other not in why:
+                        why[other] = f"depends of {key}"
+                        reached.append(other)
+
+    for essential in (True, False):
+        start = len(reached)
+        reached += [one.key for one in wanted if one.essential is essential and one.key in edges]
+        follow(start)
+    done = 0
+    while done < len(reached):
+        key = reached[done]
+        done += 1
+        for other in edges[key]["Recommends"]:
+            if other not in why:
+                why[other] = f"recommends of {key}"
+                start = len(reached)
+                reached.append(other)
+                follow(start)
+    return why
 
 
 def _stages(
