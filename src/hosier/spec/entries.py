@@ -52,12 +52,18 @@ class Entry:
         """Where the value of a key is written; the table when the key is not there."""
         return self.document.value((*self.path, name))
 
-    def has(self, *names: str) -> bool:
-        """Whether one of the keys is written, right or wrong."""
+    @property
+    def table(self) -> dict[str, Any]:
+        """The table as it is written."""
         table: Any = self.document.values
         for step in self.path:
             table = table[step]
-        return any(name in table for name in names)
+        assert isinstance(table, dict)
+        return table
+
+    def has(self, *names: str) -> bool:
+        """Whether one of the keys is written, right or wrong."""
+        return any(name in self.table for name in names)
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a key."""

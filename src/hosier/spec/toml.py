@@ -100,6 +100,7 @@ class Reading:
                 self._checker.error(position, "unknown-key", f"a spec has no section {name!r}", mend)
             elif section.entries and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
                 self._checker.error(position, "wrong-type", f"{name} is not an array of tables", f"write [[{name}]]")
+                self._repos += name == "repo"  # there, though wrong
             elif not section.entries and not isinstance(value, dict):
                 self._checker.error(position, "wrong-type", f"{name} is not one table", f"write [{name}]")
             else:
@@ -190,7 +191,7 @@ class Reading:
     def _holds(self, condition: Entry, *, of_repo: bool = False) -> bool:
         architectures: tuple[Text, ...] | None = condition.get("architecture")
         suites: tuple[Text, ...] | None = condition.get("suite")
-        if not architectures and not suites and not condition.has(*CONDITION):
+        if not condition.has(*CONDITION) and (not condition.table or condition.path[-1] != "when"):
             mend = 'write architecture = "amd64" or suite = "…"'
             self._checker.error(condition.position, "condition-invalid", f"{condition.title} has no condition", mend)
         for name, position in architectures or ():
