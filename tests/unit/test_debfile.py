@@ -323,7 +323,7 @@ NAMES = st.text("abcXYZ.-_ü~ ", min_size=1, max_size=8).filter(lambda name: nam
     st.dictionaries(
         NAMES.map("/".__add__),
         st.one_of(
-            st.builds(File, st.binary(max_size=3000), st.sampled_from([0o644, 0o755, 0o4755, 0]), st.just(ME["uid"]), st.just(ME["gid"])),
+            st.builds(File, st.binary(max_size=3000), st.sampled_from([0o644, 0o755, 0o4755, 0o400]), st.just(ME["uid"]), st.just(ME["gid"])),
             st.builds(Link, st.text("abc/.", min_size=1, max_size=200)),
             st.builds(Dir, st.sampled_from([0o755, 0o1777])),
         ),
