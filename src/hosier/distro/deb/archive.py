@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import posixpath
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -189,8 +191,11 @@ def _bring(
     """Fetch the indices that the store lacks, and decompress each while others are being fetched."""
     if not _missing(wanted):
         return
-    with _alone(store_path):
+    with _alone(store_path, reporter):
+        _sweep(os.path.dirname(wanted[0].index.file))
         missing = _missing(wanted)
+        if not missing:
+            return
         by_dest = {f"{each.index.file}.{each.kind or 'plain'}": each for each in missing}
         objects = [
             Object(_name(each), each.urls, dest, size=each.size, sha256=each.index.sha256)
@@ -199,10 +204,11 @@ def _bring(
         count = len(objects)
         title = f"fetching {count} {'index' if count == 1 else 'indices'}"
         futures: list[Future[None]] = []
+        stop = threading.Event()
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
 
             def expanding(thing: Object) -> None:
-                futures.append(pool.submit(_expand, by_dest[thing.dest], thing.dest))
+                futures.append(pool.submit(_expand, by_dest[thing.dest], thing.dest, stop))
 
             try:
                 download(objects, proxies=proxies, reporter=reporter, on_done=expanding, title=title, limits=limits)
@@ -211,6 +217,8 @@ def _bring(
                         for future in futures:
                             future.result()
             except BaseException:
+                # On an interrupt too: leaving the pool waits for what runs, so that has to end soon.
+                stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
@@ -228,8 +236,8 @@ def _missing(wanted: Sequence[_Wanted]) -> list[_Wanted]:
     return list(found.values())
 
 
-def _expand(each: _Wanted, source: str) -> None:
-    expand.expand(source, each.index.file, kind=each.kind, size=each.expanded, name=_name(each))
+def _expand(each: _Wanted, source: str, stop: threading.Event) -> None:
+    expand.expand(source, each.index.file, kind=each.kind, size=each.expanded, name=_name(each), stop=stop)
     os.unlink(source)
 
 
@@ -260,14 +268,30 @@ def _keys(kept: Sequence[Current]) -> tuple[LockedKey, ...]:
     return tuple(sorted(keys, key=lambda each: (each.repo, each.fingerprint)))
 
 
+def _sweep(folder: str) -> None:
+    """Remove what killed processes left half-written; a record being written just now is younger than an hour."""
+    for path in (folder, os.path.join(folder, "release")):
+        for name in os.listdir(path):
+            beside = os.path.join(path, name)
+            try:
+                if ".new-" in name and (path == folder or os.stat(beside).st_mtime < time.time() - 3600):
+                    os.unlink(beside)
+            except FileNotFoundError:
+                continue
+
+
 @contextmanager
-def _alone(store_path: str) -> Iterator[None]:
+def _alone(store_path: str, reporter: Reporter) -> Iterator[None]:
     """Let one process at a time bring indices into a store; the others find them there."""
     folder = os.path.join(store_path, "locks")
     _make(folder)
     descriptor = os.open(os.path.join(folder, "refresh"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            reporter.note("waiting for another hosier that is fetching indices")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

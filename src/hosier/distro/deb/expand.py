@@ -6,6 +6,7 @@ import bz2
 import lzma
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,17 +27,24 @@ class _Damaged(Exception):
     pass
 
 
-def expand(source: str, dest: str, *, kind: str, size: int | None, name: str) -> None:
+class Stopped(Exception):
+    """The work was called off."""
+
+
+def expand(
+    source: str, dest: str, *, kind: str, size: int | None, name: str, stop: threading.Event | None = None
+) -> None:
     """Decompress file `source` into `dest`, which appears by rename.
 
     `size` is how many bytes it must give, when that is known. Raises NotAuthentic when it gives other than that or is
-    damaged, StoreFailed when it cannot be written.
+    damaged, StoreFailed when it cannot be written, Stopped soon after `stop` is set.
     """
     temporary = f"{dest}.new-{os.getpid()}"
+    stop = stop or threading.Event()
     try:
         with open(source, "rb") as file, open(temporary, "wb") as out:
             most = size if size is not None else os.fstat(file.fileno()).st_size * _MAX_RATIO + _PIECE
-            written = _expand(file, out, kind, most)
+            written = _expand(file, out, kind, most, stop)
         if size is not None and written != size:
             raise _Damaged(f"{written} bytes, expected {size}")
         os.rename(temporary, dest)
@@ -49,13 +57,15 @@ def expand(source: str, dest: str, *, kind: str, size: int | None, name: str) ->
             os.unlink(temporary)
 
 
-def _expand(file: IO[bytes], out: IO[bytes], kind: str, most: int) -> int:
+def _expand(file: IO[bytes], out: IO[bytes], kind: str, most: int, stop: threading.Event) -> int:
     if kind == "xz":
         blocks = _xz_blocks(file)
         if len(blocks) > 1 and sum(length for _, _, _, length in blocks) <= most:
-            return _xz_parallel(file, out, blocks)
+            return _xz_parallel(file, out, blocks, stop)
     written = 0
     for piece in _pieces(file, kind):
+        if stop.is_set():
+            raise Stopped
         written += len(piece)
         if written > most:
             raise _Damaged(f"it gives more than {most} bytes")
@@ -98,7 +108,11 @@ def _decompressed(file: IO[bytes], kind: str) -> Iterator[bytes]:
             fed = file.read(_PIECE)
             if not fed:
                 raise _Damaged("it ends too early")
-        yield decoder.decompress(fed, _PIECE)
+        try:
+            piece = decoder.decompress(fed, _PIECE)
+        except OSError as error:  # bz2's word for damage
+            raise _Damaged(str(error).lower())
+        yield piece
         fed = b""
 
 
@@ -159,7 +173,9 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError
 
 
-def _xz_parallel(file: IO[bytes], out: IO[bytes], blocks: list[tuple[int, int, int, int]]) -> int:
+def _xz_parallel(
+    file: IO[bytes], out: IO[bytes], blocks: list[tuple[int, int, int, int]], stop: threading.Event
+) -> int:
     source, target = file.fileno(), out.fileno()
     header = os.pread(source, 12, 0)
 
@@ -170,6 +186,8 @@ def _xz_parallel(file: IO[bytes], out: IO[bytes], blocks: list[tuple[int, int, i
         decoder.decompress(header)
         done = 0
         while True:
+            if stop.is_set():
+                raise Stopped
             fed = b""
             if decoder.needs_input:
                 fed = os.pread(source, min(left, _PIECE), offset)

@@ -96,7 +96,7 @@ def signed_text(message: bytes) -> bytes:
     if not found or head.strip():
         return message
     text = rest.replace(b"\r\n", b"\n").partition(b"\n\n")[2].partition(b"\n-----BEGIN PGP SIGNATURE-----")[0]
-    return re.sub(rb"^- ", b"", text, flags=re.MULTILINE) + b"\n"
+    return re.sub(rb"^- ", b"", text, flags=re.MULTILINE).removesuffix(b"\n") + b"\n"
 
 
 def told(moment: float) -> str:

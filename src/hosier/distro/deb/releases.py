@@ -15,7 +15,7 @@ from hosier.distro.deb.aptconf import AptConfig
 from hosier.distro.deb.keys import Keyring, Keyrings, Signer
 from hosier.distro.deb.release import Release
 from hosier.distro.deb.suites import SNAPSHOT_MARK, Suite, snapshot_uri
-from hosier.errors import FetchFailed, HosierError, NotAuthentic, SpecInvalid
+from hosier.errors import FetchFailed, HosierError, NotAuthentic, SpecInvalid, StoreFailed
 from hosier.fetch import texts
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies, bare
@@ -280,7 +280,10 @@ class _Asking:
             "sha256": hashlib.sha256(seen.message).hexdigest(),
         }
         path = self._record(uri)
-        temporary = f"{path}.{os.getpid()}-{threading.get_ident()}"
-        with open(temporary, "wb") as file:
-            file.write(json.dumps(facts).encode() + b"\n" + seen.message)
-        os.rename(temporary, path)
+        temporary = f"{path}.new-{os.getpid()}-{threading.get_ident()}"
+        try:
+            with open(temporary, "wb") as file:
+                file.write(json.dumps(facts).encode() + b"\n" + seen.message)
+            os.rename(temporary, path)
+        except OSError as error:
+            raise StoreFailed(f"cannot store {self.suite.name}: {(error.strerror or str(error)).lower()}")
