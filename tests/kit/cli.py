@@ -65,7 +65,7 @@ def ordinary_python() -> str | None:
         real = os.path.realpath(candidate)
         if not os.path.exists(real):
             continue
-        probe = [candidate, "-c", "import sys; sys.exit(sys.version_info[:2] != (3, %d))" % sys.version_info.minor]
+        probe = [candidate, "-c", f"import sys; sys.exit(sys.version_info[:2] != (3, {sys.version_info.minor}))"]
         if (
             subprocess.run(probe, user=65534, group=65534, extra_groups=[], capture_output=True, check=False).returncode
             == 0

@@ -101,7 +101,7 @@ def _check(name: str, folder: Path, recommends: bool = False) -> None:
     subprocess.run(
         [*command, _suite(), str(peer), *_sources()],
         check=True,
-        env={**os.environ, "SOURCE_DATE_EPOCH": record["epoch"]},
+        env={**os.environ, "SOURCE_DATE_EPOCH": record["epoch"], "PYTHONHASHSEED": "0"},
     )
     wrong, met = differences(root, peer, KNOWN)
     print(f"{name}: {built['packages']} packages; known differences met: {', '.join(sorted(met))}")
