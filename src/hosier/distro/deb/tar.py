@@ -1,7 +1,7 @@
 """Read a tar archive as a stream: what dpkg reads, and pax; tar(5), POSIX.1-2017 pax "ustar Interchange Format".
 
 Strict where leniency would hide damage: checksums, numbers, padding, the end mark and what follows it. The
-library's tarfile is four times as slow, and takes what is damaged for the end of the archive.
+library's tarfile is three times as slow, and takes what is damaged for the end of the archive.
 """
 
 from __future__ import annotations
