@@ -233,6 +233,7 @@ REFUSALS = [
     Refusal(
         "an array of no tables", "indices = [\n", "indices = [\n1,\n", "line 17: an entry of indices is not a table"
     ),
+    Refusal("endless digits", "size = 10", "size = " + "1" * 5000, "damaged TOML: a number has too many digits"),
     Refusal("nested without end", "requests = [", "requests = " + "[" * 5000, "damaged TOML: nested too deep"),
 ]
 

@@ -489,6 +489,24 @@ source = "host"
         ],
     ),
     Case(
+        "a broken include, which may have defined the variable",
+        """\
+[image]
+include = ["a.toml"]
+name = "web"
+[[repo]]
+name = "debian"
+source = "host"
+[packages]
+install = ["${x}", "X1"]
+""",
+        [
+            "8:20 error[name-invalid] 'X1' is not a package name | write \"x1\"",
+            "a.toml:1:6 error[toml-syntax] not TOML: expected ']' at the end of a table declaration | strings are quoted, arrays end with ], and each key is there once",
+        ],
+        files=(("a.toml", "[vars\n"),),
+    ),
+    Case(
         "a cycle of includes",
         """\
 [image]
@@ -551,6 +569,25 @@ def test_a_part_is_read_with_the_spec_that_includes_it(tmp_path: Path) -> None:
     both = lint([str(tmp_path / "base.toml"), str(tmp_path / "web.toml")], architecture="amd64")
     assert [(problem.code, problem.position.file) for problem in both] == [
         ("name-invalid", str(tmp_path / "base.toml"))
+    ]
+
+
+def test_what_has_no_end_is_stopped(tmp_path: Path) -> None:
+    chain = "".join(f'w{n} = "${{w{n + 1}}}"\n' for n in range(60)) + 'w60 = ""\n'
+    text = HEAD + f'[vars]\nv0 = "{"x" * 1025}"\nv1 = "{"${v0}" * 1025}"\n{chain}'
+    (tmp_path / "web.toml").write_text(text.replace("[image]", '[image]\ninclude = ["i0.toml"]'))
+    for n in range(60):
+        (tmp_path / f"i{n}.toml").write_text(f'[image]\ninclude = ["i{n + 1}.toml"]\n')
+    (tmp_path / "digits.toml").write_text(f"a = {'1' * 5000}")
+    (tmp_path / "deep.toml").write_text(f"a = {'[' * 5000}")
+    names = ("web.toml", "digits.toml", "deep.toml")
+    problems = lint([str(tmp_path / name) for name in names], architecture="amd64")
+    assert [problem.text for problem in problems] == [
+        "the variable 'v1' has more than 1048576 characters",
+        "variables use each other more than 50 deep",
+        "files include each other more than 50 deep",
+        "not TOML: a number has too many digits",
+        "nested too deep",
     ]
 
 

@@ -16,6 +16,8 @@ from hosier.spec.problem import ERROR, Problem, nearest
 Report = Callable[[Problem], None]
 
 _PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
+_DEEPEST = 50
+_LONGEST = 1 << 20
 _REFERENCE = re.compile(r"\$(?:\$|\{([^}\n]*)(\}?))")
 
 
@@ -94,6 +96,9 @@ class Loader:
             if "${" in include:
                 text = f"{include!r} has a variable, and includes are read before variables are known"
                 self._fail(position, "include-invalid", text, "write the path out, or put `when` on the entries")
+            elif len(self._chain) > _DEEPEST:
+                text = f"files include each other more than {_DEEPEST} deep"
+                self._fail(position, "include-invalid", text, "include fewer files, or some of them directly")
             elif not include or "\0" in include:
                 self._fail(position, "include-invalid", f"{include!r} is not a path", "name a file")
             else:
@@ -122,7 +127,7 @@ class Loader:
             return {}, None
         try:
             return tomllib.loads(text), scan(text)
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # TOMLDecodeError, and numbers of more digits than Python converts
             cause, place = _syntax(path, text, str(error))
             mend = "strings are quoted, arrays end with ], and each key is there once"
             self._fail(place, "toml-syntax", f"not TOML: {cause[:1].lower()}{cause[1:]}", mend)
@@ -134,7 +139,7 @@ class Loader:
 def _syntax(path: str, text: str, message: str) -> tuple[str, Position]:
     """The cause and the place that tomllib puts into one message."""
     match = _PLACE.fullmatch(message)
-    cause, line, column = match.groups() if match else (message, None, None)
+    cause, line, column = match.groups() if match else ("a number has too many digits", None, None)
     if line is None or column is None:
         text = text.replace("\r\n", "\n")
         return cause, Position(path, text.count("\n") + 1, len(text) - text.rfind("\n"))
@@ -196,7 +201,16 @@ class Variables:
                 chain = " uses ".join([*self._pending[self._pending.index(name) :], name])
                 self._report(Problem(position, "variable-cycle", ERROR, chain, "give one of them a value of its own"))
                 return ""
+            if len(self._pending) > _DEEPEST:
+                chain = f"variables use each other more than {_DEEPEST} deep"
+                self._report(Problem(position, "variable-cycle", ERROR, chain, "write some of them out"))
+                return ""
             self._pending.append(name)
-            self._expanded[name] = self.expand(text, position)
+            value = self.expand(text, position)
             self._pending.pop()
+            if len(value) > _LONGEST:
+                text = f"the variable {name!r} has more than {_LONGEST} characters"
+                self._report(Problem(position, "value-invalid", ERROR, text, "put it into a file, and name that"))
+                value = ""
+            self._expanded[name] = value
         return self._expanded[name]

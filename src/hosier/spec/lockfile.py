@@ -134,10 +134,12 @@ class _Reader:
 
         try:
             return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            cause, _, place = str(error).rpartition(" (at ")
+        except ValueError as error:  # TOMLDecodeError, and numbers of more digits than Python converts
+            cause, found, place = str(error).rpartition(" (at ")
             line = re.match(r"line (\d+)", place)
             number = int(line[1]) if line else text.count("\n") + 1
+            if not found:
+                raise self.invalid(None, "damaged TOML: a number has too many digits")
             raise self.invalid(number, f"damaged TOML: {cause[:1].lower()}{cause[1:]}")
         except RecursionError:
             raise self.invalid(None, "damaged TOML: nested too deep")

@@ -53,7 +53,7 @@ class Reading:
         if not loader.broken:
             self._whole(Position(path, 1, 1))
             self.problems += rules.check(draft)
-        self.problems = _sifted(self.problems, loader.order)
+        self.problems = _sifted(self.problems, loader.order, broken=loader.broken)
         if not any(problem.severity == ERROR for problem in self.problems):
             self.spec = draft.spec(self.sources)
 
@@ -298,10 +298,11 @@ class Reading:
         )
 
 
-def _sifted(problems: list[Problem], order: Mapping[str, int]) -> list[Problem]:
-    """In the order of the files; a string whose variable is not known is not to blame for what is wrong besides."""
+def _sifted(problems: list[Problem], order: Mapping[str, int], *, broken: bool) -> list[Problem]:
+    """In the order of the files; a string whose variable is not known is not to blame for what is wrong besides, nor
+    for its variable when a file that may define it is `broken`."""
     unknown = {problem.position for problem in problems if problem.code == "variable-undefined"}
-    kept = [at for at in problems if at.code == "variable-undefined" or at.position not in unknown]
+    kept = [at for at in problems if (not broken if at.code == "variable-undefined" else at.position not in unknown)]
     kept.sort(key=lambda at: (order.get(at.position.file, -1), at.position.line, at.position.column))
     return list(dict.fromkeys(kept))
 
