@@ -38,7 +38,7 @@ check:
 	$(BIN)/ruff check src tests bench
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=src $(BIN)/lint-imports
 
 prove: peers test-install
 	$(BIN)/python -m pytest tests/unit tests/system -m prove
