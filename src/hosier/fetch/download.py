@@ -69,11 +69,14 @@ def download(
     proxies: Proxies,
     reporter: Reporter,
     on_done: Callable[[Object], None] | None = None,
-    jobs: int = 6,
+    jobs: int = 16,
     title: str | None = None,
     limits: Limits | None = None,
 ) -> None:
     """Fetch all `objects`, `jobs` at a time; those whose `dest` exists are taken as fetched.
+
+    Packages are small, so what their number costs is the way to the mirror and back: 500 of them take 6 s with 6
+    jobs and 2 s with 16 from a mirror 60 ms away.
 
     `on_done` is called once for each object that is there, from the thread that fetched it; what it raises stops the
     download. Raises FetchFailed or NotAuthentic with the object, its origins and what each did; StoreFailed when the
