@@ -588,3 +588,15 @@ def test_a_record_that_a_crash_cut_short_is_not_believed(world: World) -> None:
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[:-9])
     assert world.refresh() == found
+
+
+def test_what_a_killed_process_left_is_swept(world: World) -> None:
+    world.archive()
+    folder = Path(world.store, "indices")
+    (folder / "release").mkdir(parents=True)
+    for name in ("abc.new-1", "release/abc.new-1-2", "release/abc.new-3-4"):
+        (folder / name).write_bytes(b"half")
+    os.utime(folder / "release/abc.new-1-2", (0, 0))
+    world.refresh()
+    left = sorted(name for _, _, names in os.walk(folder) for name in names if ".new-" in name)
+    assert left == ["abc.new-3-4"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import lzma
 import os
 import struct
@@ -51,7 +52,8 @@ def expand(
     except (_Damaged, lzma.LZMAError, zlib.error, EOFError, ValueError) as error:
         raise NotAuthentic(f"cannot decompress {name}: {error}")
     except OSError as error:
-        raise StoreFailed(f"cannot store {name}: {(error.strerror or str(error)).lower()}")
+        hint = "make room (hosier gc), or use --root-store" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+        raise StoreFailed(f"cannot store {name}: {(error.strerror or str(error)).lower()}", hint=hint)
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
