@@ -45,11 +45,14 @@ def build(
     spec: Spec,
     lock: Lock,
     *,
+    folder: str,
     tag: str,
     reporter: Reporter,
     proxies: Proxies | None = None,
 ) -> Built:
     """Build `lock`, or find it built; the image carries `tag` afterwards.
+
+    `folder` is where the lock lies: its local packages are named from there.
 
     Raises BuildFailed, FetchFailed, NotAuthentic, PackageInvalid or StoreFailed; then no image was made, and what was
     fetched and unpacked stays for the next try.
@@ -63,7 +66,7 @@ def build(
         found = _known(store, digest, tag, lock, reporter)
         if found is not None:
             return found
-        return _build(store, spec, lock, digest, tag, reporter, proxies)
+        return _build(store, spec, lock, digest, folder, tag, reporter, proxies)
 
 
 def _known(store: Store, digest: str, tag: str, lock: Lock, reporter: Reporter) -> Built | None:
@@ -77,7 +80,14 @@ def _known(store: Store, digest: str, tag: str, lock: Lock, reporter: Reporter) 
 
 
 def _build(
-    store: Store, spec: Spec, lock: Lock, digest: str, tag: str, reporter: Reporter, proxies: Proxies | None
+    store: Store,
+    spec: Spec,
+    lock: Lock,
+    digest: str,
+    folder: str,
+    tag: str,
+    reporter: Reporter,
+    proxies: Proxies | None,
 ) -> Built:
     started = time.time()
     stages = plan.stages(lock, spec.packages)
@@ -98,7 +108,7 @@ def _build(
             missing = [p for item in stages[have + 1 :] for p in item.packages]
             for package in missing:
                 held.enter_context(store.shared(f"unpacked-{package.sha256}"))
-            supply = provide(store, lock, missing, proxies=proxies, reporter=reporter)
+            supply = provide(store, lock, missing, folder=folder, proxies=proxies, reporter=reporter)
             entries = _stages(store, spec, lock, stages, have, final, reporter)
         with reporter.phase("commit"):
             config = plan.image_config(lock, spec)

@@ -44,9 +44,15 @@ class _Workers:
 
 
 def provide(
-    store: Store, lock: Lock, packages: Sequence[LockedPackage], *, proxies: Proxies | None, reporter: Reporter
+    store: Store,
+    lock: Lock,
+    packages: Sequence[LockedPackage],
+    *,
+    folder: str,
+    proxies: Proxies | None,
+    reporter: Reporter,
 ) -> Supply:
-    """Bring every one of `packages` into the store, unpacked.
+    """Bring every one of `packages` into the store, unpacked; local ones are named from `folder`.
 
     Raises FetchFailed or NotAuthentic naming what no origin would give, PackageInvalid for a package that is damaged
     or is not what the lock says.
@@ -61,11 +67,11 @@ def provide(
     supply.unpacked, supply.fetched = len(absent), len(away)
     supply.bytes = sum(p.size for p in away)
     count = max(1, min(os.cpu_count() or 1, WORKERS_MAX, len(absent)))
-    with _workers(store, count) as (submit, collect), store.work("fetch") as folder:
+    with _workers(store, count) as (submit, collect), store.work("fetch") as place:
         for package in here:
             submit(package, store.deb(package.sha256))
         if away:
-            objects = {p.sha256: _object(lock, p, folder) for p in away}
+            objects = {p.sha256: _object(lock, p, folder, f"{place}/{p.sha256}") for p in away}
             by_name = {o.dest: p for p, o in ((p, objects[p.sha256]) for p in away)}
 
             def done(fetched: Object) -> None:
@@ -83,16 +89,16 @@ def provide(
     return supply
 
 
-def _object(lock: Lock, package: LockedPackage, folder: str) -> Object:
+def _object(lock: Lock, package: LockedPackage, folder: str, dest: str) -> Object:
     name = f"{package.name} {package.version}"
     if not package.repo:
-        urls: tuple[str, ...] = (f"file://{quote(package.path)}",)
+        urls: tuple[str, ...] = (f"file://{quote(os.path.join(folder, package.path))}",)
     else:
         repo = next((r for r in lock.repos if r.name == package.repo), None)
         if repo is None:
             raise FetchFailed(f"cannot fetch {name}: the lock names no repository {package.repo}")
         urls = tuple(f"{uri.rstrip('/')}/{quote(package.path)}" for uri in repo.uris)
-    return Object(name=name, urls=urls, dest=f"{folder}/{package.sha256}", size=package.size, sha256=package.sha256)
+    return Object(name=name, urls=urls, dest=dest, size=package.size, sha256=package.sha256)
 
 
 Submit = Callable[[LockedPackage, str], None]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hosier.build.host import host_architecture, host_suite
 from hosier.errors import LockInvalid, UsageError
 from hosier.fetch.progress import Reporter
 from hosier.spec import lock as locks
-from hosier.spec.lock import Lock
+from hosier.spec.lock import Lock, LockedPackage
 from hosier.spec.model import Spec
 from hosier.spec.toml import read
 
@@ -77,9 +77,7 @@ def _fresh(lock: Lock, spec: Spec, spec_path: str) -> None:
     )
 
 
-def lock_spec(
-    spec_path: str, store_path: str | None, *, update: frozenset[str] | None, reporter: Reporter
-) -> Locked:
+def lock_spec(spec_path: str, store_path: str | None, *, update: frozenset[str] | None, reporter: Reporter) -> Locked:
     """Solve the spec and write its lock beside it; `update` as in `locking.solve`.
 
     The lock is replaced by rename; on any error the one before is as it was.
@@ -96,15 +94,25 @@ def lock_spec(
         unknown = sorted(update - known)
         if unknown:
             raise UsageError(
-                f"cannot update {', '.join(unknown)}: not in {path}", hint="without names, --update chooses everything anew"
+                f"cannot update {', '.join(unknown)}: not in {path}",
+                hint="without names, --update chooses everything anew",
             )
     architecture = spec.architecture or host_architecture()
     store = Store.open(store_path)
     refreshed = refresh(spec.repos, architecture, store.path, reporter=reporter, now=time.time())
     with reporter.phase("solve"):
         lock = solve(spec, refreshed, _local(spec), architecture=architecture, previous=before, update=update)
+    lock = replace(lock, packages=tuple(_relative(package, spec) for package in lock.packages))
     _write(path, locks.dumps(lock))
     return Locked(lock, path, tuple(changes(before, lock)), refreshed.proxies)
+
+
+def _relative(package: LockedPackage, spec: Spec) -> LockedPackage:
+    """A local package with its path as the spec has it, so that the lock holds wherever the folder lies."""
+    if package.repo:
+        return package
+    named = next((r.relative for r in spec.packages.install if r.path == package.path and r.relative), None)
+    return package if named is None else replace(package, path=named)
 
 
 def _local(spec: Spec) -> list[LocalPackage]:
@@ -171,9 +179,7 @@ def _usable_lock(
     return locked.lock, locked.proxies
 
 
-def build_spec(
-    spec_path: str, store_path: str | None, *, tag: str | None, update: bool, reporter: Reporter
-) -> Built:
+def build_spec(spec_path: str, store_path: str | None, *, tag: str | None, update: bool, reporter: Reporter) -> Built:
     """Build a spec; as an ordinary user this process becomes root of a user namespace first."""
     from hosier.build.image import build
     from hosier.linux.userns import become_root
@@ -186,7 +192,8 @@ def build_spec(
 
     need_architecture(lock.architecture)
     store = Store.open(store_path)
-    return build(store, spec, lock, tag=tag or spec.tag, reporter=reporter, proxies=proxies)
+    folder = os.path.dirname(os.path.abspath(spec_path))
+    return build(store, spec, lock, folder=folder, tag=tag or spec.tag, reporter=reporter, proxies=proxies)
 
 
 def plan_spec(spec_path: str, store_path: str | None, *, update: bool, reporter: Reporter) -> dict[str, object]:
