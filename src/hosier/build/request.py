@@ -196,8 +196,29 @@ def build_spec(spec_path: str, store_path: str | None, *, tag: str | None, updat
     return build(store, spec, lock, folder=folder, tag=tag or spec.tag, reporter=reporter, proxies=proxies)
 
 
-def plan_spec(spec_path: str, store_path: str | None, *, update: bool, reporter: Reporter) -> dict[str, object]:
-    """What `build_spec` would do, as facts for people and machines; nothing but the lock is written."""
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """One stage as a build would treat it; `packages` is how many it adds."""
+
+    number: int
+    key: str
+    packages: int
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """What a build would do; sizes in bytes. `image`: there is nothing to do."""
+
+    stages: tuple[PlannedStage, ...]
+    image: bool
+    unpack_packages: int
+    fetch_packages: int
+    fetch_bytes: int
+
+
+def plan_spec(spec_path: str, store_path: str | None, *, update: bool, reporter: Reporter) -> BuildPlan:
+    """What `build_spec` would do. Only the lock is written, and only where a build would need one first."""
     from hosier.build import plan
     from hosier.store import Store
 
@@ -212,13 +233,10 @@ def plan_spec(spec_path: str, store_path: str | None, *, update: bool, reporter:
     todo = [] if done else [p for s in stages[first:] for p in s.packages]
     unpack = [p for p in todo if not os.path.exists(f"{store.unpacked(p.sha256)}/meta.json")]
     fetch = [p for p in unpack if not os.path.exists(store.deb(p.sha256))]
-    return {
-        "stages": [
-            {"number": s.number, "key": s.key, "packages": len(s.packages), "reused": done or s.number < first}
-            for s in stages
-        ],
-        "image": store.image_for(locks.digest(lock).removeprefix("sha256:")) is not None,
-        "unpack_packages": len(unpack),
-        "fetch_packages": len(fetch),
-        "fetch_bytes": sum(p.size for p in fetch),
-    }
+    return BuildPlan(
+        stages=tuple(PlannedStage(s.number, s.key, len(s.packages), done or s.number < first) for s in stages),
+        image=store.image_for(locks.digest(lock).removeprefix("sha256:")) is not None,
+        unpack_packages=len(unpack),
+        fetch_packages=len(fetch),
+        fetch_bytes=sum(p.size for p in fetch),
+    )

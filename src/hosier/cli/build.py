@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 
 HELP = "build an image from a spec and its lock"
 EXAMPLES = """\
@@ -18,11 +19,13 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the words of `hosier build`."""
     parser.add_argument("spec", metavar="SPEC", help="the spec, a TOML file")
-    parser.add_argument("--tag", metavar="NAME[:VERSION]", help="tag of the image (default: the spec's name and version)")
+    parser.add_argument("--tag", metavar="NAME[:VERSION]", help="tag of the image (default: as the spec says)")
     parser.add_argument(
-        "--update", action="store_true", help="bring a stale lock up to date first, holding every version that can be held"
+        "--update",
+        action="store_true",
+        help="bring a stale lock up to date first, holding every version that can be held",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be fetched, unpacked and built; do nothing")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be fetched and built, and do nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -33,16 +36,16 @@ def run(args: argparse.Namespace) -> int:
 
     report = reporter(quiet=args.quiet, verbose=args.verbose)
     if args.dry_run:
-        facts = plan_spec(args.spec, args.root_store, update=args.update, reporter=report)
+        plan = plan_spec(args.spec, args.root_store, update=args.update, reporter=report)
         if args.json:
-            json.dump(facts, sys.stdout, indent=2)
+            json.dump(asdict(plan), sys.stdout, indent=2)
             print()
-        else:
-            for stage in facts["stages"]:
-                print(f"stage {stage['number']}: {stage['packages']} packages, {'reused' if stage['reused'] else 'built'}")
-            print(f"fetch: {facts['fetch_packages']} packages, {facts['fetch_bytes']} bytes")
-            print(f"unpack: {facts['unpack_packages']} packages")
-            print(f"image: {'reused' if facts['image'] else 'built'}")
+            return 0
+        for stage in plan.stages:
+            print(f"stage {stage.number}: {stage.packages} packages, {'reused' if stage.reused else 'built'}")
+        print(f"fetch: {plan.fetch_packages} packages, {plan.fetch_bytes} bytes")
+        print(f"unpack: {plan.unpack_packages} packages")
+        print(f"image: {'reused' if plan.image else 'built'}")
         return 0
     built = build_spec(args.spec, args.root_store, tag=args.tag, update=args.update, reporter=report)
     if args.json:
