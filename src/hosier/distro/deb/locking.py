@@ -225,7 +225,10 @@ def _choose(
             forced_essential=("apt",) if "apt" in roots else (),
         )
         choice.request(roots)
-        choice.complete(roots)
+        if held:
+            choice.complete(roots)
+        else:
+            choice.marked = choice.reached(choice.marked, roots)
         if settle.consistent(choice, wanted):
             return choice.marked
         solved = settle.widen(choice, wanted, held)

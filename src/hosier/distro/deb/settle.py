@@ -148,7 +148,9 @@ def widen(choice: Choice, wanted: Sequence[Wanted], held: Mapping[str, Package])
     inside = problem.place
     marked = choice.marked
     preferred = dict.fromkeys(package for key, package in held.items() if key in marked and package in inside)
-    preferred.update(dict.fromkeys(package for package in marked.values() if package in inside))
+    # What was marked and then lost what it needs is no choice any more; preferring it would cost others their place.
+    broken = {violation.package for violation in choice.violations() if violation.other is None}
+    preferred.update(dict.fromkeys(p for p in marked.values() if p in inside and p not in broken))
     solution = problem.solve(preferred=preferred)
     if not solution.found:
         if held:
