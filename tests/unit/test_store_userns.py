@@ -41,15 +41,17 @@ def as_mapped_root(step, folder: Path) -> str:  # type: ignore[no-untyped-def]
         except BaseException as error:
             said = repr(error)
         finally:
-            os.write(out_write, said.encode())
+            os.write(out_write, f"said {said}".encode())
             os._exit(0)
+    for fd in (in_write, go_read, out_write):
+        os.close(fd)
     os.read(in_read, 1)
     for kind in ("uid_map", "gid_map"):
         Path(f"/proc/{child}/{kind}").write_text(f"0 {FIRST} 65536\n")
     os.write(go_write, b"1")
     os.waitpid(child, 0)
-    answer = os.read(out_read, 4000).decode()
-    for fd in (in_read, in_write, go_read, go_write, out_read, out_write):
+    answer = os.read(out_read, 4000).decode().removeprefix("said ")
+    for fd in (in_read, go_write, out_read):
         os.close(fd)
     return answer
 
