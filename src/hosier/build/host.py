@@ -1,4 +1,4 @@
-"""What a build asks of the machine that it runs on: its architecture, its suite, and whether it can run a foreign root."""
+"""What a build asks of the machine it runs on: its architecture, its suite, and whether it runs a foreign root."""
 
 from __future__ import annotations
 

@@ -67,23 +67,26 @@ def provide(
     supply.unpacked, supply.fetched = len(absent), len(away)
     supply.bytes = sum(p.size for p in away)
     count = max(1, min(os.cpu_count() or 1, WORKERS_MAX, len(absent)))
-    with _workers(store, count) as (submit, collect), store.work("fetch") as place:
+    with _workers(store, count) as (submit, collect):
         for package in here:
             submit(package, store.deb(package.sha256))
         if away:
-            objects = {p.sha256: _object(lock, p, folder, f"{place}/{p.sha256}") for p in away}
-            by_name = {o.dest: p for p, o in ((p, objects[p.sha256]) for p in away)}
+            wanted = {store.deb(p.sha256): p for p in away}
 
             def done(fetched: Object) -> None:
-                package = by_name[fetched.dest]
-                store.add_deb(fetched.dest, package.sha256)
-                submit(package, store.deb(package.sha256))
+                submit(wanted[fetched.dest], fetched.dest)
 
             if proxies is None:
                 from hosier.distro.deb import aptconf
 
                 proxies = aptconf.proxies(aptconf.load(), os.environ)
-            download(list(objects.values()), proxies=proxies, reporter=reporter, on_done=done)
+            download(
+                [_object(lock, p, folder, store.deb(p.sha256)) for p in away],
+                proxies=proxies,
+                reporter=reporter,
+                on_done=done,
+                title=f"fetch {len(away)} packages",
+            )
         with reporter.phase("unpack", total=len(absent), unit="packages") as phase:
             collect(len(absent), phase.advance)
     return supply
