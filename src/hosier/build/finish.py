@@ -200,7 +200,7 @@ def _run(site: Site, number: int, step: RunStep) -> None:
                 network="host" if step.network else "none",
                 stdout=log,
                 stderr=log,
-                overlay_files=scripts.QUIET_FILES,
+                overlay_files=scripts.stand_ins(place.root),
                 confined=True,
                 no_fsync=True,
             )

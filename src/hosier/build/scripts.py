@@ -37,10 +37,25 @@ ENVIRONMENT = {
 POLICY_RC_D = b"#!/bin/sh\n# while a root is built no service starts (invoke-rc.d(8))\nexit 101\n"
 NO_DAEMON = b"#!/bin/sh\n# while a root is built no daemon starts\nexit 0\n"
 
-QUIET_FILES = (
-    ("/usr/sbin/policy-rc.d", POLICY_RC_D, 0o755),
-    ("/usr/sbin/start-stop-daemon", NO_DAEMON, 0o755),
+IN_A_CHROOT = b"#!/bin/sh\n# yes: no init of this root's is running (ischroot(1))\nexit 0\n"
+
+STAND_INS = (
+    ("/usr/sbin/start-stop-daemon", NO_DAEMON),
+    ("/sbin/start-stop-daemon", NO_DAEMON),
+    ("/usr/bin/ischroot", IN_A_CHROOT),
 )
+"""Programs of the root that scripts find replaced, where the root has them."""
+
+
+def stand_ins(root: str) -> tuple[tuple[str, bytes, int], ...]:
+    """The files that the box shows instead of the root's own; /usr/sbin/policy-rc.d also where there is none."""
+    found = [("/usr/sbin/policy-rc.d", POLICY_RC_D, 0o755)]
+    for path, content in STAND_INS:
+        folder = os.path.dirname(path)
+        if not os.path.islink(root + folder) and os.path.isfile(root + path):
+            found.append((path, content, 0o755))
+    return tuple(found)
+
 
 _DPKG_ERROR = re.compile(r"status: (\S+) : error : (.*)")
 _DPKG_STATE = re.compile(r"status: (\S+): (\S+)")
@@ -159,7 +174,7 @@ def _boxed(place: Workplace, argv: tuple[str, ...], line: Callable[[str], None])
                 stdout=log,
                 stderr=log,
                 descriptors=((writer, STATUS_FD),),
-                overlay_files=QUIET_FILES,
+                overlay_files=stand_ins(place.root),
                 confined=True,
                 no_fsync=True,
             )
