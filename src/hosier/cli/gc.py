@@ -67,8 +67,6 @@ def run(args: argparse.Namespace) -> int:
     path = args.root_store or lookup.default_path()
     userns.become_root()
     store = Store.open(path)
-    if not args.dry_run:
-        store.sweep()
     asked, untagging = named(store, args.images)
     held, tagged, in_sessions = gc.survey(store, measure=args.dry_run or args.max_size is not None)
     tagged -= asked

@@ -88,6 +88,7 @@ class Store:
     def open(cls, path: str | None = None, *, write: bool = True) -> Store:
         """The store at `path` (default: `lookup.default_path`), made when absent.
 
+        Also removes what killed commands left (`sweep`), and after a reboot what did not reach the disk.
         `write=False` makes and mends nothing, and takes a store that is not there for an empty one. Raises StoreFailed
         when the folder is not a store, not of a known version, or not the caller's to write.
         """
@@ -99,6 +100,7 @@ class Store:
         from hosier.store import settling
 
         settling.after_reboot(store)
+        store.sweep()
         return store
 
     # Objects
