@@ -126,7 +126,7 @@ class Choice:
         self._fixed = dict(candidates or {})
         self._protected: set[str] = set()
         self._forced = frozenset(forced_essential)
-        self._orders: dict[tuple[Alternative, str], tuple[Package, ...]] = {}
+        self._orders: dict[tuple[Alternative, str], tuple[tuple[Package, ...], ...]] = {}
         self._needs: dict[Package, tuple[tuple[bool, Clause], ...]] = {}
 
     # what holds now
@@ -197,48 +197,56 @@ class Choice:
 
     # marking
 
-    def _order(self, alternative: Alternative, architecture: str) -> tuple[Package, ...]:
-        """The matches of one alternative in apt's order of providers, protection apart."""
+    def _groups(self, alternative: Alternative, architecture: str) -> tuple[tuple[Package, ...], ...]:
+        """The matches of one alternative in apt's order of providers, protection apart; those of one group are equal
+        in all but the order in which apt heard of them."""
         found = self._orders.get((alternative, architecture))
         if found is None:
-            matches = self.matcher.matches(alternative, architecture)
-            found = self._orders[alternative, architecture] = self._rank(matches, alternative.name)
+            groups: dict[tuple[bool, bool, bool, bool, str, int], list[Package]] = {}
+            for package in self.matcher.matches(alternative, architecture):
+                groups.setdefault(self._rank(package, alternative.name), []).append(package)
+            found = tuple(tuple(groups[rank]) for rank in sorted(groups))
+            self._orders[alternative, architecture] = found
         return found
 
-    def _rank(self, matches: Sequence[Package], name: str) -> tuple[Package, ...]:
-        if len(matches) < 2:
-            return tuple(matches)
-        native = self.universe.architecture
+    def _rank(self, package: Package, name: str) -> tuple[bool, bool, bool, bool, str, int]:
+        architecture = package.qualified_architecture
+        return (
+            package.name != name,
+            not package.essential and package.name not in self._forced,
+            not package.important,
+            architecture != self.universe.architecture,
+            architecture,
+            package.priority,
+        )
 
-        def rank(package: Package) -> tuple[bool, bool, bool, bool, str, int]:
-            architecture = package.qualified_architecture
-            return (
-                package.name != name,
-                not package.essential and package.name not in self._forced,
-                not package.important,
-                architecture != native,
-                architecture,
-                package.priority,
-            )
-
-        ranks = {package: rank(package) for package in matches}
-        if len(set(ranks.values())) == len(ranks):
-            return tuple(sorted(matches, key=ranks.__getitem__))
-        ordered = sorted(matches, key=lambda package: self.universe.position(package.name), reverse=True)
-        ordered.sort(key=ranks.__getitem__)
-        return tuple(ordered)
-
-    def _solutions(self, clause: Clause, package: Package) -> list[Package]:
-        out: dict[Package, None] = {}
+    def _solutions(self, clause: Clause, package: Package) -> list[list[Package]]:
+        """What could meet a clause now, best first, in groups that `_in_order` puts in order: that costs a search of
+        the indices, and is seldom asked for."""
+        out: list[list[Package]] = []
+        seen: set[Package] = set()
         for alternative in clause:
-            order = [
-                match
-                for match in self._order(alternative, package.qualified_architecture)
-                if self.candidate(match.key) is match
-            ]
-            order.sort(key=lambda match: match.key not in self._protected)
-            out.update(dict.fromkeys(order))
-        return [match for match in out if match.key in self.marked or match.key not in self._protected]
+            for protected in (True, False):
+                for group in self._groups(alternative, package.qualified_architecture):
+                    fitting = [
+                        match
+                        for match in group
+                        if (match.key in self._protected) is protected
+                        and (not protected or match.key in self.marked)
+                        and match not in seen
+                        and self.candidate(match.key) is match
+                    ]
+                    if fitting:
+                        seen.update(fitting)
+                        out.append(fitting)
+        return out
+
+    def _in_order(self, groups: Iterable[Sequence[Package]]) -> Iterator[Package]:
+        for group in groups:
+            if len(group) > 1:
+                yield from sorted(group, key=lambda package: self.universe.position(package.name), reverse=True)
+            else:
+                yield from group
 
     def request(self, keys: Sequence[str]) -> None:
         """Mark what the user asks for, in order: first all of them, then the needs of each."""
@@ -336,12 +344,13 @@ class Choice:
                 if protected and critical and not self._pass_on(package, clause):
                     failed = True
                 continue
-            solutions = self._solutions(clause, package)
+            groups = self._solutions(clause, package)
+            alone = len(groups) == 1 and len(groups[0]) == 1
             met = False
-            for solution in solutions:
+            for solution in self._in_order(groups):
                 if self.candidate(solution.key) is not solution:
                     continue
-                if protected and critical and len(solutions) == 1:
+                if protected and critical and alone:
                     if not self.mark(solution.key, needs=False):
                         continue
                     self._protected.add(solution.key)
@@ -356,11 +365,11 @@ class Choice:
 
     def _pass_on(self, package: Package, clause: Clause) -> bool:
         """A protected package protects what alone can meet its need."""
-        solutions = self._solutions(clause, package)
-        if len(solutions) != 1 or solutions[0].key in self._protected:
+        groups = self._solutions(clause, package)
+        if len(groups) != 1 or len(groups[0]) != 1 or groups[0][0].key in self._protected:
             return True
-        self._protected.add(solutions[0].key)
-        return self.mark(solutions[0].key)
+        self._protected.add(groups[0][0].key)
+        return self.mark(groups[0][0].key)
 
     # the result
 
