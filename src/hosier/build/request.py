@@ -192,6 +192,7 @@ def build_spec(spec_path: str, store_path: str | None, *, tag: str | None, updat
 
     need_architecture(lock.architecture)
     store = Store.open(store_path)
+    store.sweep()
     folder = os.path.dirname(os.path.abspath(spec_path))
     return build(store, spec, lock, folder=folder, tag=tag or spec.tag, reporter=reporter, proxies=proxies)
 
