@@ -15,14 +15,21 @@ from pathlib import Path
 class Found:
     kind: int
     mode: int
-    uid: int
-    gid: int
+    owner: str
+    group: str
     xattrs: tuple[tuple[str, bytes], ...]
     content: str
 
 
+def _names(path: Path) -> dict[int, str]:
+    """Numbers to names, by passwd(5) or group(5)."""
+    rows = [line.split(":") for line in path.read_text().splitlines()] if path.exists() else []
+    return {int(row[2]): row[0] for row in rows}
+
+
 def scan(root: Path) -> dict[str, Found]:
-    """Every path below `root`, by its name from "/"."""
+    """Every path below `root`, by its name from "/". Owners are by name, as each root's own account files have them."""
+    users, groups = _names(root / "etc/passwd"), _names(root / "etc/group")
     found: dict[str, Found] = {}
     for folder, folders, files in os.walk(root):
         for name in [*folders, *files]:
@@ -41,7 +48,12 @@ def scan(root: Path) -> dict[str, Found]:
                 )
             )
             found[path[len(str(root)) :]] = Found(
-                stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, xattrs, content
+                stat.S_IFMT(st.st_mode),
+                stat.S_IMODE(st.st_mode),
+                users.get(st.st_uid, str(st.st_uid)),
+                groups.get(st.st_gid, str(st.st_gid)),
+                xattrs,
+                content,
             )
     return found
 
@@ -70,8 +82,11 @@ def differences(ours: Path, theirs: Path, known: Sequence[Known]) -> tuple[list[
             if entry.equal is None:
                 continue
             if path in a and path in b:
-                texts = [(root / path[1:]).read_text(errors="surrogateescape") for root in (ours, theirs)]
-                same = [(f.kind, f.mode, f.uid, f.gid, f.xattrs) for f in (a[path], b[path])]
+                if stat.S_ISLNK(a[path].kind):
+                    texts = [a[path].content, b[path].content]
+                else:
+                    texts = [(root / path[1:]).read_text(errors="surrogateescape") for root in (ours, theirs)]
+                same = [(f.kind, f.mode, f.owner, f.group, f.xattrs) for f in (a[path], b[path])]
                 if same[0] == same[1] and entry.equal(*texts):
                     continue
         if path not in b:

@@ -325,7 +325,7 @@ def tidy(site: Site) -> None:
             continue
         touched.add(path.rpartition("/")[0])
         if found.empty:
-            compose.perform(site.root, [written(site, path, leftovers.UNINITIALIZED, entries[path].mode)], entries)
+            compose.perform(site.root, [written(site, path, b"", 0o644)], entries)
         else:
             merge.remove(site.root, path, entries)
     for path in touched:

@@ -45,9 +45,6 @@ LEFTOVERS = (
     Leftover("/root/.rnd", "must not be shared between machines"),
 )
 
-UNINITIALIZED = b"uninitialized\n"
-"""What machine-id(5) asks for in a file that the first boot fills in."""
-
 
 def leftover(path: str) -> Leftover | None:
     """The entry of the list that covers `path`, if any."""
