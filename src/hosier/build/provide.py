@@ -7,6 +7,7 @@ package's digest was checked by `fetch` before a worker opens it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import traceback
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from hosier.errors import BuildFailed, FetchFailed, HosierError, PackageInvalid
+from hosier.errors import BuildFailed, FetchFailed, HosierError, PackageInvalid, StoreFailed
 from hosier.fetch.download import Object, download
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
@@ -62,8 +63,8 @@ def provide(
     supply.reused = len(packages) - len(absent)
     if not absent:
         return supply
-    here = [p for p in absent if os.path.exists(store.deb(p.sha256))]
-    away = [p for p in absent if not os.path.exists(store.deb(p.sha256))]
+    here = [p for p in absent if _whole(store, p)]
+    away = [p for p in absent if p not in here]
     supply.unpacked, supply.fetched = len(absent), len(away)
     supply.bytes = sum(p.size for p in away)
     count = max(1, min(os.cpu_count() or 1, WORKERS_MAX, len(absent)))
@@ -90,6 +91,21 @@ def provide(
         with reporter.phase("unpack", total=len(absent), unit="packages") as phase:
             collect(len(absent), phase.advance)
     return supply
+
+
+def _whole(store: Store, package: LockedPackage) -> bool:
+    """Whether the store holds the package file, and it is still what was fetched; one that is not goes."""
+    path = store.deb(package.sha256)
+    try:
+        with open(path, "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == package.sha256:
+                return True
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        raise StoreFailed(f"cannot read {path}: {(exc.strerror or '').lower()}") from exc
+    store.discard(path)
+    return False
 
 
 def _object(lock: Lock, package: LockedPackage, folder: str, dest: str) -> Object:
@@ -206,7 +222,8 @@ def _work(store: Store, parent: int, jobs: int, answers: int) -> None:
                 store.add_unpacked(into, sha256)
             answer = "\n"
         except HosierError as exc:
-            text = str(exc) + ("\x1e" + exc.hint if exc.hint else "")
+            told = str(exc).replace(sha256, f"{name} {version}")  # the store knows a package file by its digest alone
+            text = told + ("\x1e" + exc.hint if exc.hint else "")
             answer = f"{exc.code}\t{text}".replace("\n", "\x1f") + "\n"
         except OSError as exc:
             answer = f"store-failed\tcannot unpack {name}: {exc.strerror}".replace("\n", " ") + "\n"
