@@ -151,15 +151,10 @@ def _info(tree: Tree, package: Unpacked) -> Iterable[Op]:
         if name == "conffiles" and not package.conffiles:
             continue
         path = tree.real(f"{INFO}/{package.label}.{name}")
-        entry = Entry(
-            path=path, kind="f", mode=mode, uid=0, gid=0, mtime=_mtime(package), size=size, sha256=sha256, package=""
-        )
+        mtime = int(os.stat(f"{package.folder}/{blob}").st_mtime)
+        entry = Entry(path=path, kind="f", mode=mode, uid=0, gid=0, mtime=mtime, size=size, sha256=sha256)
         tree.entries[path] = entry
         yield Op(entry, blob=f"{package.folder}/{blob}")
-
-
-def _mtime(package: Unpacked) -> int:
-    return newest([package])
 
 
 def _records(site: Site, packages: Sequence[Unpacked]) -> list[Op]:
