@@ -1,0 +1,65 @@
+"""The program `hosier`. This file stays light: `run` is sent on its way before anything else is imported."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from hosier.errors import HosierError
+
+_GLOBAL_FLAGS = ("-v", "--verbose", "-q", "--quiet", "--debug")
+
+
+def main() -> int:
+    """Do what the command line says; the exit status. The only place that turns an error into one."""
+    argv = sys.argv[1:]
+    debug = "--debug" in (argv[: argv.index("--")] if "--" in argv else argv)
+    try:
+        light = _run_words(argv)
+        if light is not None:
+            from hosier.cli import run
+
+            status = run.main(light[0], light[1])
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)  # what the interpreter would tidy up takes longer than the session
+        from hosier.cli import main_parser
+
+        return main_parser.main(argv)
+    except HosierError as error:
+        if debug:
+            raise
+        told = f"error: {error}\n"
+        if error.hint:
+            told += f"hint: {error.hint}\n"
+        sys.stderr.write(told.encode("utf-8", "backslashreplace").decode("utf-8"))
+        return error.status
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        return 130
+    except BrokenPipeError:
+        # whoever read our output has gone; nothing more can be said, and not at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+
+
+def _run_words(argv: list[str]) -> tuple[list[str], str | None] | None:
+    """What follows `run` and the store that was named before it; None when the verb is another."""
+    store: str | None = None
+    index = 0
+    while index < len(argv):
+        word = argv[index]
+        if word == "run":
+            return argv[index + 1 :], store
+        if word == "--root-store" and index + 1 < len(argv):
+            store = os.path.abspath(argv[index + 1])
+            index += 2
+        elif word.startswith("--root-store="):
+            store = os.path.abspath(word.partition("=")[2])
+            index += 1
+        elif word in _GLOBAL_FLAGS:
+            index += 1
+        else:
+            return None
+    return None

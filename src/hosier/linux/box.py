@@ -49,6 +49,7 @@ class Box:
 
     - lower: overlay lowers, top first. With one and no `upper`: that tree itself, read-only unless `writable`.
     - upper, work: the overlay's own folders, on one file system; and both ours alone.
+    - scratch: without an upper, changes go to memory (a tmpfs: at most half of it) and are forgotten.
     - volatile: never write the upper to the disk on purpose (kernel: filesystems/overlayfs, "volatile").
     - argv, env, cwd (in the root), uid, gid, groups: of the command; argv[0] without "/" is sought in env's PATH.
     - network: "none" (a loopback of its own) or "host".
@@ -67,7 +68,18 @@ class Box:
 
     __slots__ = (
         *("argv", "binds", "confined", "cwd", "descriptors", "env", "forward", "gid", "groups", "hostname", "lower"),
-        *("network", "no_fsync", "overlay_files", "pass_fds", "stderr", "stdin", "stdout", "terminate_after", "tmpfs"),
+        *(
+            "network",
+            "no_fsync",
+            "overlay_files",
+            "pass_fds",
+            "scratch",
+            "stderr",
+            "stdin",
+            "stdout",
+            "terminate_after",
+            "tmpfs",
+        ),
         *("tty", "uid", "upper", "userns", "volatile", "work", "writable"),
     )
 
@@ -81,6 +93,7 @@ class Box:
         work: str | None = None,
         writable: bool = False,
         volatile: bool = True,
+        scratch: bool = False,
         cwd: str = "/",
         uid: int = 0,
         gid: int = 0,
@@ -107,6 +120,7 @@ class Box:
         self.work = work
         self.writable = writable
         self.volatile = volatile
+        self.scratch = scratch
         self.argv = argv
         self.env = env
         self.cwd = cwd
@@ -138,6 +152,8 @@ class Box:
             raise HosierError(f"{EMPTY_BOX}: it has no tree")
         if (self.upper is None) != (self.work is None):
             raise HosierError(f"{EMPTY_BOX}: upper and work go together")
+        if self.scratch and (self.upper is not None or self.writable):
+            raise HosierError(f"{EMPTY_BOX}: scratch stands for an upper folder and for a writable tree")
         if len(self.lower) > 1 and self.writable:
             raise HosierError(f"{EMPTY_BOX}: several trees are writable only through an upper folder")
         if self.network not in ("none", "host"):
@@ -157,6 +173,7 @@ class Prepared:
     __slots__ = (
         "base",
         "box",
+        "channel",
         "filter",
         "in_userns",
         "keep",
@@ -169,11 +186,12 @@ class Prepared:
         "userns_fd",
     )
 
-    def __init__(self, box: Box, report: int, mask: set[int]) -> None:
+    def __init__(self, box: Box, report: int, mask: set[int], channel: int) -> None:
         real_root = userns.is_real_root()
         self.box = box
         self.report = report
         self.mask = mask
+        self.channel = channel
         self.userns_fd: int | None = None
         if real_root and box.userns:
             try:
@@ -205,6 +223,16 @@ class Prepared:
         return self._plan(masked=True)
 
 
+def _forget_volatile(mark: str) -> None:
+    """Take away the mark of an earlier volatile mount; this kernel is still up, so nothing of the upper was lost."""
+    try:
+        os.unlink(mark + "/volatile/dirty")
+        os.rmdir(mark + "/volatile")
+        os.rmdir(mark)
+    except OSError:
+        pass
+
+
 def _holder(box: Box) -> tuple[str, str, str] | None:
     """The folder that holds upper and work, and both relative to it: an overlay wants them on one mount."""
     if box.upper is None or box.work is None:
@@ -212,12 +240,7 @@ def _holder(box: Box) -> tuple[str, str, str] | None:
     upper, work = os.path.realpath(box.upper), os.path.realpath(box.work)
     holder = os.path.commonpath((upper, work))
     if box.volatile:
-        # The mark of an earlier volatile mount; this kernel is still up, so nothing of the upper was lost.
-        for left in ("work/incompat/volatile", "work/incompat"):
-            try:
-                os.rmdir(os.path.join(work, left))
-            except OSError:
-                pass
+        _forget_volatile(os.path.join(work, "work/incompat"))
     return holder, os.path.relpath(upper, holder), os.path.relpath(work, holder)
 
 
@@ -249,20 +272,32 @@ def run(box: Box) -> int:
     """
     box.check()
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    ours = theirs = -1
     mask = signals.block_all()
     pid = 0
     try:
         try:
-            prepared = Prepared(box, writer, mask)
-            pid = _spawn(prepared, reader)
+            if box.tty:
+                from hosier.linux import terminal
+
+                ours, theirs = terminal.channel()
+            pid = _spawn(Prepared(box, writer, mask, theirs), reader)
         finally:
             os.close(writer)
+            if theirs >= 0:
+                os.close(theirs)
             signals.restore(mask)
+        if box.tty:
+            proxy = terminal.Proxy(ours, pid)
+            if proxy.receive():
+                proxy.run()
         _wait(box, pid)
         pid = 0
     finally:
         if pid:
             _kill(pid)
+        if ours >= 0:
+            os.close(ours)
         told = _read_all(reader)
         os.close(reader)
         _tidy(box, told)

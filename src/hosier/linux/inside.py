@@ -8,7 +8,9 @@ Errors go to the caller through a pipe as records; see `box._verdict`.
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
+import select
 
 from hosier.linux import capabilities, network, overlay, seccomp, signals, syscalls
 from hosier.linux.box import Prepared
@@ -74,8 +76,6 @@ def _tell_error(report: int, step: str, error: OSError) -> None:
 
 
 def _first_process(prepared: Prepared, reader: int) -> None:
-    import gc
-
     gc.disable()
     box = prepared.box
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signals.KILL)
@@ -97,15 +97,30 @@ def _first_process(prepared: Prepared, reader: int) -> None:
         syscalls.new_session_keyring()
     except OSError:
         pass  # no keyrings in this kernel, or the user's quota is used up
+    slave: int | None = None
+    if box.tty:
+        slave = _terminal(prepared, prepared.base if userns_fd is not None else 0)
     child = os.fork()
     if child == 0:
-        _command(prepared, userns_fd, None)
-    _keep_house(prepared, child)
+        _command(prepared, userns_fd, slave)
+    _keep_house(prepared, child, slave)
+
+
+def _terminal(prepared: Prepared, base: int) -> int:
+    """Make the box's terminal and give its master to the caller; returns the slave."""
+    from hosier.linux import terminal
+
+    try:
+        master, slave = terminal.open_pair(base + prepared.box.uid)
+        terminal.send_master(prepared.channel, master)
+        os.close(master)
+        os.close(prepared.channel)
+    except OSError as error:
+        raise _Failed("make a terminal", error) from None
+    return slave
 
 
 def _leave_if_orphaned(report: int) -> None:
-    import select
-
     watcher = select.poll()
     watcher.register(report, 0)
     if any(event & (select.POLLERR | select.POLLHUP) for _, event in watcher.poll(0)):
@@ -207,7 +222,7 @@ def _set_up(prepared: Prepared) -> int | None:
 def _root(prepared: Prepared, fds: Sources, hub: str, userns_fd: int | None) -> int:
     """The detached mount that becomes the root."""
     box = prepared.box
-    if box.upper is None and len(fds.lower) == 1:
+    if box.upper is None and len(fds.lower) == 1 and not box.scratch:
         only = overlay.view(fds.lower[0], userns_fd=userns_fd, read_only=not box.writable)
         syscalls.mount_setattr(only, attr_set=syscalls.MOUNT_ATTR_NODEV)
         return only
@@ -217,11 +232,20 @@ def _root(prepared: Prepared, fds: Sources, hub: str, userns_fd: int | None) -> 
         _, upper_name, work_name = prepared.upper
         holder = _place(f"{hub}/upper", fds.upper, userns_fd, read_only=False)
         upper, work = f"{holder}/{upper_name}", f"{holder}/{work_name}"
+    elif box.scratch:
+        upper, work = f"{hub}/scratch", f"{hub}/scratch-work"
     if userns_fd is not None:
         # Whoever mounts makes files in `work` as itself, so it must be somebody whom the mapping knows.
         syscalls.set_fs_ids(prepared.base, prepared.base)
         capabilities.raise_permitted()
     try:
+        if box.scratch and upper is not None and work is not None:
+            status = os.fstat(fds.lower[0])
+            base = prepared.base if userns_fd is not None else 0
+            os.mkdir(work)
+            os.mkdir(upper)
+            os.chmod(upper, status.st_mode & 0o7777)
+            os.chown(upper, base + status.st_uid, base + status.st_gid)
         return overlay.create(
             tuple(places), upper, work, userxattr=prepared.in_userns, volatile=box.volatile and upper is not None
         )
@@ -260,6 +284,10 @@ def _become_command(prepared: Prepared, userns_fd: int | None, terminal: int | N
     box = prepared.box
     os.setsid()
     userns_fd = _arrange_descriptors(prepared, userns_fd, terminal)
+    if terminal is not None:
+        from hosier.linux.terminal import make_controlling
+
+        _do("take the terminal", lambda: make_controlling(0))
     keep = prepared.keep
     if userns_fd is not None:
         _do("enter the user namespace", lambda: _join(userns_fd))
@@ -299,7 +327,7 @@ def _arrange_descriptors(prepared: Prepared, userns_fd: int | None, terminal: in
     if stdin is None:
         stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     if terminal is not None:
-        wanted = {0: terminal, 1: terminal, 2: terminal if box.stderr is None else box.stderr}
+        wanted = {0: terminal, 1: terminal, 2: terminal if os.isatty(2) else 2}
     else:
         wanted = {0: stdin, 1: 1 if box.stdout is None else box.stdout, 2: 2 if box.stderr is None else box.stderr}
     for fd in box.pass_fds:
@@ -320,11 +348,12 @@ def _arrange_descriptors(prepared: Prepared, userns_fd: int | None, terminal: in
     return userns_fd
 
 
-def _keep_house(prepared: Prepared, child: int) -> None:
+def _keep_house(prepared: Prepared, child: int, slave: int | None) -> None:
     """Reap, pass signals on, end with the command; never returns."""
     capabilities.bound(0, prepared.last_capability)
     capabilities.limit(capabilities.KILL)
-    keep_only((prepared.report,))
+    # An open slave keeps the master readable until the very end; see `terminal.Proxy`.
+    keep_only((prepared.report,) if slave is None else (prepared.report, slave))
     while True:
         number = signals.wait()
         if number != signals.CHLD:

@@ -1,1 +1,7 @@
 """Writable views of a root, and commands that run in them."""
+
+from __future__ import annotations
+
+from hosier.session.run import Request, run, run_in
+
+__all__ = ["Request", "run", "run_in"]
