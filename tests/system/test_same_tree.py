@@ -86,6 +86,9 @@ KNOWN = [
     Known("/var/lib/postgresql/*/main/pg_wal/*", "the cluster's random identifier and its clock"),
     Known("/var/cache/man/*", MANUAL),
     Known("/var/cache/fontconfig/*", "fontconfig drops its caches where a folder is newer than SOURCE_DATE_EPOCH"),
+    Known("/var/cache/swcatalog/cache/*", "a cache of appstream's that holds the times of its sources"),
+    Known("/var/lib/sgml-base/supercatalog.old", "a backup of sgml-base's, of the state before the last package"),
+    Known("/var/log/fontconfig.log", "a log of the build, which mmdebstrap keeps"),
     Known("/root/.cache", "left by a script that ran before its package was whole"),
 ]
 

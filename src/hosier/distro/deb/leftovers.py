@@ -39,7 +39,6 @@ LEFTOVERS = (
     Leftover("/var/lib/dbus/machine-id", "every machine must have its own (machine-id(5))"),
     Leftover("/etc/machine-id", "every machine must have its own (machine-id(5))", empty=True),
     Leftover("/var/lib/systemd/random-seed", "must not be shared between machines"),
-    Leftover("/var/lib/systemd/catalog/database", "holds the time at which it was made"),
     Leftover("/etc/ssh/ssh_host_*_key", "a host's private keys must not be shared between machines"),
     Leftover("/etc/ssh/ssh_host_*_key.pub", "belongs to a private key that must not be shared"),
     Leftover("/root/.rnd", "must not be shared between machines"),
