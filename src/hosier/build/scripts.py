@@ -19,6 +19,8 @@ from hosier.errors import BuildFailed
 from hosier.linux.box import Box, run
 
 LAST_LINES = 12
+LINE_MAX = 400
+TAIL_BYTES = 1 << 18
 STATUS_FD = 3
 
 ENVIRONMENT = {
@@ -33,6 +35,10 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
 }
 """All that a maintainer script sees of an environment; nothing of the caller's."""
+
+FORCE = ("--force-unsafe-io", "--force-confdef", "--force-confold")
+"""No fsync; and where dpkg would ask about a conffile that a script wrote before, what is there stays, as proposed:
+nobody could answer (dpkg(1))."""
 
 POLICY_RC_D = b"#!/bin/sh\n# while a root is built no service starts (invoke-rc.d(8))\nexit 101\n"
 NO_DAEMON = b"#!/bin/sh\n# while a root is built no daemon starts\nexit 0\n"
@@ -133,7 +139,7 @@ def configure(place: Workplace, progress: Callable[[str], None]) -> None:
             progress(state[1])
 
     start = _size(place.log)
-    argv = ("dpkg", "--force-unsafe-io", f"--status-fd={STATUS_FD}", "--configure", "-a")
+    argv = ("dpkg", *FORCE, f"--status-fd={STATUS_FD}", "--configure", "-a")
     status = _boxed(place, argv, status_line)
     if status == 0 and not errors:
         return
@@ -145,9 +151,12 @@ def configure(place: Workplace, progress: Callable[[str], None]) -> None:
     name, reason = errors[0]
     package = name.partition(":")[0]
     script = _SCRIPT.search(reason)
-    shown = {"post-installation": "postinst", "pre-installation": "preinst"}.get(
-        script[2] if script else "", "postinst"
-    )
+    if script is None:
+        raise BuildFailed(
+            f"cannot configure {package}: {reason}{_tail(place.log, start, package)}",
+            hint=f"the full log is {place.log}",
+        )
+    shown = {"post-installation": "postinst", "pre-installation": "preinst"}.get(script[2], script[2])
     raise _failed(place, package, shown, reason, _tail(place.log, start, package))
 
 
@@ -212,9 +221,9 @@ def _size(path: str) -> int:
 def _tail(log: str, start: int, package: str | None = None) -> str:
     """The last lines that were written to the log since `start`, or since dpkg set up `package`."""
     try:
-        with open(log, encoding="utf-8", errors="replace") as file:
-            file.seek(start)
-            lines = file.read().splitlines()
+        with open(log, "rb") as file:
+            file.seek(max(start, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
     if package is not None:
@@ -223,7 +232,15 @@ def _tail(log: str, start: int, package: str | None = None) -> str:
             after = begins[-1] + 1
             ends = [i for i in range(after, len(lines)) if lines[i].startswith(("Setting up ", "dpkg: error"))]
             lines = lines[begins[-1] : ends[0] if ends else len(lines)]
-    return "".join(f"\n  | {text}" for text in lines[-LAST_LINES:])
+    return "".join(f"\n  | {_shown(text)}" for text in lines[-LAST_LINES:])
+
+
+def _shown(text: str) -> str:
+    """A line of a script's as a terminal may see it: what would move its cursor or change its colours is spelt out."""
+    text = text.expandtabs()
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= LINE_MAX else text[:LINE_MAX] + " …"
 
 
 def debconf_selections(place: Workplace, lines: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
