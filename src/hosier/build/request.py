@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hosier.build.host import host_architecture, host_suite
-from hosier.errors import LockInvalid, UsageError
+from hosier.errors import BuildFailed, LockInvalid, StoreFailed, UsageError
 from hosier.fetch.progress import Reporter
 from hosier.spec import lock as locks
 from hosier.spec.lock import Lock, LockedPackage
 from hosier.spec.model import Spec
 from hosier.spec.toml import read
+from hosier.store.layout import guard
 
 if TYPE_CHECKING:
     from hosier.build.image import Built
     from hosier.distro.deb.locking import LocalPackage
     from hosier.fetch.proxies import Proxies
+
+SCRIPTS_FAULT = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+"""What no healthy store answers, but what a script can bring about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +201,22 @@ def build_spec(spec_path: str, store_path: str | None, *, tag: str | None, updat
     store = Store.open(store_path)
     store.sweep()
     folder = os.path.dirname(os.path.abspath(spec_path))
-    return build(store, spec, lock, folder=folder, tag=tag or spec.tag, reporter=reporter, proxies=proxies)
+    with _told(spec.tag):
+        return build(store, spec, lock, folder=folder, tag=tag or spec.tag, reporter=reporter, proxies=proxies)
+
+
+@contextlib.contextmanager
+def _told(tag: str) -> Iterator[None]:
+    """What the disk refuses, and what scripts left that no path can name, in words."""
+    try:
+        with guard(f"build {tag}"):
+            yield
+    except RecursionError:
+        raise BuildFailed(f"cannot build {tag}: a script made folders below each other without end") from None
+    except StoreFailed as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in SCRIPTS_FAULT:
+            raise BuildFailed(str(error), hint="a script left this in the root") from error.__cause__
+        raise
 
 
 @dataclass(frozen=True, slots=True)

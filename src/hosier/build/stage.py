@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +23,9 @@ MERGED = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")
 """Directories of / that are links into /usr where the distribution says so (usrmerge(7))."""
 
 MERGE_PACKAGES = ("usrmerge", "usr-is-merged")
+
+RECORD_MAX = 1 << 28
+"""Bytes of the largest record that is read, such as dpkg's status; a desktop's has 6 MB."""
 
 UNSEEN = ("/run/", "/tmp/", "/dev/", "/proc/", "/sys/", "/usr/sbin/policy-rc.d")
 """What scripts write here is theirs or the box's, and no part of a root."""
@@ -162,8 +166,7 @@ def _records(site: Site, packages: Sequence[Unpacked]) -> list[Op]:
     tree = site.state
     ops: list[Op] = []
     for folder in (INFO, f"{ADMIN}/triggers", f"{ADMIN}/updates", f"{ADMIN}/alternatives"):
-        if folder not in tree.entries:
-            ops += _folders(site, folder)
+        ops += _folders(site, folder)
     for package in packages:
         ops += _info(tree, package)
     for label, taken in tree.disowned.items():
@@ -216,7 +219,7 @@ def _triggers(package: Unpacked) -> dpkgdb.Triggers:
 
 
 def _interests(site: Site) -> dpkgdb.TriggerInterests:
-    folder = f"{ADMIN}/triggers"
+    folder = site.state.folder(f"{ADMIN}/triggers")
     names = {}
     for path in site.state.entries:
         if path.startswith(folder + "/"):
@@ -244,10 +247,22 @@ def mark_automatic(site: Site, locked: Iterable[LockedPackage]) -> None:
 
 
 def _text(site: Site, path: str) -> str:
-    """A file of the tree as text; empty when it is not there."""
-    if path not in site.state.entries:
-        return ""
-    with open(site.root + path, encoding="utf-8", errors="surrogateescape") as file:
+    """A file of the tree as text, links followed inside the tree; empty when it is not there.
+
+    Raises BuildFailed for what is no file or is absurdly large: a script may have put anything there.
+    """
+    real = site.state.real(path)
+    for _ in range(compose.LINKS_MAX):
+        entry = site.state.entries.get(real)
+        if entry is None:
+            return ""
+        if entry.kind != "l":
+            break
+        real = site.state.real(posixpath.join(posixpath.dirname(real), entry.target))
+    if entry is None or entry.kind != "f" or entry.size > RECORD_MAX:
+        raise BuildFailed(f"cannot read {path} of the root: a script has made it something else than the file it was")
+    fd = os.open(site.root + real, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(fd, encoding="utf-8", errors="surrogateescape") as file:
         return file.read()
 
 
@@ -257,7 +272,11 @@ def _write(site: Site, path: str, text: str, mode: int = 0o644) -> Op:
 
 
 def written(site: Site, path: str, content: bytes, mode: int, uid: int = 0, gid: int = 0) -> Op:
-    """The change that makes `path` a file of its own with this content."""
+    """The change that makes `path` a file of its own with this content; links above it are followed inside the tree."""
+    path = site.state.real(path)
+    there = site.state.entries.get(path)
+    if there is not None and there.kind == "d":
+        raise BuildFailed(f"cannot write {path} of the root: a script has made it a directory")
     entry = Entry(
         path=path,
         kind="f",
@@ -273,9 +292,10 @@ def written(site: Site, path: str, content: bytes, mode: int, uid: int = 0, gid:
 
 
 def _folders(site: Site, path: str) -> list[Op]:
+    """Make the directory `path` and those above it, where they are not there; links are followed inside the tree."""
     made: list[Op] = []
     here = ""
-    for part in path.strip("/").split("/"):
+    for part in site.state.folder(path).strip("/").split("/"):
         here = f"{here}/{part}"
         if here not in site.state.entries:
             entry = Entry(path=here, kind="d", mode=0o755, uid=0, gid=0, mtime=site.epoch)
