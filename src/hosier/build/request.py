@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hosier.build.host import host_architecture, host_suite
+from hosier.build.host import host_architecture, host_suite, need_architecture
 from hosier.errors import BuildFailed, LockInvalid, StoreFailed, UsageError
 from hosier.fetch.progress import Reporter
 from hosier.spec import lock as locks
@@ -73,6 +73,12 @@ def check_lock(spec_path: str) -> Lock:
 
 
 def _fresh(lock: Lock, spec: Spec, spec_path: str) -> None:
+    wanted = spec.architecture or host_architecture()
+    if lock.architecture != wanted:
+        raise LockInvalid(
+            f"cannot build {spec_path}: its lock is for {lock.architecture}, and {wanted} is asked for",
+            hint=f'set architecture = "{lock.architecture}" in [image], or make a lock of its own for {wanted}',
+        )
     if lock.spec == spec.digest:
         return
     from hosier.distro.deb.locking import stale
@@ -194,10 +200,8 @@ def build_spec(spec_path: str, store_path: str | None, *, tag: str | None, updat
 
     become_root()
     spec = read_spec(spec_path)
+    need_architecture(spec.architecture or host_architecture())
     lock, proxies = _usable_lock(spec_path, store_path, spec, update=update, reporter=reporter)
-    from hosier.build.host import need_architecture
-
-    need_architecture(lock.architecture)
     store = Store.open(store_path)
     store.sweep()
     folder = os.path.dirname(os.path.abspath(spec_path))
