@@ -114,7 +114,15 @@ def lock_spec(spec_path: str, store_path: str | None, *, update: frozenset[str] 
     store = Store.open(store_path)
     refreshed = refresh(spec.repos, architecture, store.path, reporter=reporter, now=time.time())
     with reporter.phase("solve"):
-        lock = solve(spec, refreshed, _local(spec), architecture=architecture, previous=before, update=update)
+        lock = solve(
+            spec,
+            refreshed,
+            _local(spec),
+            architecture=architecture,
+            previous=before if before is not None and before.architecture == architecture else None,
+            update=update,
+            note=reporter.note,
+        )
     lock = replace(lock, packages=tuple(_relative(package, spec) for package in lock.packages))
     _write(path, locks.dumps(lock))
     return Locked(lock, path, tuple(changes(before, lock)), refreshed.proxies)
