@@ -6,6 +6,7 @@ image is one small record that names the finished tree.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -175,11 +176,17 @@ def _stages(
     return entries
 
 
+@functools.cache
+def _log_name(name: str, pid: int) -> str:
+    """One log for all stages of a build, however long it takes."""
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{pid}.log"
+
+
 def _site(store: Store, folder: str, lock: Lock, entries: Mapping[str, Entry], reporter: Reporter, spec: Spec) -> Site:
     tree = f"{folder}/tree"
     os.mkdir(tree, 0o755)
     os.mkdir(f"{tree}/root", 0o755)
-    log = store.log(f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}.log")
+    log = store.log(_log_name(spec.name, os.getpid()))
     return Site(
         folder=folder,
         root=f"{tree}/root",
