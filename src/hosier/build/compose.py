@@ -1,10 +1,10 @@
 """Put unpacked packages into a tree: first as a plan over what the tree holds, then on disk.
 
 The plan is pure. It resolves every member's real place in memory, through the symbolic links that the tree holds, by
-dpkg's rules (dpkg(1), policy 7.6, dpkg-divert(1)): existing directories stay, a link to a directory stands for it,
-diversions apply, a file of another package may be taken only by Replaces. `perform` then works on real paths that hold
-no symbolic link, in a tree that nobody else can write, and only ever adds and replaces names: a package's content is
-shared between trees by hard links and is never written through.
+dpkg's rules (dpkg(1), policy 7.6, dpkg-divert(1), dpkg-statoverride(1)): existing directories stay, a link to a
+directory stands for it, diversions apply, a file of another package may be taken only by Replaces. `perform` then
+works on real paths that hold no symbolic link, in a tree that nobody else can write, and only ever adds and replaces
+names: a package's content is shared between trees by hard links and is never written through.
 """
 
 from __future__ import annotations
@@ -13,19 +13,37 @@ import errno
 import fnmatch
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from hosier.build.tree import LINKS_MAX, HardLinks, Tree
 from hosier.distro.deb import dpkgdb, relations, version
 from hosier.distro.deb.control import Control
-from hosier.distro.deb.dpkgdb import Diversion
-from hosier.errors import BuildFailed
+from hosier.errors import BuildFailed, StoreFailed
 from hosier.store.manifest import Entry
 
-LINKS_MAX = 40
-"""Symbolic links followed in one path, as the kernel does (path_resolution(7))."""
+__all__ = ["LINKS_MAX", "Filter", "Member", "Op", "Tree", "Unpacked", "copy", "perform", "plan", "replaces"]
 
-PARENT = Entry(path="", kind="d", mode=0o755, uid=0, gid=0, mtime=0)
+
+class Member(NamedTuple):
+    """One path of a package's archive, as `debfile.unpack` records it."""
+
+    path: str
+    kind: str
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    size: int
+    blob: int | None
+    sha256: str
+    target: str
+    hardlink: str
+    """The member whose further name this one is, "" for what stands by itself."""
+    rdev: Sequence[int] | None
+    uname: str
+    gname: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +56,7 @@ class Unpacked:
     """Name of a control file, such as "postinst", to its blob, mode, size and sha256."""
     conffiles: Mapping[str, str]
     members: Sequence[Sequence[object]]
+    """Each the values of a `Member`."""
 
     @property
     def label(self) -> str:
@@ -55,200 +74,252 @@ class Op:
     own: bool = False
 
 
-@dataclass(slots=True)
-class Tree:
-    """What a tree holds, and who owns it. `entries` are by real path."""
-
-    entries: dict[str, Entry] = field(default_factory=dict)
-    users: Mapping[str, int] = field(default_factory=dict)
-    groups: Mapping[str, int] = field(default_factory=dict)
-    diversions: Mapping[str, Diversion] = field(default_factory=dict)
-    lists: dict[str, list[str]] = field(default_factory=dict)
-    """Info name to the paths that the package holds, in its archive's order; only packages touched here."""
-    disowned: dict[str, set[str]] = field(default_factory=dict)
-    """Info name to paths that another package took over by Replaces."""
-
-    def real(self, path: str) -> str:
-        """The real path of `path`, its parents' links followed inside the tree; the last name is not followed."""
-        parent, _, base = path.rpartition("/")
-        if not base:
-            return "/"
-        return _join(self.folder(parent or "/"), base)
-
-    def folder(self, path: str) -> str:
-        """The real path of the directory `path`; where nothing is, the path as it would be made.
-
-        Raises BuildFailed for a loop, and for a path through something that is not a directory.
-        """
-        if path == "/":
-            return "/"
-        entry = self.entries.get(path)
-        if entry is not None and entry.kind == "d":
-            return path
-        todo = [part for part in reversed(path.split("/")) if part]
-        here, followed = "/", 0
-        while todo:
-            part = todo.pop()
-            if part == ".":
-                continue
-            if part == "..":
-                here = here.rpartition("/")[0] or "/"
-                continue
-            there = _join(here, part)
-            entry = self.entries.get(there)
-            if entry is None or entry.kind == "d":
-                here = there
-            elif entry.kind == "l":
-                followed += 1
-                if followed > LINKS_MAX:
-                    raise BuildFailed(f"cannot compose {path}: too many levels of symbolic links at {there}")
-                if entry.target.startswith("/"):
-                    here = "/"
-                todo.extend(part for part in reversed(entry.target.split("/")) if part)
-            else:
-                raise BuildFailed(f"cannot compose {path}: {there} is not a directory")
-        return here
-
-
-def _join(parent: str, base: str) -> str:
-    return f"/{base}" if parent == "/" else f"{parent}/{base}"
-
-
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """dpkg's path-exclude and path-include: the last pattern that matches decides (dpkg(1))."""
+    """dpkg's path-exclude and path-include (dpkg(1)), all of the first before all of the second.
+
+    A pattern is fnmatch(3)'s without flags: "*" matches "/" too. Directories go like files; but one that an include
+    may reach into stays, and so does a link, as dpkg cannot know that it is not to a directory.
+    """
 
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
 
-    def compiled(self) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
-        """Both lists as one expression each."""
 
-        def one(patterns: Iterable[str]) -> re.Pattern[str] | None:
-            parts = [fnmatch.translate(p) for p in patterns]
-            return re.compile("|".join(parts)) if parts else None
+class _Sieve:
+    """A filter made ready for many paths."""
 
-        return one(self.exclude), one(self.include)
+    def __init__(self, paths: Filter) -> None:
+        self._exclude = _expression(paths.exclude)
+        self._include = _expression(paths.include)
+        self._reached = tuple(re.split(r"[*?\[\\]", p, maxsplit=1)[0].rstrip("/") for p in paths.include)
+
+    def skips(self, path: str, kind: str) -> bool:
+        if self._exclude is None or not self._exclude.match(path):
+            return False
+        if self._include is not None and self._include.match(path):
+            return False
+        return not (kind in "dl" and path.startswith(self._reached))
+
+
+def _expression(patterns: Iterable[str]) -> re.Pattern[str] | None:
+    # fnmatch(3) quotes by a backslash, the library's by a class of one.
+    parts = [fnmatch.translate(re.sub(r"\\(.)", _quoted, p)) for p in patterns]
+    return re.compile("|".join(parts)) if parts else None
+
+
+def _quoted(found: re.Match[str]) -> str:
+    return f"[{found[1]}]" if found[1] in "*?[" else found[1]
 
 
 def plan(tree: Tree, packages: Sequence[Unpacked], paths: Filter = Filter()) -> list[Op]:
-    """What to do on disk so that `tree` holds `packages` too; `tree` is brought up to date.
+    """What to do on disk so that `tree` holds `packages` too, in that order; `tree` is brought up to date.
 
-    Raises BuildFailed where two packages claim one path, naming both.
+    Raises BuildFailed where two packages claim one path, naming both, and where a path cannot be what it is to be.
     """
-    excluded, included = paths.compiled()
-    by_label = {p.label: p for p in packages}
+    composer = _Composer(tree, packages, paths)
     ops: list[Op] = []
     for package in packages:
-        ops.extend(_plan_one(tree, package, by_label, excluded, included))
+        ops.extend(composer.unpack(package))
     return ops
 
 
-def _plan_one(
-    tree: Tree,
-    package: Unpacked,
-    by_label: Mapping[str, Unpacked],
-    excluded: re.Pattern[str] | None,
-    included: re.Pattern[str] | None,
-) -> Iterable[Op]:
-    label = package.label
-    listed = tree.lists.setdefault(label, [])
-    placed: dict[str, str] = {}
-    for raw in package.members:
-        path, kind, mode, uid, gid, mtime, size, blob, sha256, target, hardlink, rdev, uname, gname = raw
-        assert isinstance(path, str) and isinstance(kind, str)
-        listed.append(path)
-        if excluded is not None and kind != "d" and excluded.match(path) and not (included and included.match(path)):
-            continue
-        diversion = tree.diversions.get(path)
-        literal = diversion.to if diversion is not None and diversion.package != package.control.name else path
-        real = tree.real(literal)
-        owner, group = tree.users.get(str(uname), uid), tree.groups.get(str(gname), gid)
-        entry = Entry(
-            path=real,
-            kind=kind,
-            mode=mode,  # type: ignore[arg-type]
-            uid=owner,  # type: ignore[arg-type]
-            gid=group,  # type: ignore[arg-type]
-            mtime=mtime,  # type: ignore[arg-type]
-            size=size if kind == "f" else 0,  # type: ignore[arg-type]
-            sha256=sha256 or "",  # type: ignore[arg-type]
-            target=target or "",  # type: ignore[arg-type]
-            rdev=(rdev[0], rdev[1]) if rdev else None,  # type: ignore[index]
-            hardlink=placed.get(str(hardlink), "") if hardlink else "",
-            package=label,
-        )
-        there = tree.entries.get(real)
-        if kind == "d":
-            if there is None:
-                yield from _parents(tree, real)
-                tree.entries[real] = entry
-                yield Op(entry)
-            elif there.kind == "l":
-                if tree.entries.get(tree.folder(real), PARENT).kind != "d":
-                    raise BuildFailed(
-                        f"cannot unpack {label}: its directory {path} is {_kind(there)} of {_owner(there)}"
-                    )
-            elif there.kind != "d":
-                raise BuildFailed(f"cannot unpack {label}: its directory {path} is {_kind(there)} of {_owner(there)}")
-            continue
-        if there is not None:
-            if there.kind == "d":
-                raise BuildFailed(f"cannot unpack {label}: its {_kind(entry)} {path} is a directory of {_owner(there)}")
-            if path in package.conffiles and not there.package and there.sha256 != entry.sha256:
-                entry = replace(entry, path=real + ".dpkg-new")
-                real = entry.path
-            elif there.package and there.package != label and not _may_take(tree, package, there, entry, by_label):
+class _Composer:
+    """The rules by which members become entries."""
+
+    def __init__(self, tree: Tree, packages: Sequence[Unpacked], paths: Filter) -> None:
+        self.tree = tree
+        self.entries = tree.entries
+        self.links = HardLinks(tree.entries)
+        self.sieve = _Sieve(paths)
+        self.by_label = {p.label: p for p in packages}
+        self.moved = {d.to: d for d in tree.diversions.values()}
+        self._shipped: dict[str, frozenset[str]] = {}
+
+    def unpack(self, package: Unpacked) -> Iterator[Op]:
+        """Take all members of one package."""
+        tree = self.tree
+        listed = tree.lists.setdefault(package.label, [])
+        placed: dict[str, str] = {}
+        for raw in package.members:
+            member = Member._make(raw)
+            path = member.path
+            listed.append(path)
+            if self.sieve.skips(path, member.kind):
                 continue
+            diversion = tree.diversions.get(path)
+            if diversion is not None and diversion.package != package.control.name:
+                real = tree.real(diversion.to)
+            else:
+                real = tree.real(path)
+            if path in self.moved:
+                moved = self.moved[path]
+                by = "a local diversion" if moved.package == ":" else moved.package
+                raise BuildFailed(f"cannot unpack {package.label}: {path} is where {by} has moved {moved.path} to")
+            entry = self._entry(package, member, real)
+            if member.kind == "d":
+                yield from self._directory(package, path, entry)
+            else:
+                yield from self._other(package, member, entry, placed)
+
+    def _entry(self, package: Unpacked, member: Member, real: str) -> Entry:
+        override = self.tree.overrides.get(member.path) if member.kind != "l" else None
+        if override is None:
+            uid = self.tree.users.get(member.uname, member.uid)
+            gid = self.tree.groups.get(member.gname, member.gid)
+            mode = member.mode
         else:
-            yield from _parents(tree, real)
-        placed[path] = real
-        tree.entries[real] = entry
-        own = (owner, group) != (uid, gid)
-        yield Op(entry, blob=None if blob is None else f"{package.folder}/{blob}", own=own)
+            uid, gid = override.uid(self.tree.users), override.gid(self.tree.groups)
+            mode = override.mode
+        return Entry(
+            path=real,
+            kind=member.kind,
+            mode=mode,
+            uid=uid,
+            gid=gid,
+            mtime=member.mtime,
+            size=member.size if member.kind == "f" else 0,
+            sha256=member.sha256,
+            target=member.target,
+            rdev=(member.rdev[0], member.rdev[1]) if member.rdev else None,
+            package=package.label,
+        )
 
+    def _directory(self, package: Unpacked, path: str, entry: Entry) -> Iterator[Op]:
+        """A directory stays as it is where there is one, or a link to one; a link to nothing gets what it names.
 
-def _parents(tree: Tree, real: str) -> Iterable[Op]:
-    """Make the directories above `real` that no package ships, as dpkg does: root's, 0755."""
-    missing = []
-    parent = real.rpartition("/")[0]
-    while parent and parent not in tree.entries:
-        missing.append(parent)
-        parent = parent.rpartition("/")[0]
-    for path in reversed(missing):
-        entry = replace(PARENT, path=path)
-        tree.entries[path] = entry
+        dpkg refuses the last. But a link into /run, which no tree keeps, leads to nothing here and is right.
+        """
+        real = self.tree.follow(entry.path)
+        there = self.entries.get(real)
+        if there is None:
+            entry = replace(entry, path=real)
+            yield from self._parents(entry)
+        elif there.kind == "d":
+            return
+        else:
+            there = self.entries[entry.path]
+            if not self._may_take(package, path, there, entry):
+                return
+            self.links.leave(entry.path)
+        self.entries[entry.path] = entry
         yield Op(entry)
 
+    def _other(self, package: Unpacked, member: Member, entry: Entry, placed: dict[str, str]) -> Iterator[Op]:
+        """Anything but a directory; `placed` are the package's inodes by their first name, with their real path."""
+        path, real = member.path, entry.path
+        there = self.entries.get(real)
+        if there is not None and there.kind == "d":
+            if entry.kind == "l":
+                return
+            raise BuildFailed(
+                f"cannot unpack {package.label}: its {_kind(entry)} {path} is a directory of {_owner(there)}"
+            )
+        if there is not None and entry.kind == there.kind == "l" and self._same_folder(real, there, entry):
+            self.entries[real] = replace(there, package=there.package or package.label)
+            return
+        if there is not None and path in package.conffiles and not there.package:
+            real = self.tree.follow(real)
+            there = self.entries.get(real)
+            if there is not None and there.kind == "f" and there.sha256 == entry.sha256:
+                self.entries[real] = replace(there, package=package.label)
+                return
+            if there is not None:
+                self.tree.beside.setdefault(package.label, set()).add(path)
+                real += ".dpkg-new"
+                there = self.entries.get(real)
+            entry = replace(entry, path=real)
+        if there is None:
+            yield from self._parents(entry)
+        else:
+            if not self._may_take(package, path, there, entry):
+                return
+            self.links.leave(real)
+            if there.package == package.label:
+                for first in [first for first, taken in placed.items() if taken == real]:
+                    del placed[first]
+        if entry.kind == "f":
+            leader = placed.setdefault(member.hardlink or path, real)
+            if leader != real:
+                entry = replace(entry, hardlink=leader)
+                self.links.join(leader, real)
+        self.entries[real] = entry
+        blob = None if member.blob is None else f"{package.folder}/{member.blob}"
+        own = (entry.uid, entry.gid, entry.mode) != (member.uid, member.gid, member.mode)
+        yield Op(entry, blob=blob, own=own)
 
-def _may_take(tree: Tree, package: Unpacked, there: Entry, entry: Entry, by_label: Mapping[str, Unpacked]) -> bool:
-    """Whether `package` takes the path from its owner (True), or leaves it there (False).
+    def _same_folder(self, real: str, there: Entry, entry: Entry) -> bool:
+        """Whether both links lead to one directory: then the one that is there stays."""
+        try:
+            places = [self.tree.folder(_beside(real, link.target)) for link in (there, entry)]
+        except BuildFailed:
+            return False
+        return places[0] == places[1] and places[0] in self.entries
 
-    Raises BuildFailed when neither says that it replaces the other (policy 7.6.1).
-    """
-    other = by_label.get(there.package)
-    if replaces(package.control, there.package, other.control.version if other else None):
-        tree.disowned.setdefault(there.package, set()).add(entry.path)
-        return True
-    if other is not None and replaces(other.control, package.control.name, package.control.version):
-        tree.disowned.setdefault(package.label, set()).add(entry.path)
-        return False
-    same_name = there.package.partition(":")[0] == package.control.name
-    if same_name and (there.kind, there.sha256, there.target) == (entry.kind, entry.sha256, entry.target):
-        return False
-    raise BuildFailed(
-        f"cannot unpack {package.label} {package.control['Version']}: "
-        f"it would overwrite {entry.path}, which is also in {there.package}",
-        hint="exclude one of the two, or ask for versions that do not share the file",
-    )
+    def _parents(self, entry: Entry) -> Iterator[Op]:
+        """Make the directories above `entry` that no package ships, as dpkg does: root's, 0755."""
+        missing = []
+        parent = entry.path.rpartition("/")[0]
+        while parent and parent not in self.entries:
+            missing.append(parent)
+            parent = parent.rpartition("/")[0]
+        for path in reversed(missing):
+            made = Entry(path=path, kind="d", mode=0o755, uid=0, gid=0, mtime=entry.mtime)
+            self.entries[path] = made
+            yield Op(made)
+
+    def _may_take(self, package: Unpacked, path: str, there: Entry, entry: Entry) -> bool:
+        """Whether `package`, which names it `path`, takes what is there (True), or leaves it (False).
+
+        Raises BuildFailed when neither it nor the owner says that it replaces the other (policy 7.6.1).
+        """
+        label, name = package.label, package.control.name
+        if there.package in ("", label):
+            return True
+        if there.package.partition(":")[0] == name:
+            # Instances of one Multi-Arch: same package share what is the same in both.
+            same = (there.kind, there.sha256, there.target) == (entry.kind, entry.sha256, entry.target)
+            if same or path in package.conffiles:
+                return False
+            raise BuildFailed(f"cannot unpack {label}: its {path} is not the same as {there.package}'s")
+        diversion = self.tree.diversions.get(path)
+        if diversion is not None and diversion.package == name:
+            return True
+        beside = self.by_label.get(there.package)
+        other = beside.control if beside is not None else self.tree.installed(there.package)
+        if replaces(package.control, there.package, other.version if other is not None else None):
+            self.tree.disowned.setdefault(there.package, set()).add(path)
+            return True
+        if other is not None and replaces(other, label, package.control.version):
+            self.tree.disowned.setdefault(label, set()).add(path)
+            return False
+        if beside is not None and path not in self._paths(beside):
+            # The same file by another name, as /bin/x and /usr/bin/x: dpkg knows names, and the last one stays.
+            return True
+        raise BuildFailed(
+            f"cannot unpack {label} {package.control.version}: "
+            f"it would overwrite {path}, which is also in {there.package}",
+            hint="exclude one of the two, or ask for versions that do not share the file",
+        )
+
+    def _paths(self, package: Unpacked) -> frozenset[str]:
+        found = self._shipped.get(package.label)
+        if found is None:
+            found = self._shipped[package.label] = frozenset(str(m[0]) for m in package.members)
+        return found
 
 
 def replaces(control: Control, label: str, other_version: str | None) -> bool:
-    """Whether `control` has a Replaces that names the package; an unknown version satisfies every constraint."""
-    name = label.partition(":")[0]
+    """Whether `control` has a Replaces that names the package; an unknown version satisfies every constraint.
+
+    `label` is an info name: a Replaces for one architecture (deb-control(5)) holds for that one, where it is known.
+    """
+    name, _, architecture = label.partition(":")
     for clause in relations.parse(control.get("replaces", ""), control.architecture):
         for alternative in clause:
             if alternative.name != name:
+                continue
+            if architecture and alternative.qualifier not in ("", "any", architecture):
                 continue
             if not alternative.operator or other_version is None:
                 return True
@@ -257,9 +328,13 @@ def replaces(control: Control, label: str, other_version: str | None) -> bool:
     return False
 
 
+def _beside(path: str, target: str) -> str:
+    """What a link at `path` names, from the root."""
+    return target if target.startswith("/") else f"{path.rpartition('/')[0]}/{target}"
+
+
 def _kind(entry: Entry) -> str:
-    words = {"f": "file", "l": "symbolic link", "d": "directory", "c": "device", "b": "device", "p": "fifo"}
-    return "a " + words[entry.kind]
+    return {"f": "file", "l": "symbolic link", "c": "device", "b": "device", "p": "fifo"}[entry.kind]
 
 
 def _owner(entry: Entry) -> str:
@@ -267,43 +342,62 @@ def _owner(entry: Entry) -> str:
 
 
 def perform(root: str, ops: Iterable[Op], entries: Mapping[str, Entry]) -> None:
-    """Do `ops` under `root`, then give every directory that they touched its time back."""
+    """Do `ops` under `root`, then give every directory that they touched its time back.
+
+    Raises StoreFailed where the file system does not take it.
+    """
     touched: set[str] = set()
-    for op in ops:
-        entry = op.entry
-        target = root + entry.path
-        if entry.kind == "d":
-            if entry.path != "/":
-                os.mkdir(target)
-                touched.add(entry.path.rpartition("/")[0] or "/")
-            os.chown(target, entry.uid, entry.gid)
-            os.chmod(target, entry.mode)
-            touched.add(entry.path)
-            continue
-        touched.add(entry.path.rpartition("/")[0] or "/")
+    path = "/"
+    try:
+        for op in ops:
+            path = op.entry.path
+            touched.add(path.rpartition("/")[0] or "/")
+            if op.entry.kind == "d":
+                touched.add(path)
+                _folder(root, op.entry)
+                continue
+            try:
+                _place(root, op, root + path)
+            except FileExistsError:
+                os.unlink(root + path)
+                _place(root, op, root + path)
+        for path in touched:
+            mtime = entries[path].mtime
+            os.utime(root + path, (mtime, mtime))
+    except OSError as exc:
+        raise not_written(path, exc) from exc
+
+
+def not_written(path: str, exc: OSError) -> StoreFailed:
+    """What to say when a tree's `path` could not be written."""
+    hint = "make room, or run `hosier gc`" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else None
+    return StoreFailed(f"cannot write {path} of a root: {(exc.strerror or str(exc)).lower()}", hint=hint)
+
+
+def _folder(root: str, entry: Entry) -> None:
+    target = root + entry.path
+    if entry.path != "/":
         try:
-            _place(root, op, target)
+            os.mkdir(target)
         except FileExistsError:
             os.unlink(target)
-            _place(root, op, target)
-    for path in touched:
-        mtime = entries[path].mtime
-        os.utime(root + path, (mtime, mtime))
+            os.mkdir(target)
+    os.chown(target, entry.uid, entry.gid)
+    os.chmod(target, entry.mode)
 
 
 def _place(root: str, op: Op, target: str) -> None:
     entry = op.entry
     if entry.kind == "f":
-        if entry.hardlink and not op.own:
-            os.link(root + entry.hardlink, target, follow_symlinks=False)
-        elif op.blob is not None and not op.own:
-            try:
-                os.link(op.blob, target, follow_symlinks=False)
-            except OSError as exc:
-                if exc.errno != errno.EMLINK:
-                    raise
-                copy(op, target)
-        else:
+        shared = root + entry.hardlink if entry.hardlink else None if op.own else op.blob
+        if shared is None:
+            copy(op, target)
+            return
+        try:
+            os.link(shared, target, follow_symlinks=False)
+        except OSError as exc:
+            if exc.errno != errno.EMLINK:
+                raise
             copy(op, target)
         return
     if entry.kind == "l":
@@ -313,8 +407,12 @@ def _place(root: str, op: Op, target: str) -> None:
         os.mkfifo(target)
         os.chown(target, entry.uid, entry.gid)
         os.chmod(target, entry.mode)
-    else:
-        return  # device nodes are in the manifest alone: docs/why.md
+    else:  # device nodes are in the manifest alone: docs/why.md
+        try:
+            os.unlink(target)
+        except FileNotFoundError:
+            pass
+        return
     os.utime(target, (entry.mtime, entry.mtime), follow_symlinks=False)
 
 
@@ -328,18 +426,37 @@ def copy(op: Op, target: str) -> None:
             while view:
                 view = view[os.write(fd, view) :]
         elif op.blob is not None:
-            source = os.open(op.blob, os.O_RDONLY | os.O_CLOEXEC)
+            source = os.open(op.blob, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                left = entry.size
-                while left > 0:
-                    moved = os.copy_file_range(source, fd, left)
-                    if not moved:
-                        break
-                    left -= moved
+                _content(source, fd, entry.size)
             finally:
                 os.close(source)
         os.fchown(fd, entry.uid, entry.gid)
+        # After the owner: giving a file away takes its setuid bit and its capabilities.
         os.fchmod(fd, entry.mode)
+        for name, value in entry.xattrs:
+            os.setxattr(fd, name, bytes.fromhex(value))
         os.utime(fd, (entry.mtime, entry.mtime))
     finally:
         os.close(fd)
+
+
+def _content(source: int, target: int, size: int) -> None:
+    """Copy `size` bytes between descriptors, inside the kernel; raises OSError when there are fewer."""
+    move = os.copy_file_range
+    left = size
+    while left > 0:
+        try:
+            moved = move(source, target, left)
+        except OSError as exc:
+            if move is _send or exc.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            move = _send  # type: ignore[assignment]
+            continue
+        if not moved:
+            raise OSError(errno.EIO, f"its content ends {left} bytes early")
+        left -= moved
+
+
+def _send(source: int, target: int, count: int) -> int:
+    return os.sendfile(target, source, None, count)

@@ -3,22 +3,27 @@
 Nothing else runs in either directory meanwhile. Files move by rename, so the tree's shared inodes are replaced and
 never written to. The marks that overlayfs leaves (kernel Documentation/filesystems/overlayfs.rst) are read and taken
 off: a character device 0/0 is a path that was removed, an "opaque" directory hides what was below it.
+
+What overlayfs cannot tell is that a changed file had further names: it copies up one name, and the others keep the
+old content (same document, "Non-standard behavior"). The entries say so.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from hosier.build.compose import not_written
+from hosier.build.tree import HardLinks, join
+from hosier.errors import StoreFailed
 from hosier.store.manifest import Entry
 
 MARKS = ("trusted.overlay.", "user.overlay.")
 KEPT_XATTRS = ("security.capability", "security.ima", "system.posix_acl_", "user.", "trusted.")
-CHUNK = 1 << 20
+SECOND = 1_000_000_000
 
 
 def merge(upper: str, root: str, entries: dict[str, Entry], *, epoch: int, dropped: Callable[[str], bool]) -> list[str]:
@@ -26,161 +31,159 @@ def merge(upper: str, root: str, entries: dict[str, Entry], *, epoch: int, dropp
 
     A time later than `epoch` (seconds) becomes `epoch`: a script's clock is not part of what it made. Paths for which
     `dropped` is true are left behind in upper, with all below them. What a script replaced keeps its owner package.
+    Raises StoreFailed where the file system does not take it.
     """
-    changed: list[str] = []
-    leaders = _Leaders(entries)
-    inodes: dict[int, str] = {}
-    _merge_folder(upper, root, "/", entries, epoch, dropped, changed, leaders, inodes)
-    return sorted(changed)
+    return _Merge(upper, root, entries, epoch, dropped).all()
 
 
-class _Leaders:
-    """Which paths share an inode, by the path that stands for it; keeps the rest right when one leaves."""
+class _Merge:
+    """One merge under way. Folders are taken from the top; their own times and modes are set once all is in them."""
 
-    def __init__(self, entries: dict[str, Entry]) -> None:
+    def __init__(
+        self, upper: str, root: str, entries: dict[str, Entry], epoch: int, dropped: Callable[[str], bool]
+    ) -> None:
+        self.upper = upper
+        self.root = root
         self.entries = entries
-        self.followers: dict[str, list[str]] = {}
-        for entry in entries.values():
-            if entry.hardlink:
-                self.followers.setdefault(entry.hardlink, []).append(entry.path)
+        self.epoch = epoch
+        self.dropped = dropped
+        self.changed: list[str] = []
+        self.links = HardLinks(entries)
+        self.first_names: dict[int, str] = {}
+        """Inode number in upper to the path that was met first."""
+        self.owners: dict[str, str] = {}
+        """Owner packages of what was removed on the way: a script that makes it anew makes it for them."""
 
-    def leave(self, path: str) -> None:
-        """`path` no longer names its inode."""
-        gone = self.entries.pop(path, None)
-        if gone is not None and gone.hardlink:
-            mates = self.followers.get(gone.hardlink, [])
-            if path in mates:
-                mates.remove(path)
-        mates = [p for p in self.followers.pop(path, ()) if p in self.entries]
-        if mates:
-            first, rest = mates[0], mates[1:]
-            self.entries[first] = replace(self.entries[first], hardlink="")
-            for mate in rest:
-                self.entries[mate] = replace(self.entries[mate], hardlink=first)
-            if rest:
-                self.followers[first] = rest
+    def all(self) -> list[str]:
+        """Do it; the paths that changed, sorted."""
+        folders: list[tuple[str, os.stat_result, bool]] = []
+        todo = ["/"]
+        path = "/"
+        try:
+            while todo:
+                path = folder = todo.pop()
+                with os.scandir(self.upper + folder) as found:
+                    names = sorted(entry.name for entry in found)
+                for name in names:
+                    path = join(folder, name)
+                    if self.dropped(path):
+                        continue
+                    st = os.lstat(self.upper + path)
+                    if stat.S_ISDIR(st.st_mode):
+                        folders.append((path, st, self._enter(path)))
+                        todo.append(path)
+                    else:
+                        self._take(path, st)
+            for path, st, made in reversed(folders):
+                self._settle(path, st, made)
+            path = "/"
+            mtime = self._mtime(os.lstat(self.upper))
+            self.entries["/"] = replace(self.entries["/"], mtime=mtime)
+            os.utime(self.root, (mtime, mtime))
+        except OSError as exc:
+            raise not_written(path, exc) from exc
+        return sorted(self.changed)
 
+    def _mtime(self, st: os.stat_result) -> int:
+        return min(st.st_mtime_ns // SECOND, self.epoch)
 
-def _merge_folder(
-    upper: str,
-    root: str,
-    path: str,
-    entries: dict[str, Entry],
-    epoch: int,
-    dropped: Callable[[str], bool],
-    changed: list[str],
-    leaders: _Leaders,
-    inodes: dict[int, str],
-) -> None:
-    here_upper, here_root = upper + path.rstrip("/"), root + path.rstrip("/")
-    with os.scandir(here_upper or "/") as found:
-        names = sorted(e.name for e in found)
-    for name in names:
-        below = f"/{name}" if path == "/" else f"{path}/{name}"
-        if dropped(below):
-            continue
-        source, target = f"{here_upper}/{name}", f"{here_root}/{name}"
-        st = os.lstat(source)
-        if stat.S_ISCHR(st.st_mode) and st.st_rdev == 0:
-            _remove(target, below, entries, leaders.leave)
-            changed.append(below)
-            continue
-        if stat.S_ISDIR(st.st_mode):
-            xattrs = _xattrs(source)
-            if _opaque(source):
-                _remove(target, below, entries, leaders.leave)
-            there = entries.get(below)
-            if there is not None and there.kind != "d":
-                _remove(target, below, entries, leaders.leave)
-                there = None
-            if there is None:
-                os.mkdir(target)
-            before = there
-            _merge_folder(upper, root, below, entries, epoch, dropped, changed, leaders, inodes)
-            mtime = min(int(st.st_mtime), epoch)
-            after = Entry(
-                path=below,
-                kind="d",
+    def _leave(self, path: str) -> None:
+        entry = self.entries.get(path)
+        if entry is not None and entry.package:
+            self.owners[path] = entry.package
+        self.links.leave(path)
+
+    def _remove(self, path: str) -> None:
+        _remove(self.root, path, self.entries, self._leave)
+
+    def _enter(self, path: str) -> bool:
+        """Have a directory at `path`; whether it is a new one."""
+        if _opaque(self.upper + path):
+            self._remove(path)
+        there = self.entries.get(path)
+        if there is not None and there.kind == "d":
+            return False
+        if there is not None:
+            self._remove(path)
+        os.mkdir(self.root + path, 0o700)
+        # What is below asks for it; `_settle` says the rest.
+        self.entries[path] = Entry(path=path, kind="d", mode=0, uid=0, gid=0, mtime=0)
+        return True
+
+    def _settle(self, path: str, st: os.stat_result, made: bool) -> None:
+        target = self.root + path
+        before = self.entries[path]
+        package = self.owners.get(path, "") if made else before.package
+        after = Entry(
+            path=path,
+            kind="d",
+            mode=stat.S_IMODE(st.st_mode),
+            uid=st.st_uid,
+            gid=st.st_gid,
+            mtime=self._mtime(st),
+            xattrs=xattrs(self.upper + path),
+            package=package,
+        )
+        if made or replace(before, mtime=after.mtime) != after:
+            self.changed.append(path)
+            os.chown(target, after.uid, after.gid)
+            os.chmod(target, after.mode)
+            _copy_xattrs(after.xattrs, before.xattrs, target)
+        self.entries[path] = after
+        os.utime(target, (after.mtime, after.mtime))
+
+    def _take(self, path: str, st: os.stat_result) -> None:
+        """Take what is no directory."""
+        kind = _kind(st)
+        there = self.entries.get(path)
+        if kind is None:
+            if there is not None:
+                self._remove(path)
+                self.changed.append(path)
+            return
+        if kind in "cb" or (there is not None and there.kind == "d"):
+            self._remove(path)
+        elif there is not None:
+            self._leave(path)
+        source, target = self.upper + path, self.root + path
+        mtime = self._mtime(st)
+        mate = self.first_names.get(st.st_ino) if st.st_nlink > 1 and kind != "l" else None
+        if mate is not None:
+            entry = replace(self.entries[mate], path=path, package=self.owners.get(path, ""))
+            if kind == "f":
+                entry = replace(entry, hardlink=mate)
+                self.links.join(mate, path)
+        else:
+            self.first_names[st.st_ino] = path
+            entry = Entry(
+                path=path,
+                kind=kind,
                 mode=stat.S_IMODE(st.st_mode),
                 uid=st.st_uid,
                 gid=st.st_gid,
                 mtime=mtime,
-                xattrs=xattrs,
-                package=before.package if before else "",
+                size=st.st_size if kind == "f" else 0,
+                sha256=digest(source) if kind == "f" else "",
+                target=os.readlink(source) if kind == "l" else "",
+                rdev=(os.major(st.st_rdev), os.minor(st.st_rdev)) if kind in "cb" else None,
+                xattrs=xattrs(source, strip=True),
+                package=self.owners.get(path, ""),
             )
-            entries[below] = after
-            if before is None or (before.mode, before.uid, before.gid, before.xattrs) != (
-                after.mode,
-                after.uid,
-                after.gid,
-                after.xattrs,
-            ):
-                changed.append(below)
-                os.chown(target, st.st_uid, st.st_gid)
-                os.chmod(target, after.mode)
-                _copy_xattrs(xattrs, before.xattrs if before else (), target)
-            os.utime(target, (mtime, mtime))
-            continue
-        there = entries.get(below)
-        kind = _kind(st.st_mode)
-        if kind is None:  # a socket: nobody listens any more
-            _remove(target, below, entries, leaders.leave)
-            continue
-        mates = st.st_nlink > 1 and inodes.get(st.st_ino)
-        if there is not None:
-            if there.kind == "d":
-                _remove(target, below, entries, leaders.leave)
-            else:
-                leaders.leave(below)
-        owner = there.package if there is not None else ""
-        entry = _read(source, below, st, kind, epoch, owner)
-        if mates:
-            entry = replace(entry, hardlink=mates)
-            leaders.followers.setdefault(mates, []).append(below)
-        elif st.st_nlink > 1:
-            inodes[st.st_ino] = below
-        os.rename(source, target)
-        if st.st_mtime > epoch and not mates:
-            os.utime(target, (epoch, epoch), follow_symlinks=False)
-        entries[below] = entry
-        changed.append(below)
-    root_st = os.lstat(here_upper or "/")
-    if path == "/":
-        mtime = min(int(root_st.st_mtime), epoch)
-        entries["/"] = replace(entries["/"], mtime=mtime)
-        os.utime(root or "/", (mtime, mtime))
+        if kind not in "cb":  # device nodes are in the manifest alone: docs/why.md
+            os.rename(source, target)
+            if mate is None and st.st_mtime_ns != mtime * SECOND:
+                os.utime(target, (mtime, mtime), follow_symlinks=False)
+        self.entries[path] = entry
+        self.changed.append(path)
 
 
-def _kind(mode: int) -> str | None:
-    for test, kind in (
-        (stat.S_ISREG, "f"),
-        (stat.S_ISLNK, "l"),
-        (stat.S_ISFIFO, "p"),
-        (stat.S_ISCHR, "c"),
-        (stat.S_ISBLK, "b"),
-    ):
-        if test(mode):
-            return kind
-    return None
-
-
-def _read(source: str, path: str, st: os.stat_result, kind: str, epoch: int, package: str) -> Entry:
-    """The entry of one path of the upper directory, its overlay marks taken off."""
-    xattrs = _xattrs(source, strip=True)
-    return Entry(
-        path=path,
-        kind=kind,
-        mode=stat.S_IMODE(st.st_mode),
-        uid=st.st_uid,
-        gid=st.st_gid,
-        mtime=min(int(st.st_mtime), epoch),
-        size=st.st_size if kind == "f" else 0,
-        sha256=digest(source) if kind == "f" else "",
-        target=os.readlink(source) if kind == "l" else "",
-        rdev=(os.major(st.st_rdev), os.minor(st.st_rdev)) if kind in "cb" else None,
-        xattrs=xattrs,
-        package=package,
-    )
+def _kind(st: os.stat_result) -> str | None:
+    """The letter of an entry; None for what is to be no entry: a whiteout, and a socket, on which nobody listens."""
+    mode = st.st_mode
+    if stat.S_ISCHR(mode) and st.st_rdev == 0:
+        return None
+    letters = {stat.S_IFREG: "f", stat.S_IFLNK: "l", stat.S_IFIFO: "p", stat.S_IFCHR: "c", stat.S_IFBLK: "b"}
+    return letters.get(stat.S_IFMT(mode))
 
 
 def digest(path: str) -> str:
@@ -190,7 +193,8 @@ def digest(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _xattrs(path: str, *, strip: bool = False) -> tuple[tuple[str, str], ...]:
+def xattrs(path: str, *, strip: bool = False) -> tuple[tuple[str, str], ...]:
+    """The extended attributes that a tree keeps, in an entry's form; with `strip`, overlayfs's marks are taken off."""
     found = []
     for name in os.listxattr(path, follow_symlinks=False):
         if name.startswith(MARKS):
@@ -222,23 +226,32 @@ def _opaque(path: str) -> bool:
 
 def remove(root: str, path: str, entries: dict[str, Entry]) -> None:
     """Take `path`, and all below it, out of the tree and out of `entries`."""
-    _remove(root + path, path, entries, _Leaders(entries).leave)
+    remove_all(root, [path], entries)
 
 
-def _remove(target: str, path: str, entries: dict[str, Entry], leave: Callable[[str], None]) -> None:
-    """Take `path`, and all below it, out of the tree and out of `entries`."""
+def remove_all(root: str, paths: Iterable[str], entries: dict[str, Entry]) -> None:
+    """Take each of `paths`, and all below it, out of the tree and out of `entries`. Raises StoreFailed."""
+    links = HardLinks(entries)
+    for path in paths:
+        try:
+            _remove(root, path, entries, links.leave)
+        except OSError as exc:
+            raise StoreFailed(f"cannot remove {path} of a root: {(exc.strerror or str(exc)).lower()}") from exc
+
+
+def _remove(root: str, path: str, entries: dict[str, Entry], leave: Callable[[str], None]) -> None:
+    """Take `path`, and all below it, out of the tree and out of `entries`, which are all that is there."""
     entry = entries.get(path)
     if entry is None:
         return
+    going = [path]
     if entry.kind == "d":
-        for other in [p for p in entries if p.startswith(path + "/")]:
-            leave(other)
-        leave(path)
-        shutil.rmtree(target)
-    else:
-        leave(path)
-        try:
-            os.unlink(target)
-        except FileNotFoundError:  # a device node that only the manifest holds
-            if entry.kind not in "cb":
-                raise
+        below = path + "/"
+        going += [other for other in entries if other.startswith(below)]
+    for other in sorted(going, reverse=True):
+        kind = entries[other].kind
+        leave(other)
+        if kind == "d":
+            os.rmdir(root + other)
+        elif kind not in "cb":  # device nodes are in the manifest alone
+            os.unlink(root + other)

@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from hosier.distro.deb import control as controls
 from hosier.distro.deb.control import Control
+from hosier.errors import BuildFailed
 
 ADMIN = "/var/lib/dpkg"
 INFO = ADMIN + "/info"
 LIST_FORMAT = "1\n"
+
+OWN_FIELDS = frozenset(("status", "conffiles", "config-version", "triggers-pending", "triggers-awaited"))
+"""What dpkg alone says in a stanza; a package's own control file that says so is not believed."""
 
 
 def info_name(control: Control) -> str:
@@ -45,14 +50,27 @@ class StatusStanza:
 
     def pend(self, triggers: Iterable[str]) -> None:
         """Note triggers as pending: the package is configured and must process them."""
-        wanted = sorted(set(triggers))
+        wanted = set(triggers)
         if not wanted:
             return
+        for line in self.lines:
+            if line.startswith("Triggers-Pending: "):
+                wanted.update(line.split()[1:])
         kept = [line for line in self.lines if not line.startswith("Triggers-Pending: ")]
         at = next(i for i, line in enumerate(kept) if line.startswith("Status: "))
-        kept[at] = "Status: install ok triggers-pending"
-        kept.insert(at + 1, "Triggers-Pending: " + " ".join(wanted))
+        kept[at] = kept[at].rpartition(" ")[0] + " triggers-pending"
+        kept.insert(at + 1, "Triggers-Pending: " + " ".join(sorted(wanted)))
         self.lines = kept
+
+
+def installed(text: str, label: str) -> Control | None:
+    """The control fields of the package that is known by the info name `label`, from a status file's text."""
+    for stanza in parse_status(text):
+        if stanza.name == label.partition(":")[0]:
+            fields = controls.parse("\n".join(stanza.lines).encode("utf-8", "surrogateescape"))
+            if info_name(fields) == label:
+                return fields
+    return None
 
 
 def parse_status(text: str) -> list[StatusStanza]:
@@ -84,11 +102,16 @@ def unpacked_stanza(control: Control, conffiles: Mapping[str, str]) -> StatusSta
     it as PATH.dpkg-new for dpkg to decide.
     """
     lines = []
+    field = ""
     for line in control.raw.split("\n"):
         if not line.strip() or line.startswith("#"):
             continue
+        if line[0] not in " \t":
+            field = line.partition(":")[0].lower()
+        if field in OWN_FIELDS:
+            continue
         lines.append(line)
-        if line.startswith("Package:"):
+        if field == "package":
             lines.append("Status: install ok unpacked")
     if conffiles:
         lines.append("Conffiles:")
@@ -116,11 +139,54 @@ class Diversion:
 
 
 def parse_diversions(text: str) -> dict[str, Diversion]:
-    """Read the diversions file: three lines for each diversion."""
-    lines = text.split("\n")
+    """Read the diversions file, three lines for each diversion: by the path that is diverted.
+
+    Raises BuildFailed for a file that ends within one.
+    """
+    lines = text.removesuffix("\n").split("\n") if text else []
+    if len(lines) % 3:
+        raise BuildFailed(f"cannot read {ADMIN}/diversions of the root: it ends within a diversion")
+    return {lines[i]: Diversion(*lines[i : i + 3]) for i in range(0, len(lines), 3)}
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What dpkg-statoverride(1) says of one path: owners by name or as "#NUMBER", permission bits."""
+
+    path: str
+    user: str
+    group: str
+    mode: int
+
+    def uid(self, users: Mapping[str, int]) -> int:
+        """The owner's number, by the root's `users`. Raises BuildFailed for one that it has not."""
+        return self._number(self.user, users)
+
+    def gid(self, groups: Mapping[str, int]) -> int:
+        """The group's number, by the root's `groups`. Raises BuildFailed for one that it has not."""
+        return self._number(self.group, groups)
+
+    def _number(self, name: str, known: Mapping[str, int]) -> int:
+        if name.startswith("#") and name[1:].isdecimal():
+            return int(name[1:])
+        if name not in known:
+            raise BuildFailed(f"cannot give {self.path} to {name}, as dpkg-statoverride says: the root has no {name}")
+        return known[name]
+
+
+def parse_overrides(text: str) -> dict[str, Override]:
+    """Read the statoverride file, "USER GROUP MODE PATH" in each line, by path.
+
+    Raises BuildFailed for a line that is not so.
+    """
     found = {}
-    for i in range(0, len(lines) - 2, 3):
-        found[lines[i]] = Diversion(lines[i], lines[i + 1], lines[i + 2])
+    for line in filter(None, text.split("\n")):
+        words = line.split(" ", 3)
+        try:
+            user, group, mode, path = words
+            found[path] = Override(path, user, group, int(mode, 8))
+        except ValueError:
+            raise BuildFailed(f"cannot read {ADMIN}/statoverride of the root: a line is {line!r}") from None
     return found
 
 
@@ -141,9 +207,12 @@ def parse_triggers(text: str) -> Triggers:
         words = raw.split("#", 1)[0].split()
         if len(words) != 2:
             continue
-        if words[0].startswith("interest"):
-            interest.append((words[1], words[0].endswith("-noawait")))
-        elif words[0].startswith("activate"):
+        directive, _, wait = words[0].partition("-")
+        if wait not in ("", "await", "noawait"):
+            continue
+        if directive == "interest":
+            interest.append((words[1], wait == "noawait"))
+        elif directive == "activate":
             activate.append(words[1])
     return Triggers(tuple(interest), tuple(activate))
 
@@ -178,10 +247,13 @@ class TriggerInterests:
             if name in self.files:
                 fire(name, self.files[name])
         if self.files:
-            left = dict(self.files)
+            seen: set[str] = set()
             for path in paths:
-                for prefix in [p for p in left if path == p or path.startswith(p + "/")]:
-                    fire(prefix, left.pop(prefix))
+                while path and path not in seen:
+                    seen.add(path)
+                    if path in self.files:
+                        fire(path, self.files[path])
+                    path = path.rpartition("/")[0]
         return pending
 
     def dump_files(self) -> str:
