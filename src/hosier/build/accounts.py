@@ -6,7 +6,7 @@ system range (login.defs(5): 100 to 999), so that equal inputs give equal files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from hosier.errors import BuildFailed
@@ -31,76 +31,142 @@ def add(accounts: Accounts, groups: Sequence[Group], users: Sequence[User], *, d
     What is there already with the same numbers is left as it is. Raises BuildFailed where a name or a number is
     taken by another.
     """
-    passwd, group = _table(accounts.passwd), _table(accounts.group)
-    shadow = None if accounts.shadow is None else _table(accounts.shadow)
-    gshadow = None if accounts.gshadow is None else _table(accounts.gshadow)
+    adder = _Adder(accounts, day)
+    for group in groups:
+        adder.group(group.name, group.gid)
+    for user in users:
+        adder.user(user)
+    return adder.accounts()
 
-    def add_group(name: str, gid: int | None) -> int:
-        if name in group:
-            there = int(group[name][2])
-            if gid not in (None, there):
-                raise BuildFailed(f"cannot add group {name} as {gid}: the root has it as {there}")
-            return there
-        taken = {int(row[2]): row[0] for row in group.values() if row[2].isdigit()}
-        number = _free(taken, name) if gid is None else gid
+
+class _Table:
+    """One file: its lines as they are, and those that can be rows by their first field."""
+
+    def __init__(self, text: str, *, fields: int) -> None:
+        self._lines = text.splitlines()
+        self._at: dict[str, int] = {}
+        for number, line in enumerate(self._lines):
+            row = line.split(":")
+            if len(row) >= fields:
+                self._at.setdefault(row[0], number)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._at
+
+    def row(self, name: str) -> list[str]:
+        return self._lines[self._at[name]].split(":")
+
+    def put(self, row: Sequence[str]) -> None:
+        """Add a row, or write one anew."""
+        number = self._at.setdefault(row[0], len(self._lines))
+        self._lines[number : number + 1] = [":".join(row)]
+
+    def numbers(self) -> dict[int, str]:
+        """The third fields that are numbers, and whose they are."""
+        found: dict[int, str] = {}
+        for name in self._at:
+            number = self.number(name)
+            if number is not None:
+                found.setdefault(number, name)
+        return found
+
+    def number(self, name: str) -> int | None:
+        text = self.row(name)[2]
+        return int(text) if text.isascii() and text.isdigit() else None
+
+    def text(self) -> str:
+        return "".join(line + "\n" for line in self._lines)
+
+
+class _Adder:
+    """The four files while rows are added to them."""
+
+    def __init__(self, accounts: Accounts, day: int) -> None:
+        self.passwd = _Table(accounts.passwd, fields=7)
+        self.groups = _Table(accounts.group, fields=4)
+        self.shadow = None if accounts.shadow is None else _Table(accounts.shadow, fields=2)
+        self.gshadow = None if accounts.gshadow is None else _Table(accounts.gshadow, fields=4)
+        self.day = day
+
+    def accounts(self) -> Accounts:
+        """The texts as they are now."""
+        return Accounts(
+            self.passwd.text(),
+            self.groups.text(),
+            None if self.shadow is None else self.shadow.text(),
+            None if self.gshadow is None else self.gshadow.text(),
+        )
+
+    def group(self, name: str, gid: int | None) -> int:
+        """Have a group; its number."""
+        if name in self.groups:
+            return _same("group", name, gid, self.groups.number(name))
+        taken = self.groups.numbers()
+        number = _free(f"group {name}", taken) if gid is None else gid
         if number in taken:
             raise BuildFailed(f"cannot add group {name} as {number}: that is {taken[number]}'s number")
-        group[name] = [name, "x", str(number), ""]
-        if gshadow is not None:
-            gshadow[name] = [name, "!", "", ""]
+        self.groups.put([name, "x", str(number), ""])
+        if self.gshadow is not None and name not in self.gshadow:
+            self.gshadow.put([name, "!", "", ""])
         return number
 
-    for wanted in groups:
-        add_group(wanted.name, wanted.gid)
-    for user in users:
-        if user.group is not None and user.group not in group:
+    def user(self, user: User) -> None:
+        """Have a user, in its groups."""
+        if user.group is not None and user.group not in self.groups:
             raise BuildFailed(
                 f"cannot add user {user.name}: the root has no group {user.group}", hint="declare it as a [[group]]"
             )
-        if user.name in passwd:
-            there = int(passwd[user.name][2])
-            if user.uid not in (None, there):
-                raise BuildFailed(f"cannot add user {user.name} as {user.uid}: the root has it as {there}")
+        if user.name in self.passwd:
+            _same("user", user.name, user.uid, self.passwd.number(user.name))
         else:
-            taken = {int(row[2]): row[0] for row in passwd.values() if row[2].isdigit()}
-            uid = _free(taken, user.name) if user.uid is None else user.uid
-            if uid in taken:
-                raise BuildFailed(f"cannot add user {user.name} as {uid}: that is {taken[uid]}'s number")
-            own = uid if uid not in {int(r[2]) for r in group.values() if r[2].isdigit()} else None
-            gid = int(group[user.group][2]) if user.group is not None else add_group(user.name, own)
-            passwd[user.name] = [user.name, "x", str(uid), str(gid), user.gecos, user.home, user.shell]
-            if shadow is not None:
-                shadow[user.name] = [user.name, "!", str(day), "", "", "", "", "", ""]
+            self._new(user)
         for extra in user.groups:
-            if extra not in group:
+            if extra not in self.groups:
                 raise BuildFailed(
                     f"cannot add user {user.name} to {extra}: the root has no such group",
                     hint="declare it as a [[group]]",
                 )
-            for table in (group, gshadow):
+            for table in (self.groups, self.gshadow):
                 if table is not None and extra in table:
-                    members = [m for m in table[extra][3].split(",") if m]
+                    row = table.row(extra)
+                    members = [m for m in row[3].split(",") if m]
                     if user.name not in members:
-                        table[extra][3] = ",".join([*members, user.name])
-    return Accounts(
-        _text(passwd),
-        _text(group),
-        None if shadow is None else _text(shadow),
-        None if gshadow is None else _text(gshadow),
-    )
+                        table.put([*row[:3], ",".join([*members, user.name]), *row[4:]])
+
+    def _new(self, user: User) -> None:
+        for value, word in ((user.gecos, "gecos"), (user.home, "home"), (user.shell, "shell")):
+            if ":" in value or "\n" in value:
+                raise BuildFailed(f"cannot add user {user.name}: its {word} holds a colon or a line break")
+        users, groups = self.passwd.numbers(), self.groups.numbers()
+        own = user.group is None and user.name not in self.groups
+        if user.uid is None:
+            # One number for both where a group of the user's own is made, as adduser(8) does.
+            uid = _free(f"user {user.name}", users.keys() | groups.keys() if own else users)
+        else:
+            uid = user.uid
+        if uid in users:
+            raise BuildFailed(f"cannot add user {user.name} as {uid}: that is {users[uid]}'s number")
+        if own:
+            gid: int | None = self.group(user.name, uid if uid not in groups else None)
+        else:
+            gid = self.groups.number(user.group or user.name)
+        if gid is None:
+            raise BuildFailed(f"cannot add user {user.name}: the root's group {user.group or user.name} has no number")
+        self.passwd.put([user.name, "x", str(uid), str(gid), user.gecos, user.home, user.shell])
+        if self.shadow is not None and user.name not in self.shadow:
+            self.shadow.put([user.name, "!", str(self.day), "", "", "", "", "", ""])
 
 
-def _free(taken: Mapping[int, str], name: str) -> int:
+def _same(word: str, name: str, wanted: int | None, there: int | None) -> int:
+    if there is None:
+        raise BuildFailed(f"cannot add {word} {name}: the root has it without a number")
+    if wanted not in (None, there):
+        raise BuildFailed(f"cannot add {word} {name} as {wanted}: the root has it as {there}")
+    return there
+
+
+def _free(what: str, taken: Collection[int]) -> int:
     for number in SYSTEM:
         if number not in taken:
             return number
-    raise BuildFailed(f"cannot add {name}: no number of the system range 100 to 999 is free")
-
-
-def _table(text: str) -> dict[str, list[str]]:
-    rows = [line.split(":") for line in text.splitlines() if line]
-    return {row[0]: row for row in rows}
-
-
-def _text(table: Mapping[str, list[str]]) -> str:
-    return "".join(":".join(row) + "\n" for row in table.values())
+    raise BuildFailed(f"cannot add {what}: no number of the system range 100 to 999 is free")

@@ -12,18 +12,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hosier.spec.lock import Lock, LockedPackage
+from hosier.spec.lock import Lock, LockedPackage, package_order
 from hosier.spec.model import Packages, Spec
 
-BUILDER = 1
+BUILDER = 2
 """Part of every key; one more whenever the builder makes other trees from the same inputs."""
 
-ROUNDS_MAX = 32
+ASKED_FOR = ("essential", "requested")
+"""Reasons in a lock for which apt does not mark a package as automatic; it marks none of the base."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One step of a build: `key` is 64 hex digits; `packages` are those it adds, in the lock's order."""
+    """One step of a build: `key` is 64 hex digits; `packages` are those it adds, by name and architecture."""
 
     number: int
     key: str
@@ -32,22 +33,34 @@ class Stage:
 
 def stages(lock: Lock, packages: Packages) -> list[Stage]:
     """The stages of `lock`, in order, numbered from 0 without gaps."""
-    key = ""
+    below = ""
     found = []
     for count, number in enumerate(sorted({p.stage for p in lock.packages})):
-        members = tuple(p for p in lock.packages if p.stage == number)
-        key = _digest(
+        members = tuple(sorted((p for p in lock.packages if p.stage == number), key=package_order))
+        here = {key(p, lock.architecture) for p in members}
+        below = _digest(
             [
                 BUILDER,
-                key,
+                below,
                 lock.architecture,
                 packages.paths_exclude,
                 packages.paths_include,
                 packages.debconf,
-                [(p.name, p.version, p.architecture, p.sha256, p.why == "requested") for p in members],
+                [
+                    (
+                        p.name,
+                        p.version,
+                        p.architecture,
+                        p.sha256,
+                        count > 0 and p.why not in ASKED_FOR,
+                        sorted(here.intersection(p.pre_depends)),
+                        sorted(here.intersection(p.depends)),
+                    )
+                    for p in members
+                ],
             ]
         )
-        found.append(Stage(count, key, members))
+        found.append(Stage(count, below, members))
     return found
 
 
@@ -94,24 +107,59 @@ def rounds(
     """Split one stage so that each preinst runs when its Pre-Depends are configured (policy 7.2).
 
     A package comes after its pre-dependencies' round when it has a preinst, and never before its dependencies' round.
-    Pre-dependency cycles, which policy forbids, end up in one round.
+    Packages that depend on each other in a circle are in one round, whatever they pre-depend on (policy forbids it).
     """
     by_name = {key(p, native): p for p in packages}
-    level: Mapping[str, int] = dict.fromkeys(by_name, 0)
-    for _ in range(ROUNDS_MAX):
-        after = {}
-        for name, package in by_name.items():
-            here = level[name]
-            for other in package.depends:
-                here = max(here, level.get(other, 0))
-            for other in package.pre_depends:
-                if other in level:
-                    here = max(here, level[other] + (name in with_preinst))
-            after[name] = min(here, ROUNDS_MAX)
-        if after == level:
-            break
-        level = after
+    edges = {name: [n for n in (*p.depends, *p.pre_depends) if n in by_name] for name, p in by_name.items()}
+    level: dict[str, int] = {}
+    for circle in _circles(edges):
+        inside = frozenset(circle)
+        lowest = 0
+        for name in circle:
+            for other in edges[name]:
+                if other not in inside:
+                    waits = name in with_preinst and other in by_name[name].pre_depends
+                    lowest = max(lowest, level[other] + waits)
+        level.update(dict.fromkeys(circle, lowest))
     return [tuple(p for name, p in by_name.items() if level[name] == number) for number in sorted(set(level.values()))]
+
+
+def _circles(edges: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """The names in groups that reach each other, mostly of one; a group comes after all that it leads to.
+
+    Tarjan's strongly connected components, without recursion.
+    """
+    found: list[list[str]] = []
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    open_names: list[str] = []
+    done: set[str] = set()
+    for start in edges:
+        if start in order:
+            continue
+        path = [(start, iter(edges[start]))]
+        order[start] = low[start] = len(order)
+        open_names.append(start)
+        while path:
+            name, others = path[-1]
+            for other in others:
+                if other not in order:
+                    order[other] = low[other] = len(order)
+                    open_names.append(other)
+                    path.append((other, iter(edges[other])))
+                    break
+                if other not in done:
+                    low[name] = min(low[name], order[other])
+            else:
+                path.pop()
+                if path:
+                    low[path[-1][0]] = min(low[path[-1][0]], low[name])
+                if low[name] == order[name]:
+                    at = open_names.index(name)
+                    found.append(open_names[at:])
+                    done.update(open_names[at:])
+                    del open_names[at:]
+    return found
 
 
 def key(package: LockedPackage, native: str) -> str:
