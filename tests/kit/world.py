@@ -144,17 +144,19 @@ def manifest(store: Path, path: str) -> dict[str, dict[str, object]]:
 
 
 def left_behind(store: Path) -> list[str]:
-    """What a build should have taken away: work folders, mounts, processes that have the store open or as their root."""
+    """What a build should have taken away: work folders, mounts, and processes at work in the store."""
     found = [str(p) for p in (store / "tmp").glob("*")] if store.exists() else []
-    found += [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(store) in line]
+    mounts = Path("/proc/self/mountinfo").read_text()
+    found += [line.split()[4] for line in mounts.splitlines() if str(store) in line]
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            roots = (process / "mountinfo").read_text()
+            environment = (process / "environ").read_bytes().split(b"\0")
+            opened = [os.readlink(fd) for fd in (process / "fd").iterdir()]
         except OSError:
             continue
-        if int(process.name) != os.getpid() and (
-            str(store) in words or (str(store) in roots and str(store) not in Path("/proc/self/mountinfo").read_text())
-        ):
+        if int(process.name) == os.getpid():
+            continue
+        if f"HOSIER_STORE={store}".encode() in environment or any(path.startswith(f"{store}/") for path in opened):
             found.append(f"process {process.name}: {words}")
     return found

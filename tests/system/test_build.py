@@ -6,18 +6,16 @@ import json
 import os
 import re
 import stat
-import subprocess
-import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from kit.cli import build, hosier
-from kit.debs import MTIME, Dir, File, HardLink, Link, Node
+from kit.debs import Dir, File, HardLink, Link, Node
 from kit.system import architecture
-from kit.world import World, left_behind, manifest, probe
+from kit.world import World, left_behind, manifest
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="looks into roots as root; test_same_bits builds as others")
 
@@ -180,7 +178,8 @@ CASES = [
             "/usr/bin/oldtool": "f 0755 0:0 old\n",
             "/usr/lib/old/module": "f 0644 0:0 m\n",
             "/usr/sbin/oldd": "f 0755 0:0 d\n",
-            "/var/lib/dpkg/info/oldpaths.list": "f 0644 0:0 /.\n/bin\n/bin/oldtool\n/lib\n/lib/old\n/lib/old/module\n/sbin\n/sbin/oldd\n",
+            "/var/lib/dpkg/info/oldpaths.list": "f 0644 0:0 /.\n/bin\n/bin/oldtool\n/lib\n/lib/old\n"
+            "/lib/old/module\n/sbin\n/sbin/oldd\n",
         },
     ),
     Case(
@@ -204,7 +203,8 @@ CASES = [
                     "/usr/lib/links/a": HardLink("/usr/lib/links/b"),
                     "/usr/lib/links/c": HardLink("/usr/lib/links/b"),
                 },
-                postinst="ln /usr/bin/env /usr/bin/env-too; echo m >/usr/lib/links/m; ln /usr/lib/links/m /usr/lib/links/n\n",
+                postinst="ln /usr/bin/env /usr/bin/env-too; echo m >/usr/lib/links/m\n"
+                "ln /usr/lib/links/m /usr/lib/links/n\n",
             ),
         ),
         ("links",),
@@ -236,8 +236,10 @@ CASES = [
                     "/var/lib/modes/nothing": File("", 0o000),
                     "/usr/lib/modes-link": Link("../lib/modes"),
                 },
-                postinst="echo by hand >/var/lib/modes/made; chown www-data:mail /var/lib/modes/made; chmod 4711 /var/lib/modes/made\n"
-                "mkfifo -m 620 /var/lib/modes/pipe; chgrp mail /var/lib/modes/open; mkdir -m 3750 /var/lib/modes/dir; chown -h daemon /usr/lib/modes-link\n",
+                postinst="echo by hand >/var/lib/modes/made; chown www-data:mail /var/lib/modes/made\n"
+                "chmod 4711 /var/lib/modes/made\n"
+                "mkfifo -m 620 /var/lib/modes/pipe; chgrp mail /var/lib/modes/open\n"
+                "mkdir -m 3750 /var/lib/modes/dir; chown -h daemon /usr/lib/modes-link\n",
             ),
         ),
         ("modes",),
