@@ -66,11 +66,10 @@ def ordinary_python() -> str | None:
         if not os.path.exists(real):
             continue
         probe = [candidate, "-c", f"import sys; sys.exit(sys.version_info[:2] != (3, {sys.version_info.minor}))"]
-        if (
-            subprocess.run(probe, user=65534, group=65534, extra_groups=[], capture_output=True, check=False).returncode
-            == 0
-        ):
-            return candidate
+        with contextlib.suppress(PermissionError):
+            done = subprocess.run(probe, user=65534, group=65534, extra_groups=[], capture_output=True, check=False)
+            if done.returncode == 0:
+                return candidate
     return None
 
 
