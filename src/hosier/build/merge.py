@@ -193,6 +193,11 @@ def digest(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_of(content: bytes) -> str:
+    """The sha256 of `content`, in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def xattrs(path: str, *, strip: bool = False) -> tuple[tuple[str, str], ...]:
     """The extended attributes that a tree keeps, in an entry's form; with `strip`, overlayfs's marks are taken off."""
     found = []
