@@ -1,0 +1,1 @@
+"""Debian and what descends from it: archives, package files, dpkg's records."""
