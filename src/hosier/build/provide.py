@@ -140,6 +140,8 @@ def _workers(store: Store, count: int) -> Iterator[tuple[Submit, Collect]]:
                 os.close(answers_read)
                 _work(store, parent, jobs_read, answers_write)
                 status = 0
+            except SystemExit:
+                pass
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -199,18 +201,34 @@ def _error(code: str, message: str, hint: str | None) -> HosierError:
     return HosierError(message, hint=hint)
 
 
+def _stop(number: int, frame: object) -> None:
+    raise SystemExit
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Where a worker may be told to end: not while it takes its work folder away."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
 def _work(store: Store, parent: int, jobs: int, answers: int) -> None:
     """A worker's life: until the jobs end, or the parent does."""
     from hosier.distro.deb.debfile import unpack
     from hosier.linux import syscalls
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _stop)
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     while True:
-        job = os.read(jobs, _JOB)
+        with _stoppable():
+            job = os.read(jobs, _JOB)
         if not job:
             return
         sha256, file, name, version, architecture = job.decode().rstrip(" ").rstrip("\n").split("\t")
@@ -218,7 +236,8 @@ def _work(store: Store, parent: int, jobs: int, answers: int) -> None:
             with store.work("unpack") as folder:
                 into = f"{folder}/package"
                 os.mkdir(into, 0o755)
-                unpack(file, into, expect=(name, version, architecture))
+                with _stoppable():
+                    unpack(file, into, expect=(name, version, architecture))
                 store.add_unpacked(into, sha256)
             answer = "\n"
         except HosierError as exc:
