@@ -74,6 +74,8 @@ def _objects(store: Store, kind: str, since: float) -> list[tuple[str, str]]:
     except FileNotFoundError:
         return []
     for name in names:
+        if kind == "debs" and name.endswith(".part"):
+            continue  # where a fetch that was interrupted goes on
         path = os.path.join(base, name)
         try:
             if os.lstat(path).st_ctime >= since:
