@@ -16,6 +16,7 @@ from hosier.linux import capabilities, network, overlay, seccomp, signals, sysca
 from hosier.linux.box import Prepared
 from hosier.linux.furnish import Furnisher
 from hosier.linux.rooted import Root
+from hosier.linux.stdio import Streams
 
 _LAST_FD = 0xFFFFFFFF
 _HUBS = ("/tmp", "/run", "/mnt", "/dev")
@@ -78,16 +79,15 @@ def _tell_error(report: int, step: str, error: OSError) -> None:
 def _first_process(prepared: Prepared, reader: int) -> None:
     gc.disable()
     box = prepared.box
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signals.KILL)
-    # The caller may have died before that took hold: then nobody has the other end of our pipe.
     os.close(reader)
-    _leave_if_orphaned(prepared.report)
+    _die_with_caller(prepared.report)
     os.setsid()
     signals.default(signals.CHLD)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     spaces = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWCGROUP
     if box.network == "none":
         spaces |= syscalls.CLONE_NEWNET
+    streams = _streams(prepared)
     _do("make namespaces", lambda: syscalls.unshare(spaces))
     userns_fd = _set_up(prepared)
     _do("set the host name", lambda: syscalls.sethostname(box.hostname))
@@ -97,13 +97,25 @@ def _first_process(prepared: Prepared, reader: int) -> None:
         syscalls.new_session_keyring()
     except OSError:
         pass  # no keyrings in this kernel, or the user's quota is used up
+    _die_with_caller(prepared.report)
     slave: int | None = None
     if box.tty:
         slave = _terminal(prepared, prepared.base if userns_fd is not None else 0)
     child = os.fork()
     if child == 0:
-        _command(prepared, userns_fd, slave)
-    _keep_house(prepared, child, slave)
+        _command(prepared, userns_fd, slave, streams)
+    _keep_house(prepared, child, slave, streams)
+
+
+def _streams(prepared: Prepared) -> Streams:
+    box = prepared.box
+    stdin = box.stdin
+    if stdin is None:
+        stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    fds = [stdin, 1 if box.stdout is None else box.stdout, 2 if box.stderr is None else box.stderr]
+    if box.tty:
+        return Streams([], uid=0, userns_fd=None)
+    return Streams(fds, uid=prepared.base + box.uid, userns_fd=prepared.userns_fd)
 
 
 def _terminal(prepared: Prepared, base: int) -> int:
@@ -120,7 +132,10 @@ def _terminal(prepared: Prepared, base: int) -> int:
     return slave
 
 
-def _leave_if_orphaned(report: int) -> None:
+def _die_with_caller(report: int) -> None:
+    """To be said again after every change of ids, which makes the kernel forget it (prctl(2), PR_SET_PDEATHSIG)."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signals.KILL)
+    # The caller may have died before: then nobody has the other end of our pipe.
     watcher = select.poll()
     watcher.register(report, 0)
     if any(event & (select.POLLERR | select.POLLHUP) for _, event in watcher.poll(0)):
@@ -266,10 +281,10 @@ def _place(path: str, fd: int, userns_fd: int | None, *, read_only: bool) -> str
     return path
 
 
-def _command(prepared: Prepared, userns_fd: int | None, terminal: int | None) -> None:
+def _command(prepared: Prepared, userns_fd: int | None, terminal: int | None, streams: Streams) -> None:
     """Be the command; never returns."""
     try:
-        _become_command(prepared, userns_fd, terminal)
+        _become_command(prepared, userns_fd, terminal, streams)
     except _Failed as failure:
         _tell_error(prepared.report, failure.step, failure.error)
     except OSError as error:
@@ -280,10 +295,10 @@ def _command(prepared: Prepared, userns_fd: int | None, terminal: int | None) ->
         os._exit(1)
 
 
-def _become_command(prepared: Prepared, userns_fd: int | None, terminal: int | None) -> None:
+def _become_command(prepared: Prepared, userns_fd: int | None, terminal: int | None, streams: Streams) -> None:
     box = prepared.box
     os.setsid()
-    userns_fd = _arrange_descriptors(prepared, userns_fd, terminal)
+    userns_fd = _arrange_descriptors(prepared, userns_fd, terminal, streams)
     if terminal is not None:
         from hosier.linux.terminal import make_controlling
 
@@ -320,16 +335,15 @@ def _join(userns_fd: int) -> None:
     os.close(userns_fd)
 
 
-def _arrange_descriptors(prepared: Prepared, userns_fd: int | None, terminal: int | None) -> int | None:
+def _arrange_descriptors(
+    prepared: Prepared, userns_fd: int | None, terminal: int | None, streams: Streams
+) -> int | None:
     """Put the command's descriptors where they belong and close all others; returns the moved `userns_fd`."""
     box = prepared.box
-    stdin = box.stdin
-    if stdin is None:
-        stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     if terminal is not None:
         wanted = {0: terminal, 1: terminal, 2: terminal if os.isatty(2) else 2}
     else:
-        wanted = {0: stdin, 1: 1 if box.stdout is None else box.stdout, 2: 2 if box.stderr is None else box.stderr}
+        wanted = dict(enumerate(streams.fds))
     for fd in box.pass_fds:
         wanted[fd] = fd
     for ours, number in box.descriptors:
@@ -348,12 +362,12 @@ def _arrange_descriptors(prepared: Prepared, userns_fd: int | None, terminal: in
     return userns_fd
 
 
-def _keep_house(prepared: Prepared, child: int, slave: int | None) -> None:
+def _keep_house(prepared: Prepared, child: int, slave: int | None, streams: Streams) -> None:
     """Reap, pass signals on, end with the command; never returns."""
     capabilities.bound(0, prepared.last_capability)
     capabilities.limit(capabilities.KILL)
     # An open slave keeps the master readable until the very end; see `terminal.Proxy`.
-    keep_only((prepared.report,) if slave is None else (prepared.report, slave))
+    keep_only((prepared.report, *streams.kept(), *(() if slave is None else (slave,))))
     while True:
         number = signals.wait()
         if number != signals.CHLD:
@@ -367,6 +381,7 @@ def _keep_house(prepared: Prepared, child: int, slave: int | None) -> None:
             if pid == 0:
                 break
             if pid == child:
+                streams.settle()
                 _tell(prepared.report, "status", str(status))
                 os._exit(0)
 

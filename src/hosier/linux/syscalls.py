@@ -285,3 +285,15 @@ def clone_sibling() -> int:
     else:
         api.PyOS_AfterFork_Parent()
     return _check(pid, "clone")
+
+
+def clone_dead(flags: int) -> int:
+    """A child with new namespaces that has ended already and is to be waited for; costs no copy of this process.
+
+    It borrows this process's memory while we stand still, and its only instruction is _exit(2). Raises OSError.
+    """
+    vm, vfork, sigchld = 0x100, 0x4000, 17
+    stack = ctypes.create_string_buffer(16384)
+    top = (ctypes.addressof(stack) + 16384) & ~15
+    end = ctypes.cast(_libc._exit, ctypes.c_void_p)
+    return _check(_libc.clone(end, ctypes.c_void_p(top), ctypes.c_int(flags | vm | vfork | sigchld), None), "clone")

@@ -18,6 +18,7 @@ BASE = 1879048192
 COUNT = 65536
 
 _container: int | None = None
+_first: bool | None = None
 
 
 def _read(path: str) -> str:
@@ -38,12 +39,15 @@ def _write(path: str, text: str) -> None:
 
 def is_real_root() -> bool:
     """Whether this process is uid 0 of the first user namespace (its map is the identity over all 2^32 - 1 ids)."""
+    global _first
     if os.geteuid() != 0:
         return False
-    try:
-        return _read("/proc/self/uid_map").split() == ["0", "0", "4294967295"]
-    except OSError:
-        return False
+    if _first is None:
+        try:
+            _first = _read("/proc/self/uid_map").split() == ["0", "0", "4294967295"]
+        except OSError:
+            return False
+    return _first
 
 
 def subordinate_ranges(user: str, uid: int, *, path: str = "/etc/subuid") -> list[tuple[int, int]]:
@@ -86,6 +90,7 @@ def become_root() -> None:
 
     The process must have one thread. Raises HostLacks, with the mend, where the host does not allow it.
     """
+    global _first
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         return
@@ -108,6 +113,7 @@ def become_root() -> None:
     try:
         try:
             syscalls.unshare(syscalls.CLONE_NEWUSER)
+            _first = False
         except OSError as error:
             raise HostLacks(
                 f"cannot become root of a user namespace: {error.strerror}",
@@ -158,28 +164,11 @@ def container_namespace() -> int:
 
 
 def _new_namespace(id_map: str) -> int:
-    go_read, go_write = os.pipe2(os.O_CLOEXEC)
-    made_read, made_write = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(go_write)
-            syscalls.unshare(syscalls.CLONE_NEWUSER)
-            os.write(made_write, b"1")
-            os.read(go_read, 1)
-        except OSError as error:
-            os._exit(error.errno or 1)
-        finally:
-            os._exit(0)
+    pid = syscalls.clone_dead(syscalls.CLONE_NEWUSER)
     try:
-        os.close(go_read)
-        os.close(made_write)
-        if os.read(made_read, 1) == b"1":
-            _write(f"/proc/{pid}/uid_map", id_map)
-            _write(f"/proc/{pid}/gid_map", id_map)
-            return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        # A process that has ended and is not yet waited for still names its user namespace.
+        _write(f"/proc/{pid}/uid_map", id_map)
+        _write(f"/proc/{pid}/gid_map", id_map)
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
-        os.close(made_read)
-        os.close(go_write)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    raise OSError(status, os.strerror(status), "unshare")
+        os.waitpid(pid, 0)
