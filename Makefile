@@ -1,61 +1,51 @@
-# make demo: what Hosier is, in two minutes.  make test: all that must hold before a commit.  make prove: the long proofs.
-SHELL := /bin/bash
+# make demo: what Hosier is, in a minute.  make test: all that must hold before a commit.  make prove: the long proofs.
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-# `sudo` only where it is needed and there
-ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+BIN := .venv/bin
+SOURCES := pyproject.toml README.md $(shell find src -name '*.py' -o -name '*.json' -o -name py.typed)
 
-PEERS := mmdebstrap debootstrap apt-utils dpkg bubblewrap runc schroot uidmap attr acl libcap2-bin busybox-static \
-	python3-venv xz-utils zstd tar procps util-linux
+# What the tests hold Hosier against, and build their inputs with.
+PEERS := acl apt-utils attr busybox-static debootstrap dpkg e2fsprogs gcc gpgv libarchive-tools libc6-dev libcap2-bin \
+	mmdebstrap mount passwd procps tar uidmap util-linux xz-utils zstd
+# Those that it is timed beside.
+RIVALS := bubblewrap mmdebstrap runc schroot
 
-.PHONY: demo test prove bench check unit system peers lint install clean
+.PHONY: demo test check prove bench clean
 
-demo: install
+demo: .venv/installed
 	bash examples/demo.sh
 
-# Non-editable: the installed package is what is shown and timed.
-install: $(VENV)/installed
-$(VENV)/installed: pyproject.toml $(shell find src -name '*.py' -o -name '*.json')
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { $(ROOT) apt-get update -qq; $(ROOT) apt-get install -y -qq python3-venv; $(PYTHON) -m venv $(VENV); }
-	rm -rf build src/*.egg-info
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install -q --disable-pip-version-check '.$(EXTRA)'
-	rm -rf build src/*.egg-info
-	touch $@
+test: check
+	$(BIN)/python -m pytest -m 'not prove' --durations=15
 
-test: EXTRA := [test]
-test: peers test-install
-	$(MAKE) check
-	$(BIN)/python -m pytest tests/unit tests/system -m 'not prove'
-
-.PHONY: test-install
-test-install:
-	$(MAKE) install
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install -q --disable-pip-version-check '.[test]'
-	rm -rf build src/*.egg-info
-
-check:
+# The order is by what fails fastest.
+check: .venv/installed-for-tests
+	.ci/need $(PEERS)
 	$(BIN)/ruff check src tests bench
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/mypy
 	PYTHONPATH=src $(BIN)/lint-imports
 
-prove: peers test-install
-	$(BIN)/python -m pytest tests/unit tests/system -m prove
+prove: .venv/installed-for-tests
+	.ci/need $(PEERS)
+	$(BIN)/python -m pytest -m prove --durations=0
 
-bench: peers install
+bench: .venv/installed
+	.ci/need $(RIVALS)
 	$(BIN)/python bench/build.py
 	$(BIN)/python bench/run.py
 
-# The tools that ours are held against; installed once.
-peers: $(VENV)/peers
-$(VENV)/peers: Makefile
-	missing=$$(for p in $(PEERS); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
-	if [ -n "$$missing" ]; then \
-		$(ROOT) apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive $(ROOT) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-	fi
-	mkdir -p $(VENV) && touch $@
+# Not editable: what is shown, tested and timed is what people install.
+.venv/installed-for-tests: TESTS = [test]
+.venv/installed .venv/installed-for-tests: .venv/pip $(SOURCES)
+	rm -rf build src/*.egg-info
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input '.$(TESTS)'
+	rm -rf build src/*.egg-info
+	touch $@
+
+.venv/pip:
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/need python3-venv
+	$(PYTHON) -m venv .venv
+	touch $@
 
 clean:
-	rm -rf $(VENV) build
+	rm -rf .venv build src/*.egg-info .*_cache .hypothesis

@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# Build examples/hello.toml from this machine's own apt sources, run a command in it, and see what a second build costs.
+# Build hello.toml from this machine's own apt sources, run a command in it, and see what a second build costs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-hosier() { .venv/bin/hosier "$@"; }
+PATH=$PWD/.venv/bin:$PATH
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export HOSIER_STORE="$work/store"
-cp examples/hello.toml "$work/hello.toml"
+cp examples/hello.toml "$work"
+cd "$work"
 
-step() { printf '\n\033[1m$ %s\033[0m\n' "$*"; "$@"; }
-timed() { local TIMEFORMAT='  (%R seconds)'; printf '\n\033[1m$ %s\033[0m\n' "$*"; time "$@"; }
+bold='' plain='' TIMEFORMAT='  (%R seconds)'
+if [ -t 1 ]; then bold=$'\033[1m' plain=$'\033[0m'; fi
+step() { printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"; time "$@"; }
 
-step hosier lint "$work/hello.toml"
-timed hosier build "$work/hello.toml"
-timed hosier run hello -- hello
-echo; echo "The second build:"
-timed hosier build "$work/hello.toml"
+step hosier lint hello.toml
+step hosier build hello.toml
+step hosier run hello -- hello
+printf '\nThe second build:\n'
+step hosier build hello.toml
 step hosier images
