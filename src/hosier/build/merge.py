@@ -235,13 +235,23 @@ def remove(root: str, path: str, entries: dict[str, Entry]) -> None:
 
 
 def remove_all(root: str, paths: Iterable[str], entries: dict[str, Entry]) -> None:
-    """Take each of `paths`, and all below it, out of the tree and out of `entries`. Raises StoreFailed."""
+    """Take each of `paths`, and all below it, out of the tree and out of `entries`; folders above keep their times.
+
+    Raises StoreFailed.
+    """
     links = HardLinks(entries)
-    for path in paths:
-        try:
-            _remove(root, path, entries, links.leave)
-        except OSError as exc:
-            raise StoreFailed(f"cannot remove {path} of a root: {(exc.strerror or str(exc)).lower()}") from exc
+    above = set()
+    path = ""
+    try:
+        for path in paths:
+            if path in entries:
+                _remove(root, path, entries, links.leave)
+                above.add(path.rpartition("/")[0] or "/")
+        for path in above & entries.keys():
+            mtime = entries[path].mtime
+            os.utime(root + path, (mtime, mtime))
+    except OSError as exc:
+        raise StoreFailed(f"cannot remove {path} of a root: {(exc.strerror or str(exc)).lower()}") from exc
 
 
 def _remove(root: str, path: str, entries: dict[str, Entry], leave: Callable[[str], None]) -> None:
