@@ -78,7 +78,7 @@ class Furnisher:
         try:
             return self.root.open(target, os.O_PATH | os.O_DIRECTORY)
         except FileNotFoundError:
-            self.made += self.root.mkdirs(target)
+            self.made += map(self.root.real, self.root.mkdirs(target))
             return self.root.open(target, os.O_PATH | os.O_DIRECTORY)
 
     def _attach(self, mount_fd: int, target_fd: int) -> None:
@@ -148,7 +148,7 @@ class Furnisher:
     def _target(self, target: str, *, folder: bool) -> int:
         if folder:
             return self._folder(target)
-        self.made += self.root.touch(target)
+        self.made += map(self.root.real, self.root.touch(target))
         return self.root.open(target, os.O_PATH)
 
     def _bind(self, target: str, number: int, said: str) -> None:

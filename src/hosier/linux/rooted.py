@@ -78,6 +78,15 @@ class Root:
         finally:
             os.close(parent)
 
+    def real(self, path: str) -> str:
+        """The path without links in its folders, as this root sees it; the last part as it is. Needs /proc."""
+        parent, name = self._parent(path)
+        try:
+            top, folder = os.readlink(f"/proc/self/fd/{self.fd}"), os.readlink(f"/proc/self/fd/{parent}")
+        finally:
+            os.close(parent)
+        return f"{folder[len(top.rstrip('/')) :].rstrip('/')}/{name}"
+
     def exists(self, path: str) -> bool:
         """Whether there is something at the end of the path, links followed inside."""
         try:
