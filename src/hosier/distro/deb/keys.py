@@ -157,13 +157,18 @@ def _checked(
     by_fingerprint = {cert.fingerprint.lower(): cert for cert in keyring.certs}
     good: dict[str, Signer] = {}
     expired: dict[str, Signer] = {}
+    revoked: list[str] = []
     for valid in result.valid_sigs:
         cert = by_fingerprint[valid.certificate.lower()]
         if not _allowed(keyring.only, valid.certificate, valid.signing_key):
             continue
-        # Sequoia asks whether the key was alive when it signed; apt and gpgv ask whether it is alive now.
-        end = _expiration(cert, valid.signing_key)
+        # Sequoia asks whether the key was alive when it signed; apt and gpgv ask whether it is alive now. Who has got
+        # hold of a key that was retired would date the signature back.
         fingerprint = valid.certificate.upper()
+        if _is_revoked(cert, valid.signing_key):
+            revoked.append(fingerprint)
+            continue
+        end = _expiration(cert, valid.signing_key)
         signer = Signer(fingerprint, base64.b64encode(_minimal(cert)).decode())
         if end is not None and end.timestamp() <= now:
             expired[f"{fingerprint} on {end:%Y-%m-%d}"] = signer
@@ -178,6 +183,8 @@ def _checked(
         )
         late.signed = result.bytes or b"", tuple(expired[each] for each in sorted(expired))
         raise late
+    if revoked:
+        raise _revoked(name, revoked[0])
     raise Unsigned(
         f"cannot trust {name}: it is not signed by a key that signed-by names: {', '.join(sorted(keyring.only))}",
         hint="look at signed-by; allow-unsigned = true in the [[repo]] takes it without a check",
@@ -198,8 +205,8 @@ def _refusal(name: str, keyring: Keyring, asked: Sequence[str], reason: str, now
             hint="name the key in signed-by; allow-unsigned = true in the [[repo]] takes it without a check",
         )
     for key, cert in mine:
-        if cert.is_revoked:
-            return NotAuthentic(f"cannot trust {name}: the key that signed it, {cert.fingerprint.upper()}, is revoked")
+        if _is_revoked(cert, key):
+            return _revoked(name, cert.fingerprint.upper())
         end = _expiration(cert, key)
         if end is not None and end.timestamp() <= now:
             return KeyExpired(
@@ -210,6 +217,10 @@ def _refusal(name: str, keyring: Keyring, asked: Sequence[str], reason: str, now
     return NotAuthentic(
         f"cannot trust {name}: its text is not what {listed} signed, or the signature is of a kind no longer accepted"
     )
+
+
+def _revoked(name: str, fingerprint: str) -> NotAuthentic:
+    return NotAuthentic(f"cannot trust {name}: the key that signed it, {fingerprint}, is revoked")
 
 
 def unsigned(name: str) -> Unsigned:
@@ -257,6 +268,22 @@ def _expiration(cert: Cert, key: str) -> datetime | None:
     if newest is not None and newest[1] is not None:
         ends.append(newest[1])
     return min(ends, default=None)
+
+
+def _is_revoked(cert: Cert, key: str) -> bool:
+    """Whether `cert`, or its subkey `key`, is revoked, for whatever reason and since whenever."""
+    from pysequoia.packet import PacketPile
+
+    if cert.is_revoked:
+        return True
+    mine = False
+    for packet in PacketPile.from_bytes(bytes(cert)):
+        tag = str(packet.tag)
+        if tag.endswith("PublicSubkey"):
+            mine = (packet.fingerprint or "").lower().endswith(key.lower())
+        elif mine and tag.endswith("Signature") and str(packet.signature_type).endswith("SubkeyRevocation"):
+            return True
+    return False
 
 
 def _minimal(cert: Cert) -> bytes:
