@@ -12,7 +12,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Paths (fnmatch patterns) and why they go; `empty` keeps the file and drops what is in it."""
+    """Files of one folder and why they go; `empty` keeps the file and drops what is in it.
+
+    Only the last name of `pattern` may be one (fnmatch(3)), so that "*" never reaches into another folder. It speaks
+    of files and links; folders always stay.
+    """
 
     pattern: str
     why: str
@@ -34,7 +38,9 @@ LEFTOVERS = (
     Leftover("/var/lib/dpkg/lock-frontend", "a lock file of a finished process"),
     Leftover("/var/lib/dpkg/triggers/Lock", "a lock file of a finished process"),
     Leftover("/var/cache/debconf/*-old", "a backup that debconf makes at its next run"),
-    Leftover("/var/lib/apt/lists/?*", "indices of the day of the build"),
+    Leftover("/var/lib/apt/lists/*", "indices of the day of the build"),
+    Leftover("/var/lib/apt/lists/auxfiles/*", "indices of the day of the build"),
+    Leftover("/var/lib/apt/lists/partial/*", "indices of the day of the build"),
     Leftover("/var/cache/apt/*.bin", "a cache of the indices"),
     Leftover("/var/lib/dbus/machine-id", "every machine must have its own (machine-id(5))"),
     Leftover("/etc/machine-id", "every machine must have its own (machine-id(5))", empty=True),
@@ -45,9 +51,21 @@ LEFTOVERS = (
 )
 
 
-def leftover(path: str) -> Leftover | None:
-    """The entry of the list that covers `path`, if any."""
+def _by_folder() -> dict[str, list[tuple[str, Leftover]]]:
+    found: dict[str, list[tuple[str, Leftover]]] = {}
     for entry in LEFTOVERS:
-        if fnmatch.fnmatchcase(path, entry.pattern):
+        folder, _, name = entry.pattern.rpartition("/")
+        found.setdefault(folder, []).append((name, entry))
+    return found
+
+
+_FOLDERS = _by_folder()
+
+
+def leftover(path: str) -> Leftover | None:
+    """The entry of the list that covers the file `path`, if any."""
+    folder, _, name = path.rpartition("/")
+    for pattern, entry in _FOLDERS.get(folder, ()):
+        if fnmatch.fnmatchcase(name, pattern):
             return entry
     return None
