@@ -41,17 +41,22 @@ def run(args: argparse.Namespace) -> int:
     uid = os.geteuid()
     machine = [*doctor.subordinate_ids(uid), doctor.foreign(), doctor.space(path)]
     store = Store(path)
-    ours = os.path.isdir(os.path.join(path, "tmp")) and os.access(os.path.join(path, "tmp"), os.W_OK)
+    checks: list[Check] = []
+    try:
+        lookup.trust(path)
+    except StoreFailed as error:
+        checks.append(kernel.Check("store", "fail", str(error), error.hint or ""))
+    trusted = not checks
+    ours = trusted and os.path.isdir(os.path.join(path, "tmp")) and os.access(os.path.join(path, "tmp"), os.W_OK)
     with store.work("doctor") if ours else tempfile.TemporaryDirectory(prefix="hosier-doctor-") as folder:
         machine = [*kernel.checks(folder), *machine]
         _clear(folder)
-    checks: list[Check] = []
     try:
         if uid and os.path.isdir(path):
             userns.become_root()
         store = Store.open(path, write=False)
         found, damages = doctor.look(store, deep=args.deep)
-        if args.repair and os.path.isdir(path):
+        if args.repair and trusted and os.path.isdir(path):
             repaired = doctor.repair(store, damages)
             found, _damages = doctor.look(store, deep=args.deep)
             found = repaired + found

@@ -51,6 +51,7 @@ def run(request: Request, store_path: str | None) -> int:
         store_path = store_path or lookup.default_path()
         become_root()
     store = store_path or lookup.default_path()
+    lookup.trust(store)
     scratch.sweep(store)
     mark = -1
     if "/" in request.image:

@@ -157,6 +157,7 @@ def _kept_path(store_path: str, name: str) -> str:
 
 def discard(store_path: str, name: str) -> None:
     """Remove a kept session. Raises StoreFailed when it is not there or in use."""
+    lookup.trust(store_path)
     path = _kept_path(store_path, name)
     if not os.path.isdir(path):
         raise StoreFailed(f"cannot discard the session {name}: there is none of that name")

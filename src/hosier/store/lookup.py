@@ -38,6 +38,26 @@ def _outer_root() -> bool:
     return inside == outside
 
 
+def trust(store_path: str) -> None:
+    """Raise StoreFailed when somebody else may have made what is in the store: records, links, whole roots.
+
+    A store that is not there yet is fine. Root of a user namespace owns what its user owns.
+    """
+    try:
+        status = os.stat(store_path)
+    except OSError:
+        return
+    if status.st_uid != os.geteuid():
+        reason = "it belongs to another user"
+    elif status.st_mode & 0o022:
+        reason = f"others may write to it (mode {status.st_mode & 0o7777:04o})"
+    else:
+        return
+    raise StoreFailed(
+        f"cannot use the store {store_path}: {reason}", hint="use a store of your own: --root-store DIR or HOSIER_STORE"
+    )
+
+
 def read(path: str) -> str:
     """The text of a small file; bytes that are not UTF-8 by surrogateescape. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
