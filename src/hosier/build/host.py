@@ -9,6 +9,7 @@ from hosier.errors import HostLacks
 ARCHITECTURES = {
     "x86_64": "amd64",
     "aarch64": "arm64",
+    "armv8l": "armhf",
     "armv7l": "armhf",
     "armv6l": "armel",
     "i686": "i386",
