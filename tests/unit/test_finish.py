@@ -1,4 +1,4 @@
-"""What a spec adds to a configured tree, whole, entries and disk; run steps are planned here and run in tests/system."""
+"""What a spec adds to a configured tree, whole: entries and disk. Run steps are only planned here."""
 
 from __future__ import annotations
 
