@@ -143,6 +143,12 @@ def manifest(store: Path, path: str) -> dict[str, dict[str, object]]:
     return {p: {n: getattr(e, n) for n in e.__dataclass_fields__} for p, e in entries.items()}
 
 
+def mounts(folder: Path) -> list[str]:
+    """What is mounted on this machine, but for what other tests have mounted in folders of their own."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line for line in lines if "/pytest-of-" not in line or str(folder) in line]
+
+
 def left_behind(store: Path) -> list[str]:
     """What a build should have taken away: work folders, mounts, and processes at work in the store."""
     found = [str(p) for p in (store / "tmp").glob("*")] if store.exists() else []

@@ -18,7 +18,7 @@ import pytest
 
 from kit.cli import build, hosier
 from kit.debs import File
-from kit.world import World, left_behind, manifest, probe
+from kit.world import World, left_behind, manifest, mounts, probe
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="compares with what the real root could do")
 
@@ -110,16 +110,16 @@ def test_what_a_script_sees(world: World) -> None:
     assert (int(status["CapInh"], 16), int(status["CapAmb"], 16)) == (0, 0)
     inside, outside, count = between(log, "BEGIN ids", "END ids")[0].split()
     assert inside == "0" and int(outside) > 65535 and int(count) >= 65536
-    mounts = dict(line.split(" ", 1) for line in between(log, "BEGIN mounts", "END mounts"))
-    assert {"/", "/proc", "/sys", "/dev", "/dev/pts", "/dev/shm", "/run", "/tmp"} <= mounts.keys()
-    assert {point for point in mounts if not point.startswith(("/proc", "/dev", "/sys", "/run", "/tmp"))} == {
+    points = dict(line.split(" ", 1) for line in between(log, "BEGIN mounts", "END mounts"))
+    assert {"/", "/proc", "/sys", "/dev", "/dev/pts", "/dev/shm", "/run", "/tmp"} <= points.keys()
+    assert {point for point in points if not point.startswith(("/proc", "/dev", "/sys", "/run", "/tmp"))} == {
         "/",
         "/usr/sbin/policy-rc.d",
         "/usr/sbin/start-stop-daemon",
-    } | {point for point in mounts if point.startswith(("/usr/bin/ischroot",))}
+    } | {point for point in points if point.startswith(("/usr/bin/ischroot",))}
     for point in ("/proc/sys", "/sys", "/usr/sbin/policy-rc.d"):
-        assert "ro" in mounts[point].split(","), point
-    assert "nodev" in mounts["/"].split(",")
+        assert "ro" in points[point].split(","), point
+    assert "nodev" in points["/"].split(",")
     assert between(log, "BEGIN dev", "END dev") == sorted(
         ["fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"]
     )
@@ -231,7 +231,7 @@ def guarded(world: World) -> Iterator[Path]:
         for name in ("hostname", "core_pattern", "domainname", "panic", "randomize_va_space")
     ]
     before = [p.read_bytes() for p in settings]
-    mounts = Path("/proc/self/mountinfo").read_text()
+    mounted = mounts(world.path)
     drift = time.time() - time.monotonic()
     objects = _objects(world.store)
     try:
@@ -241,7 +241,7 @@ def guarded(world: World) -> Iterator[Path]:
         bystander.kill()
         bystander.wait()
     assert [p.read_bytes() for p in settings] == before
-    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert mounts(world.path) == mounted
     assert abs(time.time() - time.monotonic() - drift) < 30
     assert sorted(os.listdir(outside)) == ["sentinel"]
     assert (outside / "sentinel").read_text() == "untouched\n"
@@ -426,8 +426,13 @@ SABOTAGE = [
     ("turns account files into endless ones", "rm -f /etc/passwd; ln -s /dev/zero /etc/passwd\n", 0),
     ("turns records into pipes", "rm -f /etc/group; mkfifo /etc/group\n", 9),
     (
-        "nests without end",
+        "nests by the thousand",
         "cd /usr/share; i=0; while [ $i -lt 1200 ]; do mkdir d; cd -P d; i=$((i + 1)); done\n",
+        0,
+    ),
+    (
+        "nests deeper than a path can name",
+        f"cd /usr/share; for i in $(seq 40); do mkdir {'d' * 200}; cd -P {'d' * 200}; done\n",
         9,
     ),
     ("writes a terabyte of nothing", "truncate -s 1T /usr/share/hole\nrm /usr/share/hole\n", 0),

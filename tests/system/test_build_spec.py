@@ -212,7 +212,7 @@ FINISH_FAILURES = [
     (
         "a file below a file",
         '[[file]]\npath = "/etc/passwd/x"\ncontent = ""\n',
-        "cannot compose /etc/passwd: /etc/passwd is not a directory",
+        "cannot go to /etc/passwd in the root: /etc/passwd is not a directory",
     ),
     ("a command that is not there", '[[run]]\ncommand = ["no-such"]\n', None),
     ("a folder that is not there", '[[run]]\ncommand = ["true"]\nworkdir = "/nowhere"\n', None),

@@ -26,7 +26,7 @@ from kit.archive import Lies, make_archive
 from kit.cli import build, environment, hosier
 from kit.http import Fault
 from kit.system import architecture, minimal_packages
-from kit.world import World, left_behind
+from kit.world import World, left_behind, mounts
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="looks at the whole machine, and mounts small disks")
 
@@ -80,15 +80,6 @@ def loops() -> str:
     return subprocess.run(["losetup", "--list", "--noheadings"], capture_output=True, text=True, check=False).stdout
 
 
-def namespaces() -> set[str]:
-    """The mount namespaces of all processes."""
-    found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            found.add(os.readlink(process / "ns/mnt"))
-    return found
-
-
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Path, str, float]:
     """The world, its spec with a lock, the digest of a quiet build, and its seconds."""
@@ -103,7 +94,7 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Path, str, f
 def kill_at(truth: tuple[World, Path, str, float], store: Path, moment: float, *, group: bool) -> str:
     """Kill a build after `moment` seconds; says how far it was."""
     _, spec, digest, _ = truth
-    before = Path("/proc/self/mountinfo").read_text()
+    before = mounts(store)
     process = start(spec, store)
     time.sleep(moment)
     if group:
@@ -113,7 +104,7 @@ def kill_at(truth: tuple[World, Path, str, float], store: Path, moment: float, *
     _, said = process.communicate(timeout=10)
     where = said.strip().splitlines()[-1] if said.strip() else "(nothing said)"
     assert gone(store, tmp=False) == [], f"after {moment:.3f} s: {where}"
-    assert Path("/proc/self/mountinfo").read_text() == before
+    assert mounts(store) == before
     again = build(spec, store=store)
     assert again["digest"] == digest, f"after {moment:.3f} s: {where}"
     assert complaints(store, "--deep") == [], f"after {moment:.3f} s: {where}"
@@ -189,7 +180,7 @@ def test_an_interrupt_stops_at_once_and_leaves_nothing(phase: str, number: signa
     with world.server() as server:
         spec = world.spec("sleeper", uris=[server.url("")], more=more)
         hosier("lock", spec, store=world.store)
-        before = (Path("/proc/self/mountinfo").read_text(), loops())
+        before = (mounts(tmp_path), loops())
         if phase == "fetch":
             deb = next(path for path in server.files if "sleeper" in path)
             server.faults[deb] = [http.stall(100)] * 9
@@ -218,7 +209,7 @@ def test_an_interrupt_stops_at_once_and_leaves_nothing(phase: str, number: signa
         )
         assert took < 1.0, f"{took:.2f} s"
         assert gone(world.store, tmp=number == signal.SIGINT) == []
-        assert (Path("/proc/self/mountinfo").read_text(), loops()) == before
+        assert (mounts(tmp_path), loops()) == before
         assert json.loads(hosier("images", "--json", store=world.store).stdout) == []
         assert complaints(world.store, "--deep") == [] or number == signal.SIGTERM
     if phase in ("fetch", "unpack"):
@@ -482,20 +473,23 @@ def disk(path: Path, size: str) -> Iterator[Disk]:
         subprocess.run(["umount", str(path)], check=True)
 
 
+def used(path: Path) -> int:
+    """KiB that are in use on the file system of `path`."""
+    told = os.statvfs(path)
+    return (told.f_blocks - told.f_bfree) * told.f_frsize // 1024
+
+
 def test_a_full_disk_is_said_and_room_mends_it(tmp_path: Path) -> None:
-    """At every size from nothing to enough: told, nothing broken, and done once there is room."""
+    """In each phase, from nothing to nearly enough: told, nothing broken, and done once there is room."""
     world = World(tmp_path)
-    install = populate(world)
-    world.deb(
-        "writer",
-        postinst="i=0; while [ $i -lt 40 ]; do cat /usr/share/big >/usr/share/w$i; i=$((i + 1)); done\n",
-        Depends="big",
-    )
-    spec = world.spec(*install, name="full", more=MORE)
-    digest = build(spec, store=world.store)["digest"]
+    spec = world.spec(*populate(world), name="full", more=MORE)
+    hosier("lock", spec, store=tmp_path / "other")
+    with disk(tmp_path / "ample", "500m") as ample:
+        digest = build(spec, store=ample.path / "store")["digest"]
+        enough = used(ample.path)
     failed_in = set()
-    for size in ("200k", "3m", "7m", "10m", "13m", "17m", "22m", "26m", "29m"):
-        with disk(tmp_path / f"disk-{size}", size) as small:
+    for size in (200, enough // 6, enough // 2, *(enough - less for less in (1200, 500, 150))):
+        with disk(tmp_path / f"disk-{size}", f"{size}k") as small:
             store = small.path / "store"
             done = hosier("build", spec, store=store, check=False)
             if done.returncode == 0:
@@ -503,21 +497,27 @@ def test_a_full_disk_is_said_and_room_mends_it(tmp_path: Path) -> None:
             assert done.returncode in (9, 10), (size, done.stderr)
             error = done.stderr[done.stderr.index("error: ") :]
             assert "no space left" in error.lower(), (size, error)
-            failed_in.add(next((line.split()[0] for line in done.stderr.splitlines() if "failed" in line), "store"))
+            phases = [m[1] for line in done.stderr.splitlines() if (m := re.match(r"(\w+).* … failed", line))]
+            failed_in.add(phases[-1] if phases else "store")
             assert left_behind(store) == [], size
-            small.resize("300m")
+            small.resize("500m")
             assert complaints(store, "--deep") == [], size
             assert build(spec, store=store)["digest"] == digest
             assert complaints(store, "--deep") == []
             assert left_behind(store) == []
     print(f"the disk was full in: {', '.join(sorted(failed_in))}")
-    # In a script: dpkg's and the script's own words are shown.
-    greedy = world.spec("writer", name="greedy")
-    world.publish()
-    hosier("lock", greedy, store=world.store)
-    with disk(tmp_path / "disk", "60m") as small:
-        done = hosier("build", greedy, store=small.path / "store", check=False)
+    assert {"fetch", "unpack"} < failed_in
+
+
+def test_a_script_that_fills_the_disk_is_named(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.deb("writer", postinst="head -c 60000000 /dev/zero >/usr/share/writer\n")
+    spec = world.spec("writer")
+    with disk(tmp_path / "disk", "50m") as small:
+        store = small.path / "store"
+        done = hosier("build", spec, store=store, check=False)
         assert done.returncode == 9 and "No space left on device" in done.stderr, done.stderr
-        assert "cannot configure writer: its postinst failed" in done.stderr
-        small.resize("600m")
-        build(greedy, store=small.path / "store")
+        assert "error: cannot configure writer: its postinst failed" in done.stderr
+        assert left_behind(store) == []
+        small.resize("500m")
+        build(spec, store=store)
