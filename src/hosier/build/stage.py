@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import posixpath
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -50,7 +51,9 @@ class Site:
         number = len([n for n in os.listdir(self.folder) if n.startswith("overlay")])
         base = f"{self.folder}/overlay{number}"
         os.mkdir(base, 0o700)
-        os.mkdir(f"{base}/upper", 0o755)
+        os.mkdir(f"{base}/upper")
+        # The upper folder is what scripts see as "/", so it has that one's mode, whatever the umask.
+        os.chmod(f"{base}/upper", stat.S_IMODE(os.stat(self.root).st_mode))
         return scripts.Workplace(self.root, f"{base}/upper", self.log, self.epoch)
 
 
