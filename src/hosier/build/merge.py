@@ -18,14 +18,12 @@ from dataclasses import replace
 
 from hosier.build.compose import not_written
 from hosier.build.tree import HardLinks, join
-from hosier.errors import BuildFailed, StoreFailed
+from hosier.errors import StoreFailed
 from hosier.store.manifest import Entry
 
 MARKS = ("trusted.overlay.", "user.overlay.")
 KEPT_XATTRS = ("security.capability", "security.ima", "system.posix_acl_", "user.", "trusted.")
 SECOND = 1_000_000_000
-DEPTH_MAX = 255
-"""Folders in each other. Deeper ones are a script's mistake, or are meant to overwhelm whoever walks the tree."""
 
 
 def merge(upper: str, root: str, entries: dict[str, Entry], *, epoch: int, dropped: Callable[[str], bool]) -> list[str]:
@@ -33,7 +31,7 @@ def merge(upper: str, root: str, entries: dict[str, Entry], *, epoch: int, dropp
 
     A time later than `epoch` (seconds) becomes `epoch`: a script's clock is not part of what it made. Paths for which
     `dropped` is true are left behind in upper, with all below them. What a script replaced keeps its owner package.
-    Raises BuildFailed for a tree without end, StoreFailed where the file system does not take it.
+    Raises StoreFailed where the file system does not take it.
     """
     return _Merge(upper, root, entries, epoch, dropped).all()
 
@@ -100,11 +98,6 @@ class _Merge:
 
     def _enter(self, path: str) -> bool:
         """Have a directory at `path`; whether it is a new one."""
-        if path.count("/") > DEPTH_MAX:
-            raise BuildFailed(
-                f"cannot take in what scripts made: below {path[:40]}… there are more than {DEPTH_MAX} folders "
-                "in each other"
-            )
         if _opaque(self.upper + path):
             self._remove(path)
         there = self.entries.get(path)
