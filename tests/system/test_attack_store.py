@@ -8,11 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from kit import tiny
 
 from hosier.errors import StoreFailed
 from hosier.session import scratch
 from hosier.session.run import Request, run
+from kit import tiny
 
 DIGEST, KEY = "a" * 64, "b" * 64
 

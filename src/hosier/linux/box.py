@@ -11,6 +11,7 @@ from _thread import allocate_lock
 
 from hosier.errors import HosierError, HostLacks
 from hosier.linux import capabilities, seccomp, signals, syscalls, userns
+from hosier.linux.outlets import Outlets
 from hosier.linux.plan import Step, bind_sources, plan
 
 EMPTY_BOX = "cannot use the box"
@@ -144,6 +145,14 @@ class Box:
         self.forward = forward
         self.terminate_after = terminate_after
 
+    def writing_to(self, stdout: int, stderr: int) -> Box:
+        """The same box with other descriptors to write to."""
+        other = Box.__new__(Box)
+        for name in Box.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.stdout, other.stderr = stdout, stderr
+        return other
+
     def check(self) -> None:
         """Raise HosierError for what cannot be meant."""
         if not self.argv:
@@ -271,6 +280,8 @@ def run(box: Box) -> int:
     CommandMissing, CommandRefused, BoxFailed (naming the step), HostLacks (naming the mend), TimedOut.
     """
     box.check()
+    outlets = Outlets((1 if box.stdout is None else box.stdout, 2 if box.stderr is None else box.stderr))
+    box = box.writing_to(*outlets.given)
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     ours = theirs = -1
     mask = signals.block_all()
@@ -286,6 +297,7 @@ def run(box: Box) -> int:
             os.close(writer)
             if theirs >= 0:
                 os.close(theirs)
+            outlets.begin()  # its threads take no signal: all are blocked yet
             signals.restore(mask)
         if box.tty:
             proxy = terminal.Proxy(ours, pid)
@@ -300,7 +312,10 @@ def run(box: Box) -> int:
             os.close(ours)
         told = _read_all(reader)
         os.close(reader)
+        unwritten = outlets.end()
         _tidy(box, told)
+    if unwritten is not None:
+        raise BoxFailed(f"cannot write what the command says: {(unwritten.strerror or str(unwritten)).lower()}")
     return _verdict(box, told)
 
 

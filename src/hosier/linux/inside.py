@@ -89,6 +89,7 @@ def _first_process(prepared: Prepared, reader: int) -> None:
         spaces |= syscalls.CLONE_NEWNET
     streams = _streams(prepared)
     _do("make namespaces", lambda: syscalls.unshare(spaces))
+    streams.seal()
     userns_fd = _set_up(prepared)
     _do("set the host name", lambda: syscalls.sethostname(box.hostname))
     if box.network == "none":
@@ -341,7 +342,7 @@ def _arrange_descriptors(
     """Put the command's descriptors where they belong and close all others; returns the moved `userns_fd`."""
     box = prepared.box
     if terminal is not None:
-        wanted = {0: terminal, 1: terminal, 2: terminal if os.isatty(2) else 2}
+        wanted = {0: terminal, 1: terminal, 2: terminal if os.isatty(2) else 2 if box.stderr is None else box.stderr}
     else:
         wanted = dict(enumerate(streams.fds))
     for fd in box.pass_fds:
