@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import stat
 import sys
 
 TYPE_CHECKING = False
@@ -87,6 +88,7 @@ def _directory(args: argparse.Namespace, image: ImageRecord, root: str, entries:
 
 
 def _tar(args: argparse.Namespace, image: ImageRecord, root: str, entries: list[Entry]) -> dict[str, object]:
+    from hosier.errors import StoreFailed
     from hosier.pack import tar
     from hosier.store.layout import guard
 
@@ -102,6 +104,9 @@ def _tar(args: argparse.Namespace, image: ImageRecord, root: str, entries: list[
     output = os.path.abspath(args.output)
     with guard(f"pack {args.image} to {args.output}"):
         if os.path.exists(output) and not os.path.isfile(output):  # a device, a pipe
+            link = os.lstat(output)
+            if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
+                raise StoreFailed(f"cannot pack {args.image} to {args.output}: it is somebody else's link to a device")
             fd = os.open(output, os.O_WRONLY | os.O_CLOEXEC)
             try:
                 return {"paths": len(entries), "size": write(fd)}

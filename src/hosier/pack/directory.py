@@ -50,15 +50,31 @@ def write(target: str, root: str, entries: Iterable[Entry], *, epoch: int, name:
             pass
         beside = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.urandom(4).hex()}")
         os.mkdir(beside, 0o700)
+        # By its descriptor, because who may write the folder above could put something else in the place of the name.
+        folder = os.open(beside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            copy = _Copy(beside, root, epoch, name)
+            status = os.fstat(folder)
+            if status.st_uid != os.geteuid() or status.st_mode & 0o7777 != 0o700:
+                raise _swapped(name, target)
+            copy = _Copy(f"/proc/self/fd/{folder}", root, epoch, name)
             copy.run(ordered)
             os.rename(beside, target)
-            copy.finish_root(target, ordered)
+            if not os.path.samestat(os.lstat(target), status):
+                raise _swapped(name, target)
+            copy.finish_root(ordered)
         except BaseException:
             removal.remove(beside)
             raise
+        finally:
+            os.close(folder)
     return Written(len(ordered), copy.size, tuple(copy.notes()))
+
+
+def _swapped(name: str, target: str) -> StoreFailed:
+    return StoreFailed(
+        f"cannot pack {name} to {target}: somebody else has changed it meanwhile",
+        hint="pack to a folder that nobody else may write to",
+    )
 
 
 class _Copy:
@@ -72,6 +88,7 @@ class _Copy:
         self.size = 0
         self.clones = True
         self.folders = {""}
+        self.files: set[str] = set()
         self.owners_lost = 0
         self.devices_lost: list[str] = []
         self.attributes_lost: set[str] = set()
@@ -85,9 +102,9 @@ class _Copy:
             if entry.kind == "d" and entry.path != "/":
                 self._finish(self.beside + entry.path, entry)
 
-    def finish_root(self, target: str, ordered: Sequence[Entry]) -> None:
+    def finish_root(self, ordered: Sequence[Entry]) -> None:
         if ordered and ordered[0].path == "/":
-            self._finish(target, ordered[0])
+            self._finish(f"{self.beside}/.", ordered[0])
 
     def _make(self, reader: TreeReader, entry: Entry) -> None:
         path = self.beside + entry.path
@@ -99,8 +116,14 @@ class _Copy:
             self.folders.add(entry.path)
             return
         if entry.hardlink:
+            if entry.hardlink not in self.files:
+                raise StoreFailed(
+                    f"cannot pack {self.name}: its manifest has {entry.path} as a link to {entry.hardlink}, "
+                    "which it has not"
+                )
             os.link(self.beside + entry.hardlink, path, follow_symlinks=False)
             return
+        self.files.add(entry.path)
         if entry.kind == "f":
             self._file(reader, entry, path)
         elif entry.kind == "l":
