@@ -15,7 +15,7 @@ from hosier.build import compose, merge, plan, scripts
 from hosier.build.compose import Filter, Op, Tree, Unpacked
 from hosier.distro.deb import control, dpkgdb, leftovers
 from hosier.distro.deb.dpkgdb import ADMIN, INFO
-from hosier.errors import BuildFailed
+from hosier.errors import BuildFailed, PackageInvalid
 from hosier.fetch.progress import Reporter
 from hosier.spec.lock import LockedPackage
 from hosier.store.manifest import Entry
@@ -24,6 +24,9 @@ MERGED = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")
 """Directories of / that are links into /usr where the distribution says so (usrmerge(7))."""
 
 MERGE_PACKAGES = ("usrmerge", "usr-is-merged")
+
+NO_TRIGGERS = (".", "..", "File", "Lock", "Unincorp")
+"""What dpkg keeps beside the files of the named triggers."""
 
 RECORD_MAX = 1 << 28
 """Bytes of the largest record that is read, such as dpkg's status; a desktop's has 6 MB."""
@@ -214,11 +217,16 @@ def _records(site: Site, packages: Sequence[Unpacked]) -> list[Op]:
 
 
 def _triggers(package: Unpacked) -> dpkgdb.Triggers:
+    """A package's triggers. Raises PackageInvalid for a name that dpkg's record of it could not be filed under."""
     facts = package.info.get("triggers")
     if facts is None:
         return dpkgdb.Triggers()
     with open(f"{package.folder}/{facts[0]}", encoding="utf-8", errors="surrogateescape") as file:
-        return dpkgdb.parse_triggers(file.read())
+        triggers = dpkgdb.parse_triggers(file.read())
+    for name in (*(name for name, _ in triggers.interest), *triggers.activate):
+        if not name.startswith("/") and ("/" in name or name in NO_TRIGGERS):
+            raise PackageInvalid(f"cannot unpack {package.label}: {name!r} is not the name of a trigger")
+    return triggers
 
 
 def _interests(site: Site) -> dpkgdb.TriggerInterests:
