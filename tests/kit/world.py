@@ -144,9 +144,13 @@ def manifest(store: Path, path: str) -> dict[str, dict[str, object]]:
 
 
 def mounts(folder: Path) -> list[str]:
-    """What is mounted on this machine, but for what other tests have mounted in folders of their own."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [line for line in lines if "/pytest-of-" not in line or str(folder) in line]
+    """What is mounted on this machine, but for what others who test and measure here have mounted for themselves."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        point = line.split()[4]
+        if str(folder) in line or not point.startswith((f"{tempfile.gettempdir()}/", "/var/tmp/")):
+            found.append(line)
+    return found
 
 
 def left_behind(store: Path) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from kit.cli import build, hosier
-from kit.debs import File
+from kit.debs import File, Link
 from kit.world import World, left_behind, manifest, mounts, probe
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="compares with what the real root could do")
@@ -40,7 +40,7 @@ def test_what_a_script_sees(world: World) -> None:
     world.deb(
         "look",
         postinst="echo BEGIN env; env | sort; echo END env\n"
-        "echo BEGIN fds; probe descriptors; readlink /proc/self/fd/0; echo END fds\n"
+        "echo BEGIN fds; probe descriptors; stat -Lc %t:%T /proc/self/fd/0; wc -c <&0; echo END fds\n"
         "echo BEGIN self; id; umask; cat /proc/sys/kernel/hostname; ls -d /proc/[0-9]* | wc -l; echo END self\n"
         "echo BEGIN status; grep -E '^(Cap|Seccomp:|NoNewPrivs|SigIgn|SigBlk)' /proc/self/status; echo END status\n"
         "echo BEGIN ids; cat /proc/self/uid_map; echo END ids\n"
@@ -91,7 +91,7 @@ def test_what_a_script_sees(world: World) -> None:
         "TERM=dumb",
         "UCF_FORCE_CONFFOLD=1",
     ]
-    assert between(log, "BEGIN fds", "END fds") == ["fd 0", "fd 1", "fd 2", "descriptors: done", "/dev/null"]
+    assert between(log, "BEGIN fds", "END fds") == ["fd 0", "fd 1", "fd 2", "descriptors: done", "1:3", "0"]
     assert between(log, "BEGIN self", "END self")[:3] == ["uid=0(root) gid=0(root) groups=0(root)", "0022", "hosier"]
     assert int(between(log, "BEGIN self", "END self")[3]) < 10  # its own processes alone
     status = dict(line.split(":\t") for line in between(log, "BEGIN status", "END status"))
@@ -253,12 +253,15 @@ def guarded(world: World) -> Iterator[Path]:
 def _objects(store: Path) -> dict[str, str]:
     """The digests of all that is in the store's unpacked packages and trees."""
     found = {}
-    for kind in ("unpacked", "trees", "debs"):
-        for path in (store / kind).rglob("*"):
-            if path.is_file() and not path.is_symlink():
-                st = path.stat()
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                found[str(path)] = f"{st.st_mode:o} {st.st_uid}:{st.st_gid} {digest}"
+    folders = [str(store / kind) for kind in ("unpacked", "trees", "debs") if (store / kind).exists()]
+    while folders:  # not by recursion: a script may have nested folders by the thousand
+        for entry in os.scandir(folders.pop()):
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif entry.is_file(follow_symlinks=False):
+                st = entry.stat(follow_symlinks=False)
+                digest = hashlib.sha256(Path(entry.path).read_bytes()).hexdigest()
+                found[entry.path] = f"{st.st_mode:o} {st.st_uid}:{st.st_gid} {digest}"
     return found
 
 
@@ -462,6 +465,51 @@ def test_sabotage_harms_nobody_but_its_own_build(name: str, script: str, status:
     checks = json.loads(hosier("doctor", "--deep", "--json", store=world.store, check=False).stdout)
     assert [c for c in checks if c["status"] != "ok" and c["name"].startswith(("store", "leftovers", "mounts"))] == []
     hosier("gc", "--all", store=world.store)
+    subprocess.run(["rm", "-rf", world.store], check=True)  # deeper than Python's own removal goes
+
+
+@pytest.mark.parametrize("name", ["../../../../../../../..OUTSIDE/evil", "a/b", "..", "File", "Unincorp"])
+def test_a_trigger_that_is_no_name_is_refused(name: str, world: World) -> None:
+    """dpkg keeps a file of each trigger's name."""
+    named = name.replace("OUTSIDE", str(world.path / "outside"))
+    world.deb("puller", {"/usr/share/p": "p\n"}, triggers=f"interest {named}\n")
+    spec = world.spec("puller")
+    with guarded(world):
+        done = hosier("build", spec, store=world.store, check=False)
+    assert done.returncode == 8
+    assert done.stderr.endswith(f"error: cannot unpack puller: {named!r} is not the name of a trigger\n")
+
+
+def test_nothing_that_comes_later_follows_a_planted_link(world: World) -> None:
+    """Neither packages, nor dpkg's records, nor what the spec adds."""
+    out = world.path / "outside"
+    plant = "".join(
+        f"rm -rf {p}; ln -s {out} {p}\n" for p in ("/home", "/usr/share/later", "/var/lib/dpkg/alternatives")
+    )
+    world.deb(
+        "planter",
+        {"/opt/sub": Link(str(out)), "/srv/up": Link("../../../../../../../../../.." + str(out))},
+        postinst=plant + f"mv /etc /etc-real; ln -s {out} /etc; mv /var/lib/dpkg /var/lib/d; ln -s d /var/lib/dpkg\n",
+    )
+    world.deb(
+        "after",
+        {"/home/x": "x\n", "/usr/share/later/f": "f\n", "/etc/conf": "c\n"},
+        Pre_Depends="planter",
+        preinst=":\n",
+        conffiles=["/etc/conf"],
+    )
+    (world.path / "tree" / "sub").mkdir(parents=True)
+    (world.path / "tree" / "sub" / "file").write_text("x\n")
+    spec = world.spec(
+        "after",
+        more='[[file]]\npath = "/opt"\nsource = "tree"\n[[file]]\npath = "/srv/up/file"\ncontent = "x"\n'
+        '[[device]]\npath = "/srv/up/null"\ntype = "c"\nmajor = 1\nminor = 3\n'
+        '[[user]]\nname = "user"\nhome = "/srv/up/home"\ncreate-home = true\n'
+        '[[run]]\ncommand = "echo x >/srv/up/run"\n',
+    )
+    with guarded(world):
+        done = hosier("build", spec, store=world.store, check=False)
+    assert done.returncode in (0, 9), done.stderr
 
 
 def test_a_run_step_has_no_network_unless_it_asks(world: World) -> None:
