@@ -28,7 +28,11 @@ nodes in Debian 12, and without a user namespace a node would be a way to the ho
 COMMANDS = (*SCRIPTS, NET_RAW)
 """For commands of `hosier run`: the same, and ping."""
 
+PROCESSES = 4096
+"""The most processes of one user of a maintainer script's box: far more than any needs, far fewer than a host has."""
+
 _LAST = 63
+_NPROC = 6  # asm-generic/resource.h
 
 
 def mask(names: tuple[int, ...]) -> int:
@@ -66,3 +70,11 @@ def raise_permitted() -> None:
     """Make all that is permitted effective again, after a change of file system ids took some away."""
     _effective, permitted, inheritable = syscalls.capget()
     syscalls.capset(permitted, permitted, inheritable)
+
+
+def limit_processes(most: int) -> None:
+    """Let this process's user have no more than `most` processes (setrlimit(2), RLIMIT_NPROC). Raises OSError.
+
+    Counted in the user namespace alone; the real root of the host is not counted at all.
+    """
+    syscalls.setrlimit(_NPROC, most)

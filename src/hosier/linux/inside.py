@@ -313,6 +313,8 @@ def _become_command(prepared: Prepared, userns_fd: int | None, terminal: int | N
     _do(f"become gid {box.gid}", lambda: os.setresgid(box.gid, box.gid, box.gid))
     _do(f"become uid {box.uid}", lambda: os.setresuid(box.uid, box.uid, box.uid))
     capabilities.limit(keep)
+    if box.confined:
+        capabilities.limit_processes(capabilities.PROCESSES)
     _do(f"enter the folder {box.cwd}", lambda: os.chdir(box.cwd))
     os.umask(0o022)
     signals.default(signals.PIPE)

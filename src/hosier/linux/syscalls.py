@@ -228,6 +228,11 @@ def prctl(option: int, *arguments: int) -> None:
     _check(_libc.prctl(ctypes.c_int(option), *padded), "prctl")
 
 
+def setrlimit(resource: int, most: int) -> None:
+    """setrlimit(2), the soft and the hard limit."""
+    _check(_libc.setrlimit(ctypes.c_int(resource), (ctypes.c_ulong * 2)(most, most)), "setrlimit")
+
+
 def prctl_address(option: int, argument: int, address: object) -> None:
     """prctl(2) with a number and a ctypes object that is passed by address."""
     _check(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(argument), address, _LONG(0), _LONG(0)), "prctl")
