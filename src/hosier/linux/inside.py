@@ -83,6 +83,7 @@ def _first_process(prepared: Prepared, reader: int) -> None:
     _die_with_caller(prepared.report)
     os.setsid()
     signals.default(signals.CHLD)
+    _forget_command_line()
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     spaces = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWCGROUP
     if box.network == "none":
@@ -131,6 +132,19 @@ def _terminal(prepared: Prepared, base: int) -> int:
     except OSError as error:
         raise _Failed("make a terminal", error) from None
     return slave
+
+
+def _forget_command_line() -> None:
+    """Overwrite what /proc/1/cmdline would show of the caller to everybody in the box."""
+    try:
+        with open("/proc/self/stat", "rb", buffering=0) as file:
+            fields = file.read(4096).rpartition(b")")[2].split()
+        begin, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, proc_pid_stat(5)
+    except (OSError, ValueError, IndexError):
+        return
+    name = b"hosier-init\0"
+    if 0 < begin < end:
+        syscalls.overwrite(begin, name[: end - begin].ljust(end - begin, b"\0"))
 
 
 def _die_with_caller(report: int) -> None:

@@ -264,6 +264,11 @@ def set_fs_ids(uid: int, gid: int) -> None:
     _libc.setfsuid(ctypes.c_uint32(uid))
 
 
+def overwrite(address: int, content: bytes) -> None:
+    """Put bytes into this process's own memory."""
+    ctypes.memmove(address, content, len(content))
+
+
 def sethostname(name: str) -> None:
     """sethostname(2)."""
     encoded = name.encode()
