@@ -13,10 +13,13 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 PYTHON = Path(sys.executable)
+UMASK = 0o022
+"""Of the program; each run of the tests has its own."""
 
 
 def environment(store: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    keep = {k: v for k, v in os.environ.items() if not k.startswith(("HOSIER", "XDG_", "PYTHON", "SOURCE_DATE"))}
+    dropped = ("HOSIER", "XDG_", "PYTHON")
+    keep = {k: v for k, v in os.environ.items() if k == "PYTHONHASHSEED" or not k.startswith(dropped)}
     return {
         **keep,
         "PYTHONPATH": str(SOURCES),
@@ -43,7 +46,7 @@ def hosier(
         errors="surrogateescape",
         timeout=timeout,
         check=False,
-        umask=umask,
+        umask=UMASK if umask < 0 else umask,
     )
     if check and done.returncode != 0:
         raise AssertionError(
