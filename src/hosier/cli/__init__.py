@@ -42,6 +42,12 @@ def main() -> int:
         # whoever read our output has gone; nothing more can be said, and not at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
+    except Exception as error:
+        if debug:
+            raise
+        sys.stderr.write(f"error: cannot go on: {type(error).__name__}: {error}\n")
+        sys.stderr.write("hint: this is a defect of hosier; --debug shows where\n")
+        return 1
 
 
 def _run_words(argv: list[str]) -> tuple[list[str], str | None] | None:
