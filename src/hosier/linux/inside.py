@@ -68,7 +68,7 @@ def _tell(report: int, *fields: str) -> None:
 
 def _tell_error(report: int, step: str, error: OSError) -> None:
     detail = error.strerror or ""
-    if isinstance(error.filename, str) and error.filename not in ("", "mount", "unshare"):
+    if isinstance(error.filename, str) and error.filename and error.filename not in step:
         detail = f"{detail} ({error.filename})"
     try:
         _tell(report, "error", step, str(error.errno or 5), detail)
@@ -237,7 +237,7 @@ def _set_up(prepared: Prepared) -> int | None:
             syscalls.set_fs_ids(0, 0)
             capabilities.raise_permitted()
     if userns_fd is not None and box.network == "none":
-        network.let_anyone_serve(root)
+        network.let_anyone_serve()
 
     def enter() -> None:
         os.fchdir(root.fd)

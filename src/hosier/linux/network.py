@@ -6,8 +6,6 @@ import _socket
 import fcntl
 import os
 
-from hosier.linux.rooted import Root
-
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP_RUNNING = 0x1 | 0x40
 
@@ -22,13 +20,14 @@ def loopback_up() -> None:
         door.close()
 
 
-def let_anyone_serve(root: Root) -> None:
+def let_anyone_serve() -> None:
     """Let every user of this network namespace have ports below 1024: root of the box owns nothing here (ip(7)).
 
-    `root` must have this namespace's /proc. Nothing happens where the kernel has no such setting.
+    To be called before the box's own root is entered, whose /proc/sys may be read-only: of any /proc this part shows
+    the caller's own namespace (proc(5)). Nothing happens where the kernel has no such setting, or may not be told.
     """
     try:
-        fd = root.open("/proc/sys/net/ipv4/ip_unprivileged_port_start", os.O_WRONLY)
+        fd = os.open("/proc/sys/net/ipv4/ip_unprivileged_port_start", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(fd, b"0")
         finally:
