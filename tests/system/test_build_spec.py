@@ -165,7 +165,7 @@ command = ["cp", "/etc/motd", "/etc/motd copy"]
 def test_debconf_is_preseeded_before_any_script(tmp_path: Path) -> None:
     world = World(tmp_path, debconf=True)
     config = "#!/bin/sh\nset -e\n. /usr/share/debconf/confmodule\ndb_input high asks/word || true\ndb_go || true\n"
-    script = '#!/bin/sh\nset -e\n. /usr/share/debconf/confmodule\n'
+    script = "#!/bin/sh\nset -e\n. /usr/share/debconf/confmodule\n"
     script += 'db_get asks/word\necho "$RET" >/usr/share/asks.%s\ndb_stop\n'
     templates = "Template: asks/word\nType: string\nDefault: unasked\nDescription: which word?\n"
     for name in ("asks", "asks-not"):
