@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -217,26 +218,47 @@ def test_quantities(number: int, unit: str, told: str) -> None:
 
 
 def test_plain_lines_and_timings(capsys: pytest.CaptureFixture[str]) -> None:
-    report = reporter(quiet=False, verbose=False)
+    report = reporter(quiet=False, verbose=True)
     with report.phase("outer"):
-        with report.phase("fetching 2 packages", total=10, unit="B") as phase:
+        with report.phase("fetch 2 packages", key="fetch", total=10, unit="B") as phase:
+            phase.show()
             phase.advance(4)
             phase.grow(5)
             phase.advance(11)
         report.note("a note")
-        report.detail("not shown")
+        report.detail("a detail")
     report.warn("once")
     report.warn("once")
     with contextlib.suppress(ValueError), report.phase("outer"):
         raise ValueError
+    report.result("built it")
     out, err = capsys.readouterr()
     assert out == ""
     assert re.sub(r"\d\.\d s", "T", err) == (
-        "fetching 2 packages, 15 B … done in T\nnote: a note\nouter … done in T\nwarning: once\n"
-        "outer … failed after T\n"
+        "fetch 2 packages, 15 B (T)\nnote: a note\na detail\nouter (T)\nwarning: once\nouter, stopped (T)\n"
+        "built it (T)\n"
     )
     assert (phase.done, phase.total) == (15, 15)
-    assert sorted(report.timings) == ["fetching 2 packages", "outer"]
+    assert sorted(report.timings) == ["fetch", "outer"]
+
+
+def test_what_was_over_at_once_leaves_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    report = reporter(quiet=False, verbose=False)
+    with report.phase("quick"):
+        report.detail("not shown")
+    with report.phase("slow", total=1, unit="packages") as phase:
+        phase.advance()
+        time.sleep(0.5)
+    assert re.sub(r"\d\.\d s", "T", capsys.readouterr().err) == "slow, 1 package (T)\n"
+    assert sorted(report.timings) == ["quick", "slow"]
+
+
+def test_a_terminal_that_knows_no_bars_gets_lines() -> None:
+    for term in ("dumb", ""):
+        text = on_a_terminal(PROGRAM, term).decode()
+        assert re.fullmatch(
+            r"rich False\r\nnote: in between\r\nfetch, 6\.0 MB \(0\.\d s\)\r\nouter \[bold\] \(0\.\d s\)\r\n", text
+        )
 
 
 def test_quiet_says_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,6 +267,7 @@ def test_quiet_says_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:
         report.note("n")
         report.detail("d")
         report.warn("w")
+    report.result("r")
     assert capsys.readouterr() == ("", "warning: w\n")
 
 
@@ -258,7 +281,7 @@ def test_phases_move_from_threads() -> None:
             for each in threads:
                 each.join()
     assert phase.done == 8000
-    assert summary(phase, failed=False).startswith("x, 8.0 kB … done in ")
+    assert summary(phase, failed=False).startswith("x, 8.0 kB (")
 
 
 PROGRAM = """
@@ -268,7 +291,7 @@ with reporter(quiet=False, verbose=False) as report:
     with report.phase("quick"):
         pass
     sys.stderr.write(f"rich {'rich' in sys.modules}\\n")
-    with report.phase("outer [bold]"), report.phase("fetching", total=10_000_000, unit="B") as phase:
+    with report.phase("outer [bold]"), report.phase("fetch", total=10_000_000, unit="B") as phase:
         for _ in range(6):
             time.sleep(0.11)
             phase.advance(1_000_000)
@@ -276,31 +299,37 @@ with reporter(quiet=False, verbose=False) as report:
 """
 
 
-def test_bars_on_a_terminal() -> None:
+def on_a_terminal(program: str, term: str) -> bytes:
+    """What `program` writes to the terminal that is its standard error."""
     ours, theirs = pty.openpty()
     env = os.environ | {
         "PYTHONPATH": os.path.dirname(os.path.dirname(hosier.__file__)),
-        "TERM": "xterm",
+        "TERM": term,
         "COLUMNS": "100",
         "PYTHONIOENCODING": "utf-8",
     }
     with os.fdopen(ours, "rb", buffering=0) as screen:
-        child = subprocess.Popen([sys.executable, "-c", PROGRAM], stderr=theirs, stdout=subprocess.PIPE, env=env)
+        child = subprocess.Popen([sys.executable, "-c", program], stderr=theirs, stdout=subprocess.PIPE, env=env)
         os.close(theirs)
         seen = b""
         with contextlib.suppress(OSError):
             while piece := screen.read(4096):
                 seen += piece
         assert child.communicate()[0] == b""
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
     assert child.returncode == 0
-    assert text.startswith("quick … done in 0.0 s\r\nrich False\r\n")
-    assert re.search(r"fetching .*\d\.0 MB of 10\.0 MB, \d+\.\d MB/s", text)
+    return seen
+
+
+def test_bars_on_a_terminal() -> None:
+    seen = on_a_terminal(PROGRAM, "xterm")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    assert text.startswith("rich False\r\n")
+    assert re.search(r"fetch .*\d\.0 MB of 10\.0 MB, \d+\.\d MB/s", text)
     assert "note: in between" in text
-    assert re.search(r"fetching, 6\.0 MB … done in \d\.\d s\r\nouter \[bold\] … done in \d\.\d s\r\n$", text)
+    assert re.search(r"fetch, 6\.0 MB \(\d\.\d s\)\r\nouter \[bold\] \(\d\.\d s\)\r\n$", text)
     assert seen.endswith(b"\n") and b"\x1b[?25h" in seen
 
 
 def test_a_phase_is_printed_even_when_its_total_is_unknown() -> None:
     report = reporter(quiet=True, verbose=False)
-    assert summary(Phase(report, "x", None, "B"), failed=True) == "x … failed after 0.0 s"
+    assert summary(Phase(report, "x", None, "B"), failed=True) == "x, stopped (0.0 s)"

@@ -11,6 +11,7 @@ from hosier.build.compose import Op
 from hosier.build.files import Placing
 from hosier.build.stage import Site
 from hosier.errors import BuildFailed
+from hosier.fetch.progress import Phase
 from hosier.linux.box import Box, run
 from hosier.spec.model import RunStep, Spec, User
 
@@ -20,6 +21,11 @@ HOME_MODE = 0o750
 
 def finish(site: Site, spec: Spec) -> None:
     """Bring the tree of `site` to what `spec` says. Raises BuildFailed with the step's own words."""
+    with site.reporter.phase("finish", total=len(spec.run), unit="run steps") as phase:
+        _finish(site, spec, phase)
+
+
+def _finish(site: Site, spec: Spec, phase: Phase) -> None:
     placing = Placing(site.state, site.root, site.epoch)
     if spec.groups or spec.users:
         _accounts(site, placing, spec)
@@ -28,7 +34,9 @@ def finish(site: Site, spec: Spec) -> None:
     for device in spec.devices:
         _perform(site, placing.device(device))
     for number, step in enumerate(spec.run, 1):
+        phase.show()
         _run(site, number, step)
+        phase.advance()
 
 
 def _perform(site: Site, ops: Iterable[Op]) -> None:

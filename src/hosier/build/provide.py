@@ -86,7 +86,7 @@ def provide(
                 proxies=proxies,
                 reporter=reporter,
                 on_done=done,
-                title=f"fetch {len(away)} packages",
+                title=f"fetch {len(away)} {'package' if len(away) == 1 else 'packages'}",
             )
         with reporter.phase("unpack", total=len(absent), unit="packages") as phase:
             collect(len(absent), phase.advance)

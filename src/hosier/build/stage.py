@@ -48,6 +48,12 @@ class Site:
     epoch: int = 0
     filter: Filter = field(default_factory=Filter)
     debconf: tuple[str, ...] = ()
+    name: str = ""
+    """What is being built, for people: "stage 1"; empty when there is but one."""
+
+    def title(self, work: str) -> str:
+        """What a phase of this is called."""
+        return f"{self.name}: {work}" if self.name else work
 
     def workplace(self) -> scripts.Workplace:
         """Fresh overlay folders."""
@@ -134,16 +140,26 @@ def _preseed(place: scripts.Workplace, debconf: Sequence[str]) -> None:
 def _settle(site: Site, packages: Sequence[Unpacked], before: Callable[[scripts.Workplace], None]) -> None:
     """Configure what is unpacked, then take everything that scripts changed into the tree."""
     place = site.workplace()
-    before(place)
-    with site.reporter.phase("configure", total=len(packages), unit="packages") as phase:
-        scripts.configure(place, lambda name: phase.advance(1))
+    waiting = {p.label for p in packages}
+
+    def done(name: str) -> None:
+        # dpkg tells a package again, and those of earlier stages too, when it has processed their triggers.
+        label = name if name in waiting else name.partition(":")[0]
+        if label in waiting:
+            waiting.remove(label)
+            phase.advance(1)
+
+    with site.reporter.phase(site.title("configure"), key="configure", total=len(packages), unit="packages") as phase:
+        phase.show()
+        before(place)
+        scripts.configure(place, done)
     _merge(site, place)
     _read_state(site)
 
 
 def _compose(site: Site, packages: Sequence[Unpacked], tree: Tree) -> None:
     """Unpack `packages` into the tree, dpkg's records with them."""
-    with site.reporter.phase("compose", total=len(packages), unit="packages") as phase:
+    with site.reporter.phase(site.title("compose"), key="compose", total=len(packages), unit="packages") as phase:
         ops = compose.plan(tree, packages, site.filter)
         ops += _records(site, packages)
         compose.perform(site.root, ops, tree.entries)

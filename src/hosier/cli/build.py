@@ -7,6 +7,10 @@ import json
 import sys
 from dataclasses import asdict
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hosier.build.image import Built
+
 HELP = "build an image from a spec and its lock"
 EXAMPLES = """\
 examples:
@@ -32,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build; prints the tag and the digest."""
     from hosier.build.request import build_spec, plan_spec
+    from hosier.cli.images import human_size
     from hosier.fetch.progress import reporter
 
     report = reporter(quiet=args.quiet, verbose=args.verbose)
@@ -42,12 +47,13 @@ def run(args: argparse.Namespace) -> int:
             print()
             return 0
         for stage in plan.stages:
-            print(f"stage {stage.number}: {stage.packages} packages, {'reused' if stage.reused else 'built'}")
-        print(f"fetch: {plan.fetch_packages} packages, {plan.fetch_bytes} bytes")
+            print(f"stage {stage.number}: {stage.packages} packages, {'reused' if stage.reused else 'to build'}")
+        print(f"fetch: {plan.fetch_packages} packages, {human_size(plan.fetch_bytes)}")
         print(f"unpack: {plan.unpack_packages} packages")
-        print(f"image: {'reused' if plan.image else 'built'}")
+        print(f"image: {'nothing to do' if plan.image else 'to build'}")
         return 0
     built = build_spec(args.spec, args.root_store, tag=args.tag, update=args.update, reporter=report)
+    report.result(told(built))
     if args.json:
         facts = {
             "tag": built.tag,
@@ -64,3 +70,17 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"{built.tag} {built.digest}")
     return 0
+
+
+def told(built: Built) -> str:
+    """What a build did, in a line for people."""
+    from hosier.cli.images import human_size
+
+    if built.reused == "image":
+        return f"{built.tag} is built already: nothing to do"
+    did = [f"built {built.tag}: {built.packages} packages"]
+    if built.supply.fetched:
+        did.append(f"{built.supply.fetched} fetched, {human_size(built.supply.bytes)}")
+    if built.reused != "nothing":
+        did.append(f"reused {built.reused}")
+    return "; ".join(did)

@@ -71,6 +71,7 @@ def download(
     on_done: Callable[[Object], None] | None = None,
     jobs: int = 16,
     title: str | None = None,
+    key: str = "fetch",
     limits: Limits | None = None,
 ) -> None:
     """Fetch all `objects`, `jobs` at a time; those whose `dest` exists are taken as fetched.
@@ -80,15 +81,16 @@ def download(
 
     `on_done` is called once for each object that is there, from the thread that fetched it; what it raises stops the
     download. Raises FetchFailed or NotAuthentic with the object, its origins and what each did; StoreFailed when the
-    disk is full or not ours to write. Whatever is raised, no thread goes on writing afterwards.
+    disk is full or not ours to write. Whatever is raised, no thread goes on writing afterwards. `title` and `key` are
+    those of the phase that is reported.
     """
     if not objects:
         return
     total = sum(each.size for each in objects if each.size is not None)
     count = len(objects)
-    title = title or f"fetching {count} {'file' if count == 1 else 'files'}"
+    title = title or f"fetch {count} {'file' if count == 1 else 'files'}"
     with Transport(proxies, limits=limits, connections=jobs) as transport:
-        with reporter.phase(title, total=total or None, unit="B") as phase:
+        with reporter.phase(title, key=key, total=total or None, unit="B") as phase:
             _Fetching(objects, transport, phase, on_done).run(min(jobs, count))
 
 

@@ -6,6 +6,7 @@ phases may be nested or run side by side.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _PLAIN_EVERY = 10.0
 _DRAW_EVERY = 0.1
+_WORTH_A_LINE = 0.5
+"""Seconds of the shortest phase that leaves a line behind; with --verbose each does."""
 
 
 class Phase:
@@ -34,6 +37,10 @@ class Phase:
         self.seconds = 0.0
         self._reporter = reporter
         self._lock = threading.Lock()
+
+    def show(self) -> None:
+        """Say that it will take a while, so that a terminal shows it before the first unit is done."""
+        self._reporter._show(self)
 
     def advance(self, n: int = 1) -> None:
         """Say that `n` more units are done; negative when work has to be done again."""
@@ -52,28 +59,31 @@ class _Screen(Protocol):
     """Where a reporter shows its phases."""
 
     def begin(self, phase: Phase) -> None: ...
+    def show(self, phase: Phase) -> None: ...
     def moved(self, phase: Phase) -> None: ...
-    def end(self, phase: Phase, *, failed: bool) -> None: ...
+    def end(self, phase: Phase, line: str | None) -> None: ...
     def line(self, text: str) -> None: ...
 
 
 class Reporter:
     """Shows phases, notes and warnings on standard error; knows how long each phase took.
 
-    `timings` holds seconds by phase title; phases of the same title add up. Warnings are shown even when quiet.
+    `timings` holds seconds by a phase's key; phases of one key add up. A phase that was over at once leaves no line
+    behind, unless `verbose`. Warnings are shown even when quiet.
     """
 
     def __init__(self, screen: _Screen, *, quiet: bool = False, verbose: bool = False) -> None:
         self.timings: dict[str, float] = {}
         self.quiet = quiet
         self.verbose = verbose
+        self._began = time.monotonic()
         self._screen = screen
         self._lock = threading.RLock()
         self._said: set[str] = set()
 
     @contextmanager
-    def phase(self, title: str, *, total: int | None = None, unit: str = "") -> Iterator[Phase]:
-        """Show that `title` is being done until the block ends."""
+    def phase(self, title: str, *, key: str = "", total: int | None = None, unit: str = "") -> Iterator[Phase]:
+        """Show that `title` is being done until the block ends; `key` is its name in `timings` (default: the title)."""
         phase = Phase(self, title, total, unit)
         with self._lock:
             self._screen.begin(phase)
@@ -84,14 +94,23 @@ class Reporter:
         finally:
             phase.seconds = time.monotonic() - phase.started
             with self._lock:
-                self.timings[title] = self.timings.get(title, 0.0) + phase.seconds
-                self._screen.end(phase, failed=failed)
+                self.timings[key or title] = self.timings.get(key or title, 0.0) + phase.seconds
+                self._screen.end(phase, summary(phase, failed=failed) if self._worth(phase) else None)
+
+    def _worth(self, phase: Phase) -> bool:
+        return self.verbose or phase.seconds >= _WORTH_A_LINE
 
     def note(self, text: str) -> None:
         """Say something that is good to know; nothing when quiet."""
         if not self.quiet:
             with self._lock:
                 self._screen.line(f"note: {text}")
+
+    def result(self, text: str) -> None:
+        """Say what came of it all, and in which time since this reporter was made; nothing when quiet."""
+        if not self.quiet:
+            with self._lock:
+                self._screen.line(f"{text} ({time.monotonic() - self._began:.1f} s)")
 
     def detail(self, text: str) -> None:
         """Say something that only a person who asked for details wants to know."""
@@ -120,6 +139,10 @@ class Reporter:
     ) -> None:
         self.close()
 
+    def _show(self, phase: Phase) -> None:
+        with self._lock:
+            self._screen.show(phase)
+
     def _moved(self, phase: Phase) -> None:
         now = time.monotonic()
         if now - phase.shown >= _DRAW_EVERY:
@@ -133,10 +156,13 @@ class _Quiet:
     def begin(self, phase: Phase) -> None:
         pass
 
+    def show(self, phase: Phase) -> None:
+        pass
+
     def moved(self, phase: Phase) -> None:
         pass
 
-    def end(self, phase: Phase, *, failed: bool) -> None:
+    def end(self, phase: Phase, line: str | None) -> None:
         pass
 
     def line(self, text: str) -> None:
@@ -144,7 +170,7 @@ class _Quiet:
 
 
 class _Plain(_Quiet):
-    """One line when a phase ends, and one every ten seconds while it lasts."""
+    """One line when a phase ends that took a while, and one every ten seconds while it lasts."""
 
     def moved(self, phase: Phase) -> None:
         now = time.monotonic()
@@ -152,12 +178,13 @@ class _Plain(_Quiet):
             phase.shown = now
             _write(f"{phase.title}: {_amount(phase)} after {now - phase.started:.0f} s")
 
-    def end(self, phase: Phase, *, failed: bool) -> None:
-        _write(summary(phase, failed=failed))
+    def end(self, phase: Phase, line: str | None) -> None:
+        if line is not None:
+            _write(line)
 
 
 class _Terminal:
-    """Bars that move while phases last; a finished phase becomes a line."""
+    """Bars that move while phases last; one that took a while leaves a line behind."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
@@ -166,6 +193,9 @@ class _Terminal:
     def begin(self, phase: Phase) -> None:
         # Nothing is drawn yet: most phases end before a person could read a bar, and rich costs 40 ms to import.
         pass
+
+    def show(self, phase: Phase) -> None:
+        self.moved(phase)
 
     def moved(self, phase: Phase) -> None:
         phase.shown = time.monotonic()
@@ -176,13 +206,14 @@ class _Terminal:
             self._tasks[id(phase)] = task
         progress.update(task, completed=max(phase.done, 0), total=phase.total)
 
-    def end(self, phase: Phase, *, failed: bool) -> None:
+    def end(self, phase: Phase, line: str | None) -> None:
         task = self._tasks.pop(id(phase), None)
         if task is not None and self._progress is not None:
             self._progress.remove_task(task)
         if not self._tasks:
             self.close()
-        self.line(summary(phase, failed=failed))
+        if line is not None:
+            self.line(line)
 
     def line(self, text: str) -> None:
         if self._progress is None:
@@ -231,9 +262,9 @@ def _bars() -> Progress:
 
 
 def quantity(n: int, unit: str) -> str:
-    """Tell `n` in words for people: bytes in decimal units ("37.1 MB"), anything else as a plain count."""
+    """Tell `n` in words for people: bytes in decimal units ("37.1 MB"), anything else as a count of a plural."""
     if unit != "B":
-        return f"{n:,} {unit}".strip()
+        return f"{n:,} {unit.removesuffix('s') if n == 1 else unit}".strip()
     size = float(n)
     for name in ("B", "kB", "MB"):
         if abs(size) < 999.95:
@@ -246,7 +277,7 @@ def summary(phase: Phase, *, failed: bool) -> str:
     """Tell a finished phase in one line."""
     amount = phase.done if phase.unit else 0
     head = f"{phase.title}, {quantity(amount, phase.unit)}" if amount > 0 else phase.title
-    return f"{head} … {'failed after' if failed else 'done in'} {phase.seconds:.1f} s"
+    return f"{head}{', stopped' if failed else ''} ({phase.seconds:.1f} s)"
 
 
 def _amount(phase: Phase) -> str:
@@ -270,7 +301,7 @@ def reporter(*, quiet: bool, verbose: bool) -> Reporter:
     screen: _Screen
     if quiet:
         screen = _Quiet()
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown"):
         screen = _Terminal()
     else:
         screen = _Plain()

@@ -84,7 +84,7 @@ def refresh(
     suites = resolve(spec_repos, architecture, config)
     folder = os.path.join(store_path, "indices")
     _make(os.path.join(folder, "release"))
-    with reporter.phase(f"checking {len(suites)} {'archive' if len(suites) == 1 else 'archives'}"):
+    with reporter.phase(f"check {len(suites)} {'archive' if len(suites) == 1 else 'archives'}", key="archives"):
         found = current(suites, config, folder, proxies=proxies, reporter=reporter, now=now, limits=limits)
     kept = _own(found, config, reporter)
     wanted = [each for one in kept for each in _wanted(one, architecture, folder)]
@@ -202,7 +202,7 @@ def _bring(
             for dest, each in by_dest.items()
         ]
         count = len(objects)
-        title = f"fetching {count} {'index' if count == 1 else 'indices'}"
+        title = f"fetch {count} {'index' if count == 1 else 'indices'}"
         futures: list[Future[None]] = []
         stop = threading.Event()
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
@@ -211,9 +211,17 @@ def _bring(
                 futures.append(pool.submit(_expand, by_dest[thing.dest], thing.dest, stop))
 
             try:
-                download(objects, proxies=proxies, reporter=reporter, on_done=expanding, title=title, limits=limits)
+                download(
+                    objects,
+                    proxies=proxies,
+                    reporter=reporter,
+                    on_done=expanding,
+                    title=title,
+                    key="indices",
+                    limits=limits,
+                )
                 if futures:
-                    with reporter.phase("decompressing"):
+                    with reporter.phase("decompress"):
                         for future in futures:
                             future.result()
             except BaseException:
