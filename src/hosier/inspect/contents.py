@@ -38,10 +38,11 @@ def contents(entries: Iterable[Entry], lock: Lock) -> Contents:
     kinds: dict[str, int] = {}
     for entry in entries:
         kinds[entry.kind] = kinds.get(entry.kind, 0) + 1
+        owner = entry.package.removesuffix(f":{lock.architecture}")  # dpkg's name for one that may be there twice
         if entry.kind != "d":
-            files[entry.package] = files.get(entry.package, 0) + 1
+            files[owner] = files.get(owner, 0) + 1
         if entry.kind == "f" and not entry.hardlink:
-            sizes[entry.package] = sizes.get(entry.package, 0) + entry.size
+            sizes[owner] = sizes.get(owner, 0) + entry.size
     packages = []
     for package in lock.packages:
         foreign = package.architecture not in (lock.architecture, "all")
