@@ -6,7 +6,6 @@ image is one small record that names the finished tree.
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -41,6 +40,20 @@ class Built:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """One build under way: what is built, where, from what folder its local packages are named, and who watches."""
+
+    store: Store
+    spec: Spec
+    lock: Lock
+    digest: str
+    folder: str
+    log: str
+    reporter: Reporter
+    proxies: Proxies | None
+
+
 def build(
     store: Store,
     spec: Spec,
@@ -59,49 +72,42 @@ def build(
     fetched and unpacked stays for the next try.
     """
     digest = locks.digest(lock).removeprefix("sha256:")
-    found = _known(store, digest, tag, lock, reporter)
+    log = store.log(f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}.log")
+    order = _Order(store, spec, lock, digest, folder, log, reporter, proxies)
+    found = _known(order, tag)
     if found is not None:
         return found
     busy = f"another process is building {spec.tag}; waiting for it"
     with store.exclusive(f"build-{digest}", waiting=lambda: reporter.note(busy)):
-        found = _known(store, digest, tag, lock, reporter)
-        if found is not None:
-            return found
-        return _build(store, spec, lock, digest, folder, tag, reporter, proxies)
+        return _known(order, tag) or _build(order, tag)
 
 
-def _known(store: Store, digest: str, tag: str, lock: Lock, reporter: Reporter) -> Built | None:
-    record = store.image_for(digest)
-    if record is None or not os.path.exists(f"{store.tree(record.tree)}/manifest"):
+def _has_tree(store: Store, key: str) -> bool:
+    return os.path.exists(f"{store.tree(key)}/manifest")
+
+
+def _known(order: _Order, tag: str) -> Built | None:
+    """The image that this very lock gave before, if it is still whole; it gets the tag."""
+    store = order.store
+    record = store.image_for(order.digest)
+    if record is None or not _has_tree(store, record.tree):
         return None
     store.tag(record.digest, tag)
-    return Built(
-        record.digest, tag, f"{store.tree(record.tree)}/root", len(lock.packages), "image", timings=reporter.timings
-    )
+    path = f"{store.tree(record.tree)}/root"
+    return Built(record.digest, tag, path, len(order.lock.packages), "image", timings=order.reporter.timings)
 
 
-def _build(
-    store: Store,
-    spec: Spec,
-    lock: Lock,
-    digest: str,
-    folder: str,
-    tag: str,
-    reporter: Reporter,
-    proxies: Proxies | None,
-) -> Built:
+def _build(order: _Order, tag: str) -> Built:
+    store, spec, lock = order.store, order.spec, order.lock
     started = time.time()
     stages = plan.stages(lock, spec.packages)
     final = plan.final_key(stages[-1].key, spec)
     with ExitStack() as held:
-        have = -1
-        for item in stages:
-            held.enter_context(store.shared(f"tree-{item.key}"))
-            if os.path.exists(f"{store.tree(item.key)}/manifest"):
-                have = item.number
-        held.enter_context(store.shared(f"tree-{final}"))
+        for key in (*(item.key for item in stages), final):
+            held.enter_context(store.shared(f"tree-{key}"))
+        have = max((item.number for item in stages if _has_tree(store, item.key)), default=-1)
         supply = Supply()
-        if os.path.exists(f"{store.tree(final)}/manifest"):
+        if _has_tree(store, final):
             reused = "tree"
             entries = _manifest(store, final)
         else:
@@ -109,11 +115,12 @@ def _build(
             missing = [p for item in stages[have + 1 :] for p in item.packages]
             for package in missing:
                 held.enter_context(store.shared(f"unpacked-{package.sha256}"))
-            supply = provide(store, lock, missing, folder=folder, proxies=proxies, reporter=reporter)
-            entries = _stages(store, spec, lock, stages, have, final, reporter)
-        with reporter.phase("commit"):
+            supply = provide(store, lock, missing, folder=order.folder, proxies=order.proxies, reporter=order.reporter)
+            entries = _stages(order, stages, have, final)
+        with order.reporter.phase("commit"):
             config = plan.image_config(lock, spec)
-            image = manifest.digest(entries.values(), config, _newest(entries))
+            epoch = _newest(entries)
+            image = manifest.digest(entries.values(), config, epoch)
             record = ImageRecord(
                 digest=image,
                 name=spec.name,
@@ -121,15 +128,16 @@ def _build(
                 release=spec.release,
                 architecture=lock.architecture,
                 tree=final,
-                epoch=_newest(entries),
+                epoch=epoch,
                 created=int(started),
-                lock=digest,
+                lock=order.digest,
                 spec=spec.digest,
                 size=sum(e.size for e in entries.values() if e.kind == "f" and not e.hardlink),
                 packages=len(lock.packages),
             )
             store.add_image(record, locks.dumps(lock), tag, config)
-    return Built(image, tag, f"{store.tree(final)}/root", len(lock.packages), reused, supply, timings=reporter.timings)
+    path = f"{store.tree(final)}/root"
+    return Built(image, tag, path, len(lock.packages), reused, supply, timings=order.reporter.timings)
 
 
 def _newest(entries: Mapping[str, Entry]) -> int:
@@ -141,76 +149,55 @@ def _manifest(store: Store, key: str) -> dict[str, Entry]:
         return manifest.loads(file.read())
 
 
-def _stages(
-    store: Store,
-    spec: Spec,
-    lock: Lock,
-    stages: Sequence[plan.Stage],
-    have: int,
-    final: str,
-    reporter: Reporter,
-) -> dict[str, Entry]:
+def _stages(order: _Order, stages: Sequence[plan.Stage], have: int, final: str) -> dict[str, Entry]:
     """Build the stages that are missing, and the finish; the entries of the finished tree."""
+    store, reporter = order.store, order.reporter
     entries: dict[str, Entry] = {}
     if have >= 0:
         entries = _manifest(store, stages[have].key)
     for item in stages[have + 1 :]:
         with store.exclusive(f"tree-{item.key}-build", waiting=lambda: reporter.note("another build makes this stage")):
-            if os.path.exists(f"{store.tree(item.key)}/manifest"):
+            if _has_tree(store, item.key):
                 entries = _manifest(store, item.key)
-                continue
-            below = stages[item.number - 1].key if item.number else None
-            entries = _one_stage(store, spec, lock, item, below, entries, reporter)
-    if final != stages[-1].key:
+            else:
+                below = stages[item.number - 1].key if item.number else None
+                entries = _one_stage(order, item, below, entries)
+    last = stages[-1].key
+    if final != last:
         with store.exclusive(f"tree-{final}-build"), store.work("finish") as folder:
-            site = _site(store, folder, lock, entries, reporter, spec)
+            site = _site(order, folder, entries)
             with reporter.phase("copy"):
-                stage.clone(f"{store.tree(stages[-1].key)}/root", site.root, entries)
+                stage.clone(f"{store.tree(last)}/root", site.root, entries)
             site.epoch = _newest(entries)
             stage._read_state(site)
-            with reporter.phase("finish"):
-                finish.finish(site, spec)
-                stage.tidy(site)
+            finish.finish(site, order.spec)
+            stage.tidy(site)
+            _keep(order, site, final, last)
             entries = site.state.entries
-            _keep(store, site, final, stages[-1].key)
     return entries
 
 
-@functools.cache
-def _log_name(name: str, pid: int) -> str:
-    """One log for all stages of a build, however long it takes."""
-    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{pid}.log"
-
-
-def _site(store: Store, folder: str, lock: Lock, entries: Mapping[str, Entry], reporter: Reporter, spec: Spec) -> Site:
-    tree = f"{folder}/tree"
-    os.mkdir(tree, 0o755)
-    os.mkdir(f"{tree}/root", 0o755)
-    log = store.log(_log_name(spec.name, os.getpid()))
+def _site(order: _Order, folder: str, entries: Mapping[str, Entry]) -> Site:
+    root = f"{folder}/tree/root"
+    os.makedirs(root, 0o755)
+    packages = order.spec.packages
     return Site(
         folder=folder,
-        root=f"{tree}/root",
+        root=root,
         state=Tree(entries=dict(entries)),
-        architecture=lock.architecture,
-        log=log,
-        reporter=reporter,
-        filter=Filter(spec.packages.paths_exclude, spec.packages.paths_include),
-        debconf=spec.packages.debconf,
+        architecture=order.lock.architecture,
+        log=order.log,
+        reporter=order.reporter,
+        filter=Filter(packages.paths_exclude, packages.paths_include),
+        debconf=packages.debconf,
     )
 
 
-def _one_stage(
-    store: Store,
-    spec: Spec,
-    lock: Lock,
-    item: plan.Stage,
-    below: str | None,
-    entries: Mapping[str, Entry],
-    reporter: Reporter,
-) -> dict[str, Entry]:
+def _one_stage(order: _Order, item: plan.Stage, below: str | None, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    store, native = order.store, order.lock.architecture
     with store.work("stage") as folder:
-        site = _site(store, folder, lock, entries, reporter, spec)
-        packages = {plan.key(p, lock.architecture): stage.load(store.unpacked(p.sha256)) for p in item.packages}
+        site = _site(order, folder, entries)
+        packages = {plan.key(p, native): stage.load(store.unpacked(p.sha256)) for p in item.packages}
         site.epoch = max(stage.newest(packages.values()), _newest(entries) if entries else 0)
         if site.epoch > time.time():
             raise BuildFailed(
@@ -218,27 +205,29 @@ def _one_stage(
                 "the date of a file in the packages",
                 hint="set the clock",
             )
+        if any(p.stage != item.number for p in order.lock.packages):
+            site.name = f"stage {item.number}"
         if below is None:
             stage.first(site, list(packages.values()))
         else:
-            with reporter.phase("copy"):
+            with order.reporter.phase("copy"):
                 stage.clone(f"{store.tree(below)}/root", site.root, entries)
             stage._read_state(site)
             stage.further(site, item.packages, packages)
         stage.mark_automatic(site, item.packages if below is not None else ())
         stage.tidy(site)
-        _keep(store, site, item.key, below or "")
+        _keep(order, site, item.key, below or "")
         return site.state.entries
 
 
-def _keep(store: Store, site: Site, key: str, parent: str) -> None:
+def _keep(order: _Order, site: Site, key: str, parent: str) -> None:
     """Commit the tree of `site` to the store: its manifest, then the whole by rename."""
     with site.reporter.phase("commit"):
         tree = os.path.dirname(site.root)
         site.state.entries = _sorted(site.state.entries)
         with open(f"{tree}/manifest", "w", encoding="utf-8") as file:
             file.write(manifest.dumps(site.state.entries.values()))
-        store.add_tree(tree, key, parent=parent)
+        order.store.add_tree(tree, key, parent=parent)
 
 
 def _sorted(entries: Mapping[str, Entry]) -> dict[str, Entry]:
