@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from hosier.errors import FetchFailed, NotAuthentic, StoreFailed
 from hosier.fetch.progress import Phase, Reporter
 from hosier.fetch.proxies import Proxies, bare
-from hosier.fetch.transport import Answer, Limits, Passing, Refused, Stopped, Transport
+from hosier.fetch.transport import Answer, Limits, Passing, Refused, Stopped, Transport, number
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LONGEST_BUSY = 0.2
@@ -335,7 +335,7 @@ def _continues(answer: Answer, have: int, size: int | None) -> bool:
     span, _, total = rest.partition("/")
     if unit.lower() != "bytes" or span.partition("-")[0] != str(have):
         return False
-    return size is None or not total.isdigit() or int(total) == size
+    return size is None or number(total) in (None, size)
 
 
 def _validator(url: str, answer: Answer) -> tuple[str, str] | None:

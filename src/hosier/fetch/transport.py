@@ -124,7 +124,7 @@ class Transport:
         for _ in range(_MAX_REDIRECTS + 1):
             if self.stop.is_set():
                 raise Stopped
-            scheme = urlsplit(url).scheme
+            scheme = _scheme(url)
             if scheme == "file":
                 return _open_file(url, self.stop)
             if scheme not in ("http", "https"):
@@ -164,7 +164,7 @@ class Transport:
         if answer.status in (200, 206, 304, 416, *_REDIRECTS):
             return answer
         answer.discard()
-        reason = f"{answer.status} {response.reason or ''}".strip()
+        reason = f"{answer.status} {_shown(response.reason or '')}".strip()
         if answer.status in _PASSING:
             raise Passing(reason, after=_retry_after(answer.headers.get("retry-after")))
         raise Refused(reason)
@@ -216,8 +216,7 @@ class Transport:
 class _HttpAnswer(Answer):
     def __init__(self, response: BaseHTTPResponse, stop: threading.Event, limits: Limits) -> None:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        announced = headers.get("content-length", "")
-        super().__init__(response.status, headers, int(announced) if announced.isdigit() else None)
+        super().__init__(response.status, headers, number(headers.get("content-length", "")))
         self._response = response
         self._stop = stop
         self._limits = limits
@@ -305,11 +304,34 @@ def _open_file(url: str, stop: threading.Event) -> Answer:
     return _FileAnswer(descriptor, status.st_size, stop)
 
 
+def number(text: str) -> int | None:
+    """The number that a header says; None when it says none, or one that is absurd."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+def _scheme(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - it is read when it is asked for
+        return parts.scheme
+    except ValueError:
+        raise Refused("not a valid URL")
+
+
+def _shown(text: str) -> str:
+    """What a server says, as a terminal may see it."""
+    return "".join(each if each.isprintable() else "?" for each in text[:200])
+
+
 def _redirected(url: str, answer: Answer) -> str:
     target = answer.headers.get("location")
     if not target:
         raise Refused(f"{answer.status} without a Location")
-    new = urljoin(bare(url), target)
+    try:
+        new = urljoin(bare(url), target)
+    except ValueError:
+        raise Refused("redirect to what is not a valid URL")
+    _scheme(new)
     was, now = urlsplit(url), urlsplit(new)
     if now.scheme not in ("http", "https") or (was.scheme == "https" and now.scheme != "https"):
         raise Refused(f"redirect from {was.scheme} to {now.scheme or 'nothing'}")
@@ -321,7 +343,7 @@ def _redirected(url: str, answer: Answer) -> str:
 
 def _retry_after(value: str | None) -> float:
     # RFC 9110 10.2.3 also allows a date; the back-off serves as well then.
-    return float(value) if value is not None and value.isdigit() else 0.0
+    return float(number(value or "") or 0)
 
 
 def _told(error: Exception, limits: Limits) -> Refused | Passing:

@@ -16,6 +16,7 @@ _DATE = re.compile(
     r"(?:[A-Za-z]{3}, )? ?(\d{1,2}) ([A-Za-z]{3}) (\d{4}) (\d{1,2}):(\d{2}):(\d{2})"
     r" (?:(?:UTC|GMT|Z)|([+-])(\d{2})(\d{2}))"
 )
+_SIZE = re.compile(r"[0-9]{1,18}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -117,7 +118,7 @@ def _files(stanza: deb822.Stanza, name: str) -> dict[str, tuple[int, str]]:
         words = line.split()
         if not words:
             continue
-        if len(words) != 3 or not words[1].isdigit() or not _SHA256.fullmatch(words[0].lower()):
+        if len(words) != 3 or not _SIZE.fullmatch(words[1]) or not _SHA256.fullmatch(words[0].lower()):
             where = stanza.line_of("SHA256") + number
             raise NotAuthentic(f"cannot read {name}: line {where}: expected a sha256, a size and a path")
         files[words[2].removeprefix("./")] = (int(words[1]), words[0].lower())
