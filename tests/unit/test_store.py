@@ -472,3 +472,14 @@ def test_the_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(lookup, "_outer_root", lambda: True)
     assert lookup.default_path() == "/var/lib/hosier"
+
+
+def test_a_store_that_others_may_look_into_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    Store.open(str(path))
+    assert path.stat().st_mode & 0o7777 == 0o700
+    path.chmod(0o711)
+    with pytest.raises(StoreFailed, match=r"others may look into it \(mode 0711\), and its trees hold setuid programs"):
+        Store.open(str(path))
+    path.chmod(0o750)
+    Store.open(str(path))

@@ -125,6 +125,12 @@ def make(path: str) -> None:
                 f"cannot use the store {path}: others may write to it (mode {stat.S_IMODE(status.st_mode):04o})",
                 hint=f"chmod go-w {path}",
             )
+        if stat.S_IMODE(status.st_mode) & 0o001 and there:
+            raise StoreFailed(
+                f"cannot use the store {path}: others may look into it (mode {stat.S_IMODE(status.st_mode):04o}), "
+                "and its trees hold setuid programs",
+                hint=f"chmod o-rwx {path}",
+            )
         for name in FOLDERS:
             folder = os.path.join(path, name)
             if not os.path.isdir(folder):
