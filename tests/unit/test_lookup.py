@@ -52,7 +52,8 @@ def test_not_found(store: Store, ref: str) -> None:
     with pytest.raises(StoreFailed) as caught:
         lookup.find(store.path, ref)
     assert str(caught.value) == (f"cannot find image {ref}: no tag and no digest in the store {store.path} is named so")
-    assert caught.value.hint == "`hosier images` lists what is there"
+    near = {"web:3": "did you mean web? ", "web:": "did you mean web? ", "web:../1.0": "did you mean web:1.0? "}
+    assert caught.value.hint == near.get(ref, "") + "`hosier images` lists what is there"
 
 
 def test_no_store_is_a_store_without_images(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tarfile
 from pathlib import Path
 
@@ -83,6 +84,7 @@ def test_images_are_a_table(hosier, store: Store) -> None:  # type: ignore[no-un
 def test_inspect_shows_the_record_and_the_packages_by_size(hosier) -> None:  # type: ignore[no-untyped-def]
     said = hosier("inspect", "web")
     assert f"digest:       {IMAGE}\n" in said
+    assert re.search(r"^created:      \d{4}-\d\d-\d\d \d\d:\d\d$", said, re.MULTILINE)
     assert said.splitlines()[-4:] == [
         "PACKAGE       VERSION  FILES  SIZE  WHY",
         "dash          0.5      1      10 B  requested",

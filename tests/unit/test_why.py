@@ -134,3 +134,20 @@ def test_contents_are_summed_by_package_the_largest_first() -> None:
     assert len(held.packages) == len(LOCK.packages)
     assert (held.unowned.files, held.unowned.size) == (3, 7)
     assert held.kinds == {"d": 4, "f": 3, "l": 4}
+
+
+def test_what_dpkg_names_with_its_architecture_is_counted_for_its_package() -> None:
+    entries = [
+        Entry("/a", "f", 0o644, 0, 0, 0, size=3, package="libc6:amd64"),
+        Entry("/b", "f", 0o644, 0, 0, 0, size=5, package="libc6:i386"),
+    ]
+    held = contents(entries, LOCK)
+    assert [(each.name, each.files, each.size) for each in held.packages[:2]] == [("libc6:i386", 1, 5), ("libc6", 1, 3)]
+
+
+def test_many_dependents_are_cut_with_a_count() -> None:
+    answer = why.Answer("libc6", "2", (why.Link("libc6", "2", "essential"),), tuple("abcdefghijk"))
+    assert lines(answer)[1:] == ["also needed by: a, b, c, d, e, f, g, h and 3 more (--verbose names all)"]
+    assert lines(answer, every=True)[1:] == ["also needed by: a, b, c, d, e, f, g, h, i, j, k"]
+    nine = why.Answer("libc6", "2", answer.chain, tuple("abcdefghi"))
+    assert lines(nine)[1:] == ["also needed by: a, b, c, d, e, f, g, h, i"]

@@ -106,10 +106,7 @@ def lock_spec(spec_path: str, store_path: str | None, *, update: frozenset[str] 
         known = {p.name for p in before.packages} if before is not None else set()
         unknown = sorted(update - known)
         if unknown:
-            raise UsageError(
-                f"cannot update {', '.join(unknown)}: not in {path}",
-                hint="without names, --update chooses everything anew",
-            )
+            raise UsageError(f"cannot update {', '.join(unknown)}: not in {path}", hint=_near(unknown, known))
     architecture = spec.architecture or host_architecture()
     store = Store.open(store_path)
     refreshed = refresh(spec.repos, architecture, store.path, reporter=reporter, now=time.time())
@@ -126,6 +123,13 @@ def lock_spec(spec_path: str, store_path: str | None, *, update: frozenset[str] 
     lock = replace(lock, packages=tuple(_relative(package, spec) for package in lock.packages))
     _write(path, locks.dumps(lock))
     return Locked(lock, path, tuple(changes(before, lock)), refreshed.proxies)
+
+
+def _near(unknown: list[str], known: set[str]) -> str:
+    import difflib
+
+    near = [each for name in unknown for each in difflib.get_close_matches(name, sorted(known), n=1)]
+    return f"did you mean {', '.join(near)}?" if near else "without names, --update chooses everything anew"
 
 
 def _relative(package: LockedPackage, spec: Spec) -> LockedPackage:

@@ -37,8 +37,15 @@ def run(args: argparse.Namespace) -> int:
     """Build; prints the tag and the digest."""
     from hosier.build.request import build_spec, plan_spec
     from hosier.cli.images import human_size
+    from hosier.errors import StoreFailed, UsageError
     from hosier.fetch.progress import reporter
+    from hosier.store.objects import split_tag
 
+    if args.tag is not None:
+        try:
+            split_tag(args.tag, "0")
+        except StoreFailed as error:  # said before anything is built
+            raise UsageError(str(error), hint=error.hint) from None
     report = reporter(quiet=args.quiet, verbose=args.verbose)
     if args.dry_run:
         plan = plan_spec(args.spec, args.root_store, update=args.update, reporter=report)

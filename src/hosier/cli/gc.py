@@ -94,13 +94,36 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(facts(collected, untagging), indent=2))
         return 0
     would = "would remove" if args.dry_run else "removed"
+    for name in untagging:
+        print(f"{would} the tag {name}")
     for each in collected.removed:
-        if args.verbose or args.dry_run or each.kind == "images":
+        if args.verbose or each.kind == "images":
             print(f"{would} {each.kind}/{each.key[:12]}: {each.reason}")
     for each in collected.kept:
         print(f"left {each.kind}/{each.key[:12]}: {each.reason}", file=sys.stderr)
-    print(f"{would} {len(collected.removed)} objects, {human_size(collected.freed)}")
+    if collected.removed:
+        print(f"{would} {counts(collected)}: {human_size(collected.freed)}")
+    elif not untagging:
+        print("nothing to remove")
     return 0
+
+
+NAMES = {
+    "images": ("image", "images"),
+    "trees": ("tree", "trees"),
+    "unpacked": ("unpacked package", "unpacked packages"),
+    "debs": ("package file", "package files"),
+    "indices": ("index", "indices"),
+    "logs": ("log", "logs"),
+}
+
+
+def counts(collected: Collected) -> str:
+    """How many of each kind, in words."""
+    number: dict[str, int] = {}
+    for each in collected.removed:
+        number[each.kind] = number.get(each.kind, 0) + 1
+    return ", ".join(f"{n} {NAMES.get(kind, (kind, kind))[n != 1]}" for kind, n in number.items())
 
 
 def named(store: Store, refs: list[str]) -> tuple[frozenset[str], list[str]]:

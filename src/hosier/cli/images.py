@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 
 TYPE_CHECKING = False
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         for line in table(rows(images, tags)):
             print(line)
+        if not images and not args.quiet:
+            print(f"there is no image in the store {store.path}", file=sys.stderr)
     return 0
 
 
@@ -64,11 +67,14 @@ def rows(images: list[ImageRecord], tags: list[Tag]) -> list[tuple[str, ...]]:
     shown = [(str(tag), by_digest[tag.digest]) for tag in tags if tag.digest in by_digest]
     shown += [("-", image) for image in images if image.digest not in named]
     for name, image in shown:
-        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(image.created))
-        found.append(
-            (name, image.digest[:12], image.architecture, str(image.packages), human_size(image.size), created)
-        )
+        cells = (str(image.packages), human_size(image.size), moment(image.created))
+        found.append((name, image.digest[:12], image.architecture, *cells))
     return found
+
+
+def moment(seconds: int) -> str:
+    """A time as this machine's people say it; JSON has the seconds since 1970."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def table(rows: list[tuple[str, ...]]) -> list[str]:

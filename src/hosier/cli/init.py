@@ -30,6 +30,6 @@ def run(args: argparse.Namespace) -> int:
     except FileExistsError:
         raise UsageError(f"cannot write {path}: it is there already", hint="choose another name") from None
     except OSError as exc:
-        raise UsageError(f"cannot write {path}: {exc.strerror}") from None
+        raise UsageError(f"cannot write {path}: {str(exc.strerror).lower()}") from None
     print(path)
     return 0

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the image's record, and its packages by size."""
     from dataclasses import asdict
 
-    from hosier.cli.images import facts, human_size, table
+    from hosier.cli.images import facts, human_size, moment, table
     from hosier.inspect.contents import contents
     from hosier.spec import lock as locks
     from hosier.store import checking
@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     record.pop("config")
     record["size"] = human_size(image.size)
+    record["created"] = moment(image.created)
+    record["epoch"] = moment(image.epoch)
     record["paths"] = ", ".join(f"{count} {KINDS[kind]}" for kind, count in held.kinds.items())
     for name, value in record.items():
         shown = ", ".join(str(each) for each in value) if isinstance(value, list) else str(value)

@@ -17,7 +17,8 @@ examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the words of `hosier lock`."""
-    parser.add_argument("spec", metavar="SPEC", help="the spec, a TOML file")
+    parser.usage = "hosier lock SPEC [--update [PKG ...]] [--check] [--json] [common options]"
+    parser.add_argument("spec", metavar="SPEC", nargs="?", help="the spec, a TOML file")
     parser.add_argument(
         "--update",
         nargs="*",
@@ -31,9 +32,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Lock; prints what changed, or with --json the lock."""
     from hosier.build.request import check_lock, lock_spec
+    from hosier.errors import UsageError
     from hosier.fetch.progress import reporter
     from hosier.spec import lock as locks
 
+    if args.spec is None and args.update:
+        args.spec = args.update.pop()  # lock --update PKG… SPEC, as people say it too
+    if args.spec is None:
+        raise UsageError("cannot read the command line: which spec?", hint="see hosier lock --help")
     report = reporter(quiet=args.quiet, verbose=args.verbose)
     if args.check:
         lock = check_lock(args.spec)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import hosier
+from hosier.errors import UsageError
 
 VERBS = (
     "init",
@@ -36,9 +39,16 @@ standard error. The store is /var/lib/hosier for root, $XDG_DATA_HOME/hosier for
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Argparse that speaks of errors as everything here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"cannot read the command line: {message}", hint=f"see {self.prog} --help")
+
+
 def parser(verb: str | None) -> argparse.ArgumentParser:
     """The parser of the whole program; only the words of `verb` are declared in full, or of all when it is None."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="hosier",
         description=DESCRIPTION,
         epilog=FOOTER,
@@ -46,8 +56,8 @@ def parser(verb: str | None) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"hosier {hosier.__version__}")
-    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    for target in (top, common):
+    common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    for target in (top, common.add_argument_group("common options")):
         target.add_argument("--root-store", metavar="DIR", help="use this store")
         target.add_argument("-v", "--verbose", action="store_true", help="say more")
         target.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
@@ -76,8 +86,48 @@ def parser(verb: str | None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     """Do what `argv` (without the program's name) says; the exit status. Raises HosierError."""
-    verb = next((word for word in argv if word in VERBS), None)
-    args = parser(verb).parse_args(argv)
+    verb = _verb(argv)
+    top = parser(verb)
+    if not argv:
+        top.print_help(sys.stderr)
+        return UsageError.status
+    args, unknown = top.parse_known_args(argv)
+    if unknown:
+        raise _unknown_words(args, unknown)
     status = args.module.run(args)
     sys.stdout.flush()
     return int(status)
+
+
+def _verb(argv: Sequence[str]) -> str | None:
+    """The verb that `argv` names; None when it names none. Raises UsageError for one that there is not."""
+    words = iter(argv)
+    for word in words:
+        if word == "--root-store":
+            next(words, None)
+        elif not word.startswith("-"):
+            if word not in VERBS:
+                near = _nearest(word, VERBS)
+                hint = f"did you mean hosier {near}?" if near else "hosier --help lists the verbs"
+                raise UsageError(f"cannot do {word!r}: there is no such verb", hint=hint)
+            return word
+    return None
+
+
+def _unknown_words(args: argparse.Namespace, unknown: Sequence[str]) -> UsageError:
+    word = unknown[0].partition("=")[0]
+    helped = f"see hosier {args.verb} --help"
+    if not word.startswith("-"):
+        return UsageError(f"cannot read the command line: {word!r} is one word too many", hint=helped)
+    options = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False)
+    args.module.configure(options)
+    near = _nearest(word, re.findall(r"--[a-z-]+", options.format_usage()))
+    return UsageError(
+        f"cannot read the command line: there is no option {word}", hint=f"did you mean {near}?" if near else helped
+    )
+
+
+def _nearest(word: str, known: Sequence[str]) -> str | None:
+    import difflib
+
+    return next(iter(difflib.get_close_matches(word, known, n=1)), None)

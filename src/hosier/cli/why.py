@@ -46,12 +46,16 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(asdict(answer), indent=2))
     else:
-        for line in lines(answer):
+        for line in lines(answer, every=args.verbose):
             print(line)
     return 0
 
 
-def lines(answer: Answer) -> list[str]:
+SHOWN = 8
+"""Dependents that are named; with --verbose all are."""
+
+
+def lines(answer: Answer, *, every: bool = False) -> list[str]:
     """The answer as text: one line for each link of the chain, then who else depends on the package."""
     said = [f"{answer.path} is of {answer.package}"] if answer.path else []
     for depth, link in enumerate(answer.chain):
@@ -61,5 +65,7 @@ def lines(answer: Answer) -> list[str]:
     before = answer.chain[-2].package if len(answer.chain) > 1 else ""
     others = [each for each in answer.dependents if each != before]
     if others:
-        said.append(f"also needed by: {', '.join(others)}")
+        named = others if every or len(others) <= SHOWN + 1 else others[:SHOWN]
+        more = f" and {len(others) - len(named)} more (--verbose names all)" if len(named) < len(others) else ""
+        said.append(f"also needed by: {', '.join(named)}{more}")
     return said

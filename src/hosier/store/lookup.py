@@ -136,8 +136,20 @@ def resolve(store_path: str, ref: str) -> str:
             )
     raise StoreFailed(
         f"cannot find image {ref}: no tag and no digest in the store {store_path} is named so",
-        hint="`hosier images` lists what is there",
+        hint=_near(store_path, ref),
     )
+
+
+def _near(store_path: str, ref: str) -> str:
+    """What may have been meant; only asked for when nothing was found."""
+    import difflib
+
+    tags = os.path.join(store_path, "tags")
+    known = [each for name in _names(tags) for each in (name, *(f"{name}:{v}" for v in _names(f"{tags}/{name}")))]
+    near = difflib.get_close_matches(ref, sorted(known), n=1)
+    if near:
+        return f"did you mean {near[0]}? `hosier images` lists what is there"
+    return "`hosier images` lists what is there" if known else "`hosier build` makes one"
 
 
 def _names(folder: str) -> list[str]:
