@@ -22,6 +22,8 @@ LAST_LINES = 12
 LINE_MAX = 400
 TAIL_BYTES = 1 << 18
 STATUS_FD = 3
+STATUS_MAX = 1 << 14
+"""Characters of a status line; what is longer is nobody's we know, and is read in pieces."""
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -134,7 +136,8 @@ def configure(place: Workplace, progress: Callable[[str], None]) -> None:
 
     def status_line(line: str) -> None:
         if (failed := _DPKG_ERROR.match(line)) is not None:
-            errors.append((failed[1], failed[2]))
+            if not errors:  # a script may write there too, through dpkg's own descriptor
+                errors.append((_shown(failed[1]), _shown(failed[2])))
         elif (state := _DPKG_STATE.match(line)) is not None and state[2] == "installed":
             progress(state[1])
 
@@ -167,7 +170,7 @@ def _boxed(place: Workplace, argv: tuple[str, ...], line: Callable[[str], None])
 
     def read() -> None:
         with open(reader, errors="surrogateescape", closefd=True) as lines:
-            for text in lines:
+            while text := lines.readline(STATUS_MAX):
                 line(text.rstrip("\n"))
 
     thread = threading.Thread(target=read, daemon=True)
