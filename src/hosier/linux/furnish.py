@@ -26,7 +26,19 @@ class Furnisher:
     root, on a file system of ours.
     """
 
-    __slots__ = ("base", "bind_fds", "contents", "host_dev", "host_sys", "made", "root", "spare", "step", "userns_fd")
+    __slots__ = (
+        "_folders",
+        "base",
+        "bind_fds",
+        "contents",
+        "host_dev",
+        "host_sys",
+        "made",
+        "root",
+        "spare",
+        "step",
+        "userns_fd",
+    )
 
     def __init__(
         self,
@@ -50,19 +62,29 @@ class Furnisher:
         self.spare = spare
         self.made: list[str] = []
         self.step = ""
+        self._folders: dict[str, int] = {}
 
     def perform(self, steps: list[Step]) -> None:
         """Do all steps; `step` names the one at work. Raises OSError at the first that fails."""
+        umask = os.umask(0)
+        try:
+            self._perform(steps)
+        finally:
+            os.umask(umask)
+            for fd in self._folders.values():
+                os.close(fd)
+
+    def _perform(self, steps: list[Step]) -> None:
         for verb, target, source, said in steps:
             self.step = f"{verb} {target}"
             if verb == "fs":
                 self._fs(target, source, said)
             elif verb == "mkdir":
-                self.root.mkdirs(target)
+                os.mkdir(os.path.basename(target), 0o755, dir_fd=self._parent(target))
             elif verb == "node":
                 self._node(target, source)
             elif verb == "link":
-                self.root.symlink(source, target)
+                os.symlink(source, os.path.basename(target), dir_fd=self._parent(target))
             elif verb == "sys":
                 self._sys(target)
             elif verb == "bind":
@@ -126,24 +148,27 @@ class Furnisher:
                 mount_fd = self._new("tmpfs", options, flags)
         self._attach(mount_fd, self._folder(target))
 
+    def _parent(self, target: str) -> int:
+        """The folder of a new thing in a file system that this plan has mounted, so that nobody else changes it."""
+        folder = os.path.dirname(target)
+        if folder not in self._folders:
+            self._folders[folder] = self.root.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        return self._folders[folder]
+
     def _node(self, target: str, numbers: str) -> None:
         major, _, minor = numbers.partition(":")
-        folder, name = os.path.split(target)
-        parent = self.root.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        name = os.path.basename(target)
+        parent = self._parent(target)
         try:
+            os.mknod(name, 0o020666, os.makedev(int(major), int(minor)), dir_fd=parent)
+        except PermissionError:  # an ordinary user, or a device cgroup
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=parent))
+            source = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=self.host_dev)
             try:
-                os.mknod(name, 0o020666, os.makedev(int(major), int(minor)), dir_fd=parent)
-                os.chmod(name, 0o666, dir_fd=parent)
-            except PermissionError:  # an ordinary user, or a device cgroup
-                os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=parent))
-                source = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=self.host_dev)
-                try:
-                    copy = overlay.view(source)
-                finally:
-                    os.close(source)
-                self._attach(copy, os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=parent))
-        finally:
-            os.close(parent)
+                copy = overlay.view(source)
+            finally:
+                os.close(source)
+            self._attach(copy, os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=parent))
 
     def _target(self, target: str, *, folder: bool) -> int:
         if folder:

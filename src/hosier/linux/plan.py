@@ -2,7 +2,7 @@
 
 `furnish` performs it. A step is a tuple (verb, target, source, options): targets are paths in the box's root.
 
-- mkdir T: a folder, made when absent
+- mkdir T: a new folder in a file system that an earlier step mounted
 - fs T TYPE OPTIONS: a new file system; options are its own, comma-separated, and after ";" ro nosuid nodev noexec
 - sys T: sysfs read-only, else the host's read-only, else an empty folder
 - node T M:N: a character device that all may use, made, or else bound from the host
