@@ -12,6 +12,7 @@ _GLOBAL_FLAGS = ("-v", "--verbose", "-q", "--quiet", "--debug")
 
 def main() -> int:
     """Do what the command line says; the exit status. The only place that turns an error into one."""
+    _open_streams()
     argv = sys.argv[1:]
     debug = "--debug" in (argv[: argv.index("--")] if "--" in argv else argv)
     try:
@@ -42,12 +43,30 @@ def main() -> int:
         # whoever read our output has gone; nothing more can be said, and not at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
+    except OSError as error:
+        if debug:
+            raise
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        sys.stderr.write(f"error: cannot go on: {where}{str(error.strerror or error).lower()}\n")
+        return 1
     except Exception as error:
         if debug:
             raise
         sys.stderr.write(f"error: cannot go on: {type(error).__name__}: {error}\n")
         sys.stderr.write("hint: this is a defect of hosier; --debug shows where\n")
         return 1
+
+
+def _open_streams() -> None:
+    """Give a stream that the caller closed to /dev/null, before a file of ours could take its number."""
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        null = os.open(os.devnull, os.O_RDWR)
+        while null <= 2:
+            null = os.dup(null)
+        os.close(null)
+        sys.stdin = sys.stdin or open(0, closefd=False)
+        sys.stdout = sys.stdout or open(1, "w", closefd=False)
+        sys.stderr = sys.stderr or open(2, "w", closefd=False)
 
 
 def _run_words(argv: list[str]) -> tuple[list[str], str | None] | None:

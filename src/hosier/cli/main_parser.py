@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import hosier
-from hosier.errors import UsageError
+from hosier.errors import StoreFailed, UsageError
 
 VERBS = (
     "init",
@@ -95,7 +95,12 @@ def main(argv: Sequence[str]) -> int:
     if unknown:
         raise _unknown_words(args, unknown)
     status = args.module.run(args)
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StoreFailed(f"cannot write the result: {str(error.strerror).lower()}") from error
     return int(status)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import stat
@@ -10,6 +11,8 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hosier.store.manifest import Entry
     from hosier.store.objects import ImageRecord
 
@@ -69,13 +72,27 @@ def run(args: argparse.Namespace) -> int:
         root = os.path.join(store.tree(image.tree), "root")
         if chosen == "dir":
             facts = _directory(args, image, root, list(entries.values()))
-            if ordinary:
+            if ordinary and not args.quiet:
                 print("note: on this host the owners of the files are your subordinate ids", file=sys.stderr)
         else:
             facts = _tar(args, image, root, list(entries.values()))
     if args.json:
         print(json.dumps({"image": image.digest, "format": chosen, "output": args.output} | facts, indent=2))
     return 0
+
+
+@contextlib.contextmanager
+def _output(args: argparse.Namespace) -> Iterator[None]:
+    """What the place of OUT refuses, by the name that was given for it."""
+    from hosier.errors import StoreFailed
+
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = str(error.strerror or error).lower()
+        raise StoreFailed(f"cannot pack {args.image} to {args.output}: {reason}") from error
 
 
 def _directory(args: argparse.Namespace, image: ImageRecord, root: str, entries: list[Entry]) -> dict[str, object]:
@@ -90,7 +107,6 @@ def _directory(args: argparse.Namespace, image: ImageRecord, root: str, entries:
 def _tar(args: argparse.Namespace, image: ImageRecord, root: str, entries: list[Entry]) -> dict[str, object]:
     from hosier.errors import StoreFailed
     from hosier.pack import tar
-    from hosier.store.layout import guard
 
     compression = tar.compression_of(args.output)
 
@@ -102,7 +118,7 @@ def _tar(args: argparse.Namespace, image: ImageRecord, root: str, entries: list[
     if args.output == "-":
         return {"paths": len(entries), "size": write(sys.stdout.fileno())}
     output = os.path.abspath(args.output)
-    with guard(f"pack {args.image} to {args.output}"):
+    with _output(args):
         if os.path.exists(output) and not os.path.isfile(output):  # a device, a pipe
             link = os.lstat(output)
             if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):

@@ -346,7 +346,9 @@ def _compressor(compression: str) -> tuple[Callable[[bytes], bytes], Callable[[]
     raise StoreFailed(f"cannot compress with {compression!r}: expected gz, xz or zst")
 
 
-def _unwritable(error: OSError) -> StoreFailed:
+def _unwritable(error: OSError) -> Exception:
+    if isinstance(error, BrokenPipeError):  # the reader has what it wanted
+        return error
     reason = (error.strerror or "").lower()
     return StoreFailed(f"cannot write the archive: {reason}")
 
