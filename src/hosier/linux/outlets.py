@@ -12,7 +12,8 @@ import select
 from _thread import allocate_lock, start_new_thread
 
 _REGULAR, _TYPE = 0o100000, 0o170000
-_PIECE = 1 << 16
+_PIECE = 1 << 20
+_F_SETPIPE_SZ = 1031  # fcntl(2)
 
 
 class Outlets:
@@ -55,6 +56,10 @@ class _Flow:
     def __init__(self, file: int) -> None:
         self._file = file
         self._reader, self.writer = os.pipe2(os.O_CLOEXEC)
+        try:
+            fcntl.fcntl(self._reader, _F_SETPIPE_SZ, _PIECE)
+        except OSError:
+            pass  # the user's pipes hold much already: it goes slower
         self._stop, self._stopper = os.pipe2(os.O_CLOEXEC)
         self._done = allocate_lock()
         self._error: OSError | None = None
