@@ -18,15 +18,12 @@ from dataclasses import replace
 
 from hosier.build.compose import not_written
 from hosier.build.tree import HardLinks, join
-from hosier.errors import BuildFailed, StoreFailed
+from hosier.errors import StoreFailed
 from hosier.store.manifest import Entry
 
 MARKS = ("trusted.overlay.", "user.overlay.")
 KEPT_XATTRS = ("security.capability", "security.ima", "system.posix_acl_", "user.", "trusted.")
 SECOND = 1_000_000_000
-
-DEPTH_MAX = 512
-"""Folders in each other. Deeper ones are a script's mistake or its malice: most of what walks trees cannot."""
 
 
 def merge(upper: str, root: str, entries: dict[str, Entry], *, epoch: int, dropped: Callable[[str], bool]) -> list[str]:
@@ -35,7 +32,7 @@ def merge(upper: str, root: str, entries: dict[str, Entry], *, epoch: int, dropp
     A time later than `epoch` (seconds) becomes `epoch`: a script's clock is not part of what it made. Paths for which
     `dropped` is true are left behind in upper, with all below them. What a script replaced keeps its owner package.
     `upper` itself must have been made with the mode of "/".
-    Raises BuildFailed for a tree without end, StoreFailed where the file system does not take it.
+    Raises StoreFailed where the file system does not take it.
     """
     return _Merge(upper, root, entries, epoch, dropped).all()
 
@@ -110,10 +107,6 @@ class _Merge:
 
     def _enter(self, path: str) -> bool:
         """Have a directory at `path`; whether it is a new one."""
-        if path.count("/") > DEPTH_MAX:
-            raise BuildFailed(
-                f"cannot take in what scripts made: {path[:40]}… has more than {DEPTH_MAX} folders in each other"
-            )
         if _opaque(self.upper + path):
             self._remove(path)
         there = self.entries.get(path)
