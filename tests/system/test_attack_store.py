@@ -55,6 +55,9 @@ def test_a_strangers_store_is_not_run_from(baited: Path, tmp_path: Path) -> None
     baited.chmod(0o775)
     with pytest.raises(StoreFailed, match="others may write to it"):
         run(pwn(), str(baited))
+    baited.chmod(0o701)
+    with pytest.raises(StoreFailed, match="others may look into it"):
+        run(pwn(), str(baited))
     assert os.listdir(tmp_path / "victim") == []
     # The control: what root's own store says is done, so the bait would have been taken.
     baited.chmod(0o700)

@@ -51,10 +51,14 @@ def trust(store_path: str) -> None:
         reason = "it belongs to another user"
     elif status.st_mode & 0o022:
         reason = f"others may write to it (mode {status.st_mode & 0o7777:04o})"
+    elif status.st_mode & 0o001:
+        reason = f"others may look into it (mode {status.st_mode & 0o7777:04o}), and its trees hold setuid programs"
     else:
         return
+    mine = status.st_uid == os.geteuid()
     raise StoreFailed(
-        f"cannot use the store {store_path}: {reason}", hint="use a store of your own: --root-store DIR or HOSIER_STORE"
+        f"cannot use the store {store_path}: {reason}",
+        hint=f"chmod go-w,o-x {store_path}" if mine else "use a store of your own: --root-store DIR or HOSIER_STORE",
     )
 
 
