@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _PLAIN_EVERY = 10.0
 _DRAW_EVERY = 0.1
+_ROOM_FOR_A_BAR = 80
 _WORTH_A_LINE = 0.5
 """Seconds of the shortest phase that leaves a line behind; with --verbose each does."""
 
@@ -176,7 +177,8 @@ class _Plain(_Quiet):
         now = time.monotonic()
         if now - phase.shown >= _PLAIN_EVERY:
             phase.shown = now
-            _write(f"{phase.title}: {_amount(phase)} after {now - phase.started:.0f} s")
+            told = amount(phase.done, phase.total, phase.unit)
+            _write(f"{phase.title}{told and ': '}{told} after {now - phase.started:.0f} s")
 
     def end(self, phase: Phase, line: str | None) -> None:
         if line is not None:
@@ -244,21 +246,26 @@ def _bars() -> Progress:
 
         def render(self, task: Bar) -> Text:
             unit = str(task.fields.get("unit", ""))
-            text = quantity(int(task.completed), unit)
-            if task.total is not None:
-                text = f"{text} of {quantity(int(task.total), unit)}"
+            total = None if task.total is None else int(task.total)
+            text = amount(int(task.completed), total, unit)
             speed = task.finished_speed or task.speed
-            return Text(f"{text}, {quantity(int(speed), unit)}/s" if speed and unit == "B" else text)
+            return Text(f"{text}, {quantity(int(speed), unit)}/s" if speed and unit == "B" else text, no_wrap=True)
 
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        Amount(),
-        TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
-        transient=True,
-        refresh_per_second=8,
-    )
+    console = Console(stderr=True)
+    columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), Amount()]
+    if console.width >= _ROOM_FOR_A_BAR:
+        columns[1:1] = [BarColumn(bar_width=24)]
+        columns.append(TimeRemainingColumn(compact=True))
+    return Progress(*columns, console=console, transient=True, refresh_per_second=8)
+
+
+def amount(done: int, total: int | None, unit: str) -> str:
+    """Tell how much of what there is to do is done: "3 of 10 packages", "1.5 MB of 9.0 MB", or "" when unknown."""
+    if not unit:
+        return ""
+    if total is None:
+        return quantity(done, unit)
+    return f"{quantity(done, 'B') if unit == 'B' else f'{done:,}'} of {quantity(total, unit)}"
 
 
 def quantity(n: int, unit: str) -> str:
@@ -275,14 +282,8 @@ def quantity(n: int, unit: str) -> str:
 
 def summary(phase: Phase, *, failed: bool) -> str:
     """Tell a finished phase in one line."""
-    amount = phase.done if phase.unit else 0
-    head = f"{phase.title}, {quantity(amount, phase.unit)}" if amount > 0 else phase.title
+    head = f"{phase.title}, {quantity(phase.done, phase.unit)}" if phase.unit and phase.done > 0 else phase.title
     return f"{head}{', stopped' if failed else ''} ({phase.seconds:.1f} s)"
-
-
-def _amount(phase: Phase) -> str:
-    text = quantity(phase.done, phase.unit)
-    return text if phase.total is None else f"{text} of {quantity(phase.total, phase.unit)}"
 
 
 def _write(text: str) -> None:
