@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hosier.build import finish, merge, stage
+from hosier.build import finish, merge
 from hosier.build.compose import Filter, Op, Tree, copy, perform, plan
-from hosier.build.stage import Site
+from hosier.build.site import Site
+from hosier.build.site import clone as clone_tree
 from hosier.distro.deb.dpkgdb import Diversion
 from hosier.errors import StoreFailed
 from hosier.fetch.progress import reporter
@@ -131,7 +132,7 @@ def test_nothing_that_trees_share_is_written_to(tmp_path: Path) -> None:
     # A clone shares even the links' inodes.
     clone = tmp_path / "clone"
     clone.mkdir()
-    stage.clone(str(source), str(clone), tree.entries)
+    clone_tree(str(source), str(clone), tree.entries)
     assert scan(clone) == on_disk(tree.entries)
     again = Tree(entries=dict(tree.entries), groups={"tty": 9, "man": 12}, users={"man": 6})
     # The same packages over themselves, owners told otherwise, and a third that takes most of it.

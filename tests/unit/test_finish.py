@@ -12,7 +12,7 @@ import pytest
 
 from hosier.build import finish
 from hosier.build.compose import Op, Tree, perform
-from hosier.build.stage import Site
+from hosier.build.site import Site
 from hosier.errors import BuildFailed
 from hosier.fetch.progress import reporter
 from hosier.linux.box import Box

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from hosier.build import accounts, compose, scripts, stage
+from hosier.build import accounts, scripts
 from hosier.build.accounts import Accounts
 from hosier.build.compose import Op
 from hosier.build.files import Placing
-from hosier.build.stage import Site
+from hosier.build.site import Site
 from hosier.errors import BuildFailed
 from hosier.fetch.progress import Phase
 from hosier.linux.box import Box, run
@@ -41,13 +41,13 @@ def _finish(site: Site, spec: Spec, phase: Phase) -> None:
 
 def _perform(site: Site, ops: Iterable[Op]) -> None:
     # A whole list first: what is refused is refused before anything of it is on the disk.
-    compose.perform(site.root, list(ops), site.state.entries)
+    site.perform(list(ops))
 
 
 def _accounts(site: Site, placing: Placing, spec: Spec) -> None:
     before = Accounts(
-        stage._text(site, "/etc/passwd"),
-        stage._text(site, "/etc/group"),
+        site.text("/etc/passwd"),
+        site.text("/etc/group"),
         _shadow(site, "/etc/shadow"),
         _shadow(site, "/etc/gshadow"),
     )
@@ -65,14 +65,14 @@ def _accounts(site: Site, placing: Placing, spec: Spec) -> None:
         mode, uid, gid = (there.mode, there.uid, there.gid) if there is not None else (0o644, 0, 0)
         content = new.encode("utf-8", "surrogateescape")
         _perform(site, [*placing.above(real), placing.text(real, content, mode, uid, gid, path)])
-    stage._read_state(site)
+    site.read_state()
     for user in spec.users:
         if user.create_home:
             _perform(site, placing.folder(user.home, HOME_MODE, *_numbers(after.passwd, user)))
 
 
 def _shadow(site: Site, path: str) -> str | None:
-    return stage._text(site, path) if site.state.follow(path) in site.state.entries else None
+    return site.text(path) if site.state.follow(path) in site.state.entries else None
 
 
 def _numbers(passwd: str, user: User) -> tuple[int, int]:
@@ -101,7 +101,7 @@ def _groups(group: str, name: str) -> tuple[int, ...]:
 
 
 def _run(site: Site, number: int, step: RunStep) -> None:
-    row = _row(stage._text(site, "/etc/passwd"), step.user)
+    row = _row(site.text("/etc/passwd"), step.user)
     if row is None:
         if step.user != "root":
             raise BuildFailed(
@@ -127,7 +127,7 @@ def _run(site: Site, number: int, step: RunStep) -> None:
                 cwd=step.workdir,
                 uid=int(row[2]),
                 gid=int(row[3]),
-                groups=_groups(stage._text(site, "/etc/group"), step.user),
+                groups=_groups(site.text("/etc/group"), step.user),
                 network="host" if step.network else "none",
                 stdout=log,
                 stderr=log,
@@ -141,8 +141,7 @@ def _run(site: Site, number: int, step: RunStep) -> None:
     if status != 0:
         raise BuildFailed(
             f"cannot do run step {number} ({' '.join(step.command)[:60]}): "
-            f"{scripts._ending(status)}{scripts._tail(place.log, start)}",
+            f"{scripts.ending(status)}{scripts.tail(place.log, start)}",
             hint=f"the full log is {place.log}",
         )
-    stage._merge(site, place)
-    stage._read_state(site)
+    site.take_in(place)

@@ -12,15 +12,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from hosier.build import finish, plan, stage
-from hosier.build.compose import Filter, Tree
+from hosier.build import finish, plan, records, stage
+from hosier.build.compose import Filter, Tree, Unpacked
 from hosier.build.provide import Supply, provide
-from hosier.build.stage import Site
-from hosier.errors import BuildFailed
+from hosier.build.site import Site, clone
+from hosier.errors import BuildFailed, PackageInvalid
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
 from hosier.spec import lock as locks
-from hosier.spec.lock import Lock
+from hosier.spec.lock import Lock, LockedPackage
 from hosier.spec.model import Spec
 from hosier.store import ImageRecord, Store, manifest
 from hosier.store.manifest import Entry
@@ -167,11 +167,11 @@ def _stages(order: _Order, stages: Sequence[plan.Stage], have: int, final: str) 
         with store.exclusive(f"tree-{final}-build"), store.work("finish") as folder:
             site = _site(order, folder, entries)
             with reporter.phase("copy"):
-                stage.clone(f"{store.tree(last)}/root", site.root, entries)
+                clone(f"{store.tree(last)}/root", site.root, entries)
             site.epoch = _newest(entries)
-            stage._read_state(site)
+            site.read_state()
             finish.finish(site, order.spec)
-            stage.tidy(site)
+            stage.tidy(site, keep=[site.state.real(f.path) for f in order.spec.files])
             _keep(order, site, final, last)
             entries = site.state.entries
     return entries
@@ -197,7 +197,7 @@ def _one_stage(order: _Order, item: plan.Stage, below: str | None, entries: Mapp
     store, native = order.store, order.lock.architecture
     with store.work("stage") as folder:
         site = _site(order, folder, entries)
-        packages = {plan.key(p, native): stage.load(store.unpacked(p.sha256)) for p in item.packages}
+        packages = {plan.key(p, native): _unpacked(store, p) for p in item.packages}
         site.epoch = max(stage.newest(packages.values()), _newest(entries) if entries else 0)
         if site.epoch > time.time():
             raise BuildFailed(
@@ -211,13 +211,26 @@ def _one_stage(order: _Order, item: plan.Stage, below: str | None, entries: Mapp
             stage.first(site, list(packages.values()))
         else:
             with order.reporter.phase("copy"):
-                stage.clone(f"{store.tree(below)}/root", site.root, entries)
-            stage._read_state(site)
+                clone(f"{store.tree(below)}/root", site.root, entries)
+            site.read_state()
             stage.further(site, item.packages, packages)
-        stage.mark_automatic(site, item.packages if below is not None else ())
+        records.mark_automatic(site, item.packages if below is not None else ())
         stage.tidy(site)
         _keep(order, site, item.key, below or "")
         return site.state.entries
+
+
+def _unpacked(store: Store, package: LockedPackage) -> Unpacked:
+    """What the store has unpacked of the lock's digest. Raises PackageInvalid when the lock calls it something else."""
+    found = stage.load(store.unpacked(package.sha256))
+    said = (package.name, package.version, package.architecture)
+    is_ = (found.control.name, found.control.version, found.control.architecture)
+    if said != is_:
+        raise PackageInvalid(
+            f"cannot unpack {package.name} {package.version}: it is {' '.join(is_)}, and {' '.join(said)} was expected",
+            hint="the lock's line was edited: take it from version control, or lock again",
+        )
+    return found
 
 
 def _keep(order: _Order, site: Site, key: str, parent: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -67,7 +68,7 @@ def check_lock(spec_path: str) -> Lock:
     path = lock_path(spec_path)
     lock = read_lock(path)
     if lock is None:
-        raise LockInvalid(f"cannot use {path}: there is no lock", hint=f"hosier lock {spec_path}")
+        raise LockInvalid(f"cannot use {path}: there is no lock", hint=f"hosier lock {shlex.quote(spec_path)}")
     _fresh(lock, spec, spec_path)
     return lock
 
@@ -86,7 +87,7 @@ def _fresh(lock: Lock, spec: Spec, spec_path: str) -> None:
     words = stale(lock, spec) or ["the spec says something else than when it was locked"]
     raise LockInvalid(
         f"cannot build {spec_path}: its lock is stale:" + "".join(f"\n  - {word}" for word in words),
-        hint=f"hosier lock {spec_path}, or hosier build --update",
+        hint=f"hosier build {shlex.quote(spec_path)} --update",
     )
 
 
@@ -101,7 +102,7 @@ def lock_spec(spec_path: str, store_path: str | None, *, update: frozenset[str] 
 
     spec = read_spec(spec_path)
     path = lock_path(spec_path)
-    before = read_lock(path)
+    before = _before(path, anew=update is None)
     if update:
         known = {p.name for p in before.packages} if before is not None else set()
         unknown = sorted(update - known)
@@ -123,6 +124,16 @@ def lock_spec(spec_path: str, store_path: str | None, *, update: frozenset[str] 
     lock = replace(lock, packages=tuple(_relative(package, spec) for package in lock.packages))
     _write(path, locks.dumps(lock))
     return Locked(lock, path, tuple(changes(before, lock)), refreshed.proxies)
+
+
+def _before(path: str, *, anew: bool) -> Lock | None:
+    """The lock to hold to. One that cannot be read is in nobody's way when everything is chosen anew."""
+    try:
+        return read_lock(path)
+    except LockInvalid:
+        if anew:
+            return None
+        raise
 
 
 def _near(unknown: list[str], known: set[str]) -> str:

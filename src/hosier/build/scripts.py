@@ -121,9 +121,9 @@ def run_scripts(place: Workplace, scripts: Sequence[Script]) -> None:
         return
     begun = [int(line.split()[1]) for line in seen if line.startswith("begin ")]
     if not begun:
-        raise BuildFailed(f"cannot run maintainer scripts: {_ending(status)}{_tail(place.log, start)}")
+        raise BuildFailed(f"cannot run maintainer scripts: {ending(status)}{tail(place.log, start)}")
     script = scripts[begun[-1]]
-    raise _failed(place, script.control.name, script.name, _ending(status), _tail(place.log, start))
+    raise _failed(place, script.control.name, script.name, ending(status), tail(place.log, start))
 
 
 def configure(place: Workplace, progress: Callable[[str], None]) -> None:
@@ -148,7 +148,7 @@ def configure(place: Workplace, progress: Callable[[str], None]) -> None:
         return
     if not errors:
         raise BuildFailed(
-            f"cannot configure the packages: dpkg {_ending(status)}{_tail(place.log, start)}",
+            f"cannot configure the packages: dpkg {ending(status)}{tail(place.log, start)}",
             hint=f"the full log is {place.log}",
         )
     name, reason = errors[0]
@@ -156,11 +156,11 @@ def configure(place: Workplace, progress: Callable[[str], None]) -> None:
     script = _SCRIPT.search(reason)
     if script is None:
         raise BuildFailed(
-            f"cannot configure {package}: {reason}{_tail(place.log, start, package)}",
+            f"cannot configure {package}: {reason}{tail(place.log, start, package)}",
             hint=f"the full log is {place.log}",
         )
     shown = {"post-installation": "postinst", "pre-installation": "preinst"}.get(script[2], script[2])
-    raise _failed(place, package, shown, reason, _tail(place.log, start, package))
+    raise _failed(place, package, shown, reason, tail(place.log, start, package))
 
 
 def _boxed(place: Workplace, argv: tuple[str, ...], line: Callable[[str], None]) -> int:
@@ -208,7 +208,8 @@ def _failed(place: Workplace, package: str, script: str, reason: str, tail: str)
     )
 
 
-def _ending(status: int) -> str:
+def ending(status: int) -> str:
+    """How a command ended, from its wait status, as the rest of a sentence."""
     if os.WIFSIGNALED(status):
         return f"was killed by signal {os.WTERMSIG(status)}"
     return f"exited with status {os.waitstatus_to_exitcode(status)}"
@@ -221,7 +222,7 @@ def _size(path: str) -> int:
         return 0
 
 
-def _tail(log: str, start: int, package: str | None = None) -> str:
+def tail(log: str, start: int, package: str | None = None) -> str:
     """The last lines that were written to the log since `start`, or since dpkg set up `package`."""
     try:
         with open(log, "rb") as file:
@@ -254,5 +255,5 @@ def debconf_selections(place: Workplace, lines: Sequence[str], environment: Mapp
     status = _boxed(place, ("/bin/sh", "-c", command), lambda line: None)
     if status != 0:
         raise BuildFailed(
-            f"cannot preseed debconf: {_ending(status)}{_tail(place.log, start)}", hint="see [packages] debconf"
+            f"cannot preseed debconf: {ending(status)}{tail(place.log, start)}", hint="see [packages] debconf"
         )

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
 import os
-import posixpath
-import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
-from hosier.build import compose, merge, plan, scripts
-from hosier.build.compose import Filter, Op, Tree, Unpacked
+from hosier.build import compose, merge, plan, records, scripts
+from hosier.build.compose import Op, Unpacked
+from hosier.build.site import Site
 from hosier.distro.deb import control, dpkgdb, leftovers
-from hosier.distro.deb.dpkgdb import ADMIN, INFO
-from hosier.errors import BuildFailed, PackageInvalid
-from hosier.fetch.progress import Reporter
+from hosier.distro.deb.dpkgdb import ADMIN
+from hosier.errors import BuildFailed
 from hosier.spec.lock import LockedPackage
 from hosier.store.manifest import Entry
 
@@ -25,45 +20,8 @@ MERGED = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")
 
 MERGE_PACKAGES = ("usrmerge", "usr-is-merged")
 
-NO_TRIGGERS = (".", "..", "File", "Lock", "Unincorp")
-"""What dpkg keeps beside the files of the named triggers."""
-
-RECORD_MAX = 1 << 28
-"""Bytes of the largest record that is read, such as dpkg's status; a desktop's has 6 MB."""
-
-UNSEEN = ("/run/", "/tmp/", "/dev/", "/proc/", "/sys/", "/usr/sbin/policy-rc.d")
-"""What scripts write here is theirs or the box's, and no part of a root."""
-
-
-@dataclass(slots=True)
-class Site:
-    """One build's work folder: `root` is the tree, `state` what it holds."""
-
-    folder: str
-    root: str
-    state: Tree
-    architecture: str
-    log: str
-    reporter: Reporter
-    epoch: int = 0
-    filter: Filter = field(default_factory=Filter)
-    debconf: tuple[str, ...] = ()
-    name: str = ""
-    """What is being built, for people: "stage 1"; empty when there is but one."""
-
-    def title(self, work: str) -> str:
-        """What a phase of this is called."""
-        return f"{self.name}: {work}" if self.name else work
-
-    def workplace(self) -> scripts.Workplace:
-        """Fresh overlay folders."""
-        number = len([n for n in os.listdir(self.folder) if n.startswith("overlay")])
-        base = f"{self.folder}/overlay{number}"
-        os.mkdir(base, 0o700)
-        os.mkdir(f"{base}/upper")
-        # The upper folder is what scripts see as "/", so it has that one's mode, whatever the umask.
-        os.chmod(f"{base}/upper", stat.S_IMODE(os.stat(self.root).st_mode))
-        return scripts.Workplace(self.root, f"{base}/upper", self.log, self.epoch)
+SETTLED = ("installed", "config-files", "not-installed")
+"""States in which dpkg wants nothing done (dpkg(1)); the latter two are of packages that a run step removed."""
 
 
 def load(folder: str) -> Unpacked:
@@ -94,8 +52,8 @@ def first(site: Site, packages: Sequence[Unpacked]) -> None:
         for name in MERGED:
             if name in shipped:
                 ops += _merged_link(site, name)
-    compose.perform(site.root, ops, site.state.entries)
-    _compose(site, packages, site.state)
+    site.perform(ops)
+    _compose(site, packages)
     _settle(site, packages, lambda place: _preinst(place, packages, site.debconf))
 
 
@@ -116,12 +74,12 @@ def further(site: Site, locked: Sequence[LockedPackage], packages: Mapping[str, 
         group = [packages[plan.key(p, site.architecture)] for p in members]
         before = [p for p in group if "preinst" in p.info]
         if before:
-            _info_only(site, before)
+            # a preinst may look for its package's control files before the package is unpacked
+            site.perform([op for package in before for op in records.info(site.state, package)])
             place = site.workplace()
             _preinst(place, before, site.debconf)
-            _merge(site, place)
-            _read_state(site)
-        _compose(site, group, site.state)
+            site.take_in(place)
+        _compose(site, group)
         _settle(site, group, lambda place: _preseed(place, site.debconf))
 
 
@@ -153,256 +111,34 @@ def _settle(site: Site, packages: Sequence[Unpacked], before: Callable[[scripts.
         phase.show()
         before(place)
         scripts.configure(place, done)
-    _merge(site, place)
-    _read_state(site)
+    site.take_in(place)
 
 
-def _compose(site: Site, packages: Sequence[Unpacked], tree: Tree) -> None:
+def _compose(site: Site, packages: Sequence[Unpacked]) -> None:
     """Unpack `packages` into the tree, dpkg's records with them."""
     with site.reporter.phase(site.title("compose"), key="compose", total=len(packages), unit="packages") as phase:
-        ops = compose.plan(tree, packages, site.filter)
-        ops += _records(site, packages)
-        compose.perform(site.root, ops, tree.entries)
+        ops = compose.plan(site.state, packages, site.filter)
+        ops += records.records(site, packages)
+        site.perform(ops)
         phase.advance(len(packages))
 
 
-def _info_only(site: Site, packages: Sequence[Unpacked]) -> None:
-    """Lay out the control files that a preinst may look for before its package is unpacked."""
-    ops = [op for package in packages for op in _info(site.state, package)]
-    compose.perform(site.root, ops, site.state.entries)
+def tidy(site: Site, *, keep: Iterable[str] = ()) -> None:
+    """Take off what Debian's tools leave behind (`leftovers`), but for what lies at or below the paths `keep`.
 
-
-def _info(tree: Tree, package: Unpacked) -> Iterable[Op]:
-    for name, (blob, mode, size, sha256) in package.info.items():
-        if name == "conffiles" and not package.conffiles:
-            continue
-        path = tree.real(f"{INFO}/{package.label}.{name}")
-        mtime = int(os.stat(f"{package.folder}/{blob}").st_mtime)
-        entry = Entry(path=path, kind="f", mode=mode, uid=0, gid=0, mtime=mtime, size=size, sha256=sha256)
-        tree.entries[path] = entry
-        yield Op(entry, blob=f"{package.folder}/{blob}")
-
-
-def _records(site: Site, packages: Sequence[Unpacked]) -> list[Op]:
-    """dpkg's records of the packages: info files, lists, status, triggers; and apt's of what came by itself."""
-    tree = site.state
-    ops: list[Op] = []
-    for folder in (INFO, f"{ADMIN}/triggers", f"{ADMIN}/updates", f"{ADMIN}/alternatives"):
-        ops += _folders(site, folder)
-    for package in packages:
-        ops += _info(tree, package)
-    for label, taken in tree.disowned.items():
-        listed = tree.lists.get(label)
-        if listed is None:
-            listed = dpkgdb.parse_list(_text(site, f"{INFO}/{label}.list"))
-        tree.lists[label] = [p for p in listed if p not in taken]
-    tree.disowned.clear()
-    for label, paths in tree.lists.items():
-        ops.append(_write(site, f"{INFO}/{label}.list", dpkgdb.file_list(paths)))
-    tree.lists.clear()
-    ops.append(_write(site, f"{INFO}/format", dpkgdb.LIST_FORMAT))
-
-    stanzas = {s.key: s for s in dpkgdb.parse_status(_text(site, f"{ADMIN}/status"))}
-    interests = _interests(site)
-    pending = interests.activated(
-        (str(m[0]) for p in packages for m in p.members),
-        [name for p in packages for name in _triggers(p).activate],
-    )
-    by_label = {
-        (s.name if f"{s.name}:{s.architecture}" not in pending else f"{s.name}:{s.architecture}"): s
-        for s in stanzas.values()
-    }
-    for label, names in pending.items():
-        stanza = by_label.get(label)
-        if stanza is not None and stanza.state() in ("installed", "triggers-pending"):
-            stanza.pend(names)
-    for package in packages:
-        conffiles = {
-            path: "newconffile" if tree.real(path) + ".dpkg-new" in tree.entries else md5
-            for path, md5 in package.conffiles.items()
-        }
-        stanza = dpkgdb.unpacked_stanza(package.control, conffiles)
-        stanzas[stanza.key] = stanza
-        interests.add(package.label, _triggers(package))
-    ops.append(_write(site, f"{ADMIN}/status", dpkgdb.dump_status(stanzas.values())))
-    ops.append(_write(site, f"{ADMIN}/triggers/File", interests.dump_files()))
-    ops.append(_write(site, f"{ADMIN}/triggers/Unincorp", ""))
-    for name, who in sorted(interests.names.items()):
-        ops.append(_write(site, f"{ADMIN}/triggers/{name}", "".join(f"{w}\n" for w in who)))
-    return ops
-
-
-def _triggers(package: Unpacked) -> dpkgdb.Triggers:
-    """A package's triggers. Raises PackageInvalid for a name that dpkg's record of it could not be filed under."""
-    facts = package.info.get("triggers")
-    if facts is None:
-        return dpkgdb.Triggers()
-    with open(f"{package.folder}/{facts[0]}", encoding="utf-8", errors="surrogateescape") as file:
-        triggers = dpkgdb.parse_triggers(file.read())
-    for name in (*(name for name, _ in triggers.interest), *triggers.activate):
-        if not name.startswith("/") and ("/" in name or name in NO_TRIGGERS):
-            raise PackageInvalid(f"cannot unpack {package.label}: {name!r} is not the name of a trigger")
-    return triggers
-
-
-def _interests(site: Site) -> dpkgdb.TriggerInterests:
-    folder = site.state.folder(f"{ADMIN}/triggers")
-    names = {}
-    for path in site.state.entries:
-        if path.startswith(folder + "/"):
-            name = path.rpartition("/")[2]
-            if name not in ("File", "Unincorp", "Lock"):
-                names[name] = _text(site, path)
-    return dpkgdb.parse_interests(_text(site, f"{folder}/File"), names)
-
-
-def mark_automatic(site: Site, locked: Iterable[LockedPackage]) -> None:
-    """Add to apt's record the packages that nobody asked for, where the root has apt."""
-    if "/usr/bin/apt-get" not in site.state.entries:
-        return
-    path = "/var/lib/apt/extended_states"
-    auto = {
-        (p.name, site.architecture if p.architecture == "all" else p.architecture)
-        for p in locked
-        if p.why not in ("requested", "essential")
-    }
-    if not auto:
-        return
-    known = dpkgdb.parse_status(_text(site, path))
-    auto |= {s.key for s in known}
-    compose.perform(site.root, [_write(site, path, dpkgdb.extended_states(auto))], site.state.entries)
-
-
-def _text(site: Site, path: str) -> str:
-    """A file of the tree as text, links followed inside the tree; empty when it is not there.
-
-    Raises BuildFailed for what is no file or is absurdly large: a script may have put anything there.
+    Raises BuildFailed when dpkg is not content with what is there.
     """
-    real = site.state.real(path)
-    for _ in range(compose.LINKS_MAX):
-        entry = site.state.entries.get(real)
-        if entry is None:
-            return ""
-        if entry.kind != "l":
-            break
-        real = site.state.real(posixpath.join(posixpath.dirname(real), entry.target))
-    if entry is None or entry.kind != "f" or entry.size > RECORD_MAX:
-        raise BuildFailed(f"cannot read {path} of the root: a script has made it something else than the file it was")
-    fd = os.open(site.root + real, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(fd, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
-
-
-def _write(site: Site, path: str, text: str, mode: int = 0o644) -> Op:
-    content = text.encode("utf-8", "surrogateescape")
-    return written(site, path, content, mode)
-
-
-def written(site: Site, path: str, content: bytes, mode: int, uid: int = 0, gid: int = 0) -> Op:
-    """The change that makes `path` a file of its own with this content; links above it are followed inside the tree."""
-    path = site.state.real(path)
-    there = site.state.entries.get(path)
-    if there is not None and there.kind == "d":
-        raise BuildFailed(f"cannot write {path} of the root: a script has made it a directory")
-    entry = Entry(
-        path=path,
-        kind="f",
-        mode=mode,
-        uid=uid,
-        gid=gid,
-        mtime=site.epoch,
-        size=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-    )
-    site.state.entries[path] = entry
-    return Op(entry, content=content)
-
-
-def _folders(site: Site, path: str) -> list[Op]:
-    """Make the directory `path` and those above it, where they are not there; links are followed inside the tree."""
-    made: list[Op] = []
-    here = ""
-    for part in site.state.folder(path).strip("/").split("/"):
-        here = f"{here}/{part}"
-        if here not in site.state.entries:
-            entry = Entry(path=here, kind="d", mode=0o755, uid=0, gid=0, mtime=site.epoch)
-            site.state.entries[here] = entry
-            made.append(Op(entry))
-    return made
-
-
-def _merge(site: Site, place: scripts.Workplace) -> None:
-    merge.merge(place.upper, site.root, site.state.entries, epoch=site.epoch, dropped=_dropped)
-
-
-def _dropped(path: str) -> bool:
-    return path.startswith(UNSEEN)
-
-
-def _read_state(site: Site) -> None:
-    """What the scripts may have changed of what the next packages are unpacked by."""
-    tree = site.state
-    tree.diversions = dpkgdb.parse_diversions(_text(site, f"{ADMIN}/diversions"))
-    tree.users = _ids(_text(site, "/etc/passwd"))
-    tree.groups = _ids(_text(site, "/etc/group"))
-
-
-def _ids(text: str) -> dict[str, int]:
-    """Names and numbers of passwd(5) or group(5)."""
-    found = {}
-    for line in text.splitlines():
-        fields = line.split(":")
-        if len(fields) > 2 and fields[2].isdigit():
-            found[fields[0]] = int(fields[2])
-    return found
-
-
-def tidy(site: Site) -> None:
-    """Take off what Debian's tools leave behind (`leftovers`), and prove that dpkg is content."""
     entries = site.state.entries
-    touched = set()
-    for path in list(entries):
-        found = leftovers.leftover(path) if entries[path].kind != "d" else None
-        if found is None:
-            continue
-        touched.add(path.rpartition("/")[0])
-        if found.empty:
-            compose.perform(site.root, [written(site, path, b"", 0o644)], entries)
-        else:
-            merge.remove(site.root, path, entries)
-    for path in touched:
-        mtime = entries[path].mtime
-        os.utime(site.root + path, (mtime, mtime))
-    states = {s.key: s.state() for s in dpkgdb.parse_status(_text(site, f"{ADMIN}/status"))}
-    wrong = sorted(f"{name}:{arch} is {state}" for (name, arch), state in states.items() if state != "installed")
+    kept = tuple(keep)
+    gone: list[str] = []
+    emptied: list[str] = []
+    for path, entry in entries.items():
+        found = leftovers.leftover(path) if entry.kind != "d" else None
+        if found is not None and not any(path == k or path.startswith(k + "/") for k in kept):
+            (emptied if found.empty else gone).append(path)
+    merge.remove_all(site.root, gone, entries)
+    site.perform([site.write(path, "") for path in emptied])
+    states = {s.key: s.state() for s in dpkgdb.parse_status(site.text(f"{ADMIN}/status"))}
+    wrong = sorted(f"{name}:{arch} is {state}" for (name, arch), state in states.items() if state not in SETTLED)
     if wrong:
         raise BuildFailed(f"cannot build: after configuring, {', '.join(wrong)}", hint=f"the full log is {site.log}")
-
-
-def clone(source: str, target: str, entries: Mapping[str, Entry]) -> None:
-    """Make `target` a tree that shares every inode of `source` but the directories'."""
-    folders = []
-    for path in sorted(entries):
-        entry = entries[path]
-        there = target + path
-        if entry.kind == "d":
-            if path != "/":
-                os.mkdir(there, 0o700)
-            folders.append(entry)
-        elif entry.kind in "cb":
-            continue
-        else:
-            try:
-                os.link(source + path, there, follow_symlinks=False)
-            except OSError as exc:
-                if exc.errno != errno.EMLINK:
-                    raise
-                compose.copy(Op(replace(entry), blob=source + path), there)
-    for entry in reversed(folders):
-        there = target + entry.path
-        if entry.uid or entry.gid:
-            os.chown(there, entry.uid, entry.gid)
-        os.chmod(there, entry.mode)
-        for name, value in entry.xattrs:
-            os.setxattr(there, name, bytes.fromhex(value))
-        os.utime(there, (entry.mtime, entry.mtime))
