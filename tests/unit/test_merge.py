@@ -355,6 +355,29 @@ def test_remove_all(tmp_path: Path) -> None:
     assert str(caught.value) == "cannot remove /a of a root: directory not empty"
 
 
+def test_a_mode_changed_by_one_name_is_changed_for_all(tmp_path: Path) -> None:
+    """The names /a/one, /a/two and /a/three share an inode; a script did `chmod 4755 /a/two`."""
+    root, upper = tmp_path / "root", tmp_path / "upper"
+    entries = the_tree(root)
+    old = (root / "a/one").stat()
+    (upper / "a").mkdir(parents=True)
+    shutil.copy2(root / "a/two", upper / "a/two")
+    (upper / "a/two").chmod(0o4755)
+    shutil.copystat(root / "a", upper / "a")
+    assert merge(str(upper), str(root), entries, epoch=EPOCH, dropped=lambda path: False) == [
+        "/a/one",
+        "/a/three",
+        "/a/two",
+    ]
+    names = [root / "a" / name for name in ("one", "two", "three")]
+    assert {(n.stat().st_ino, n.stat().st_mode & 0o7777, n.stat().st_nlink) for n in names} == {
+        (names[1].stat().st_ino, 0o4755, 3)
+    }
+    assert names[0].stat().st_ino != old.st_ino
+    assert (root / "a").stat().st_mtime == entries["/a"].mtime
+    assert scan(root) == on_disk(first_names(entries))
+
+
 def test_hard_links_that_leave_and_join() -> None:
     def entry(path: str, leader: str = "") -> Entry:
         return Entry(path, "f", 0o644, 0, 0, 0, hardlink=leader)

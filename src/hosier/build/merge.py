@@ -4,8 +4,9 @@ Nothing else runs in either directory meanwhile. Files move by rename, so the tr
 never written to. The marks that overlayfs leaves (kernel Documentation/filesystems/overlayfs.rst) are read and taken
 off: a character device 0/0 is a path that was removed, an "opaque" directory hides what was below it.
 
-What overlayfs cannot tell is that a changed file had further names: it copies up one name, and the others keep the
-old content (same document, "Non-standard behavior"). The entries say so.
+What overlayfs cannot tell is that a changed file had further names: it copies up one name, and the others keep what
+they were (same document, "Non-standard behavior"). Where only the owner, mode or attributes of one name changed, as by
+chmod(1), all names get them here, as on any other file system; a name with other content is taken for a new file.
 """
 
 from __future__ import annotations
@@ -150,6 +151,7 @@ class _Merge:
                 self._remove(path)
                 self.changed.append(path)
             return
+        mates = self.links.mates(path) if there is not None and there.kind == "f" else []
         if kind in "cb" or (there is not None and there.kind == "d"):
             self._remove(path)
         elif there is not None:
@@ -184,6 +186,24 @@ class _Merge:
                 os.utime(target, (mtime, mtime), follow_symlinks=False)
         self.entries[path] = entry
         self.changed.append(path)
+        if there is not None and kind == "f" and mate is None and entry.sha256 == there.sha256:
+            self._follow(path, mates)
+
+    def _follow(self, path: str, mates: list[str]) -> None:
+        """Give the other names of what was one inode the new one too, but for those that have changed themselves."""
+        for other in mates:
+            if other not in self.entries or os.path.lexists(self.upper + other):
+                continue
+            self._leave(other)
+            os.unlink(self.root + other)
+            os.link(self.root + path, self.root + other, follow_symlinks=False)
+            self.entries[other] = replace(
+                self.entries[path], path=other, hardlink=path, package=self.owners.get(other, "")
+            )
+            self.links.join(path, other)
+            self.changed.append(other)
+            parent = self.entries[other.rpartition("/")[0] or "/"]
+            os.utime(self.root + parent.path, (parent.mtime, parent.mtime))
 
 
 def _kind(st: os.stat_result) -> str | None:

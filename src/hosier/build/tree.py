@@ -113,6 +113,12 @@ class HardLinks:
         """`path` is a further name of the inode of `leader`."""
         self._followers.setdefault(leader, []).append(path)
 
+    def mates(self, path: str) -> list[str]:
+        """The other paths that share the inode of `path`, sorted."""
+        entry = self._entries.get(path)
+        leader = path if entry is None or not entry.hardlink else entry.hardlink
+        return sorted({leader, *self._followers.get(leader, ())} - {path})
+
     def leave(self, path: str) -> None:
         """Take `path` out of the entries: it no longer names its inode."""
         gone = self._entries.pop(path, None)
