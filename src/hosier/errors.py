@@ -75,7 +75,7 @@ class BuildFailed(HosierError):
 
 
 class StoreFailed(HosierError):
-    """The store is damaged, full, or not ours to write; or it does not hold what was named."""
+    """The store is damaged, full, or not ours to write; it lacks what was named; or an output cannot be written."""
 
     code = "store-failed"
     status = 10

@@ -254,7 +254,7 @@ def test_a_missing_lock_is_made_a_stale_one_refused_and_update_mends_it(world: W
     stale = hosier("build", spec, store=world.store, check=False)
     assert stale.returncode == 4
     assert stale.stderr.startswith(f"error: cannot build {spec}: its lock is stale:\n  - ") and "two" in stale.stderr
-    assert stale.stderr.endswith(f"hint: hosier lock {spec}, or hosier build --update\n")
+    assert stale.stderr.endswith(f"hint: hosier build {spec} --update\n")
     assert lock.read_text() == made
     plan = json.loads(hosier("build", spec, "--update", "--dry-run", "--json", store=world.store).stdout)
     assert (plan["image"], plan["fetch_packages"], [s["reused"] for s in plan["stages"]]) == (
@@ -288,6 +288,15 @@ def test_a_missing_lock_is_made_a_stale_one_refused_and_update_mends_it(world: W
     lock.write_text(made.replace("one", "won", 1)[: len(made) // 2])
     damaged = hosier("build", spec, store=world.store, check=False)
     assert damaged.returncode == 4 and str(lock) in damaged.stderr
+    assert damaged.stderr.endswith("or choose everything anew with `hosier lock SPEC --update`\n")
+    hosier("lock", spec, "--update", store=world.store)
+    # What an edited line says of a package is not believed, whatever the store holds unpacked.
+    lock.write_text(lock.read_text().replace('name = "one", version = "1.1"', 'name = "one", version = "1.2"'))
+    lied = hosier("build", spec, store=world.store, check=False)
+    assert (lied.returncode, lied.stderr.splitlines()[-2]) == (
+        8,
+        "error: cannot unpack one 1.2: it is one 1.1 all, and one 1.2 all was expected",
+    )
 
 
 def test_the_commands_over_what_was_built(world: World) -> None:

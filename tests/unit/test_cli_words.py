@@ -82,6 +82,11 @@ def test_the_page_of_exit_codes_has_each_code_with_its_status() -> None:
             importlib.import_module(module.name)
     told = {(each.code, each.status) for each in errors(HosierError)}
     page = (Path(__file__).resolve().parents[2] / "docs/exit-codes.md").read_text()
-    listed = re.findall(r"^\| ([a-z0-9-]+) \| (\d+) \|", page, re.MULTILINE)
-    assert {(code, int(status)) for code, status in listed} == told
+    listed = re.findall(r"^\| ([a-z0-9-]+) \| (\d+) \| (.+) \|$", page, re.MULTILINE)
+    assert {(code, int(status)) for code, status, _when in listed} == told
     assert len(listed) == len(told)
+    when = {code: text for code, _status, text in listed}
+    for kind in errors(HosierError)[1:]:
+        if kind.__module__ == "hosier.errors":
+            said = " ".join((kind.__doc__ or "").split()).rstrip(".")
+            assert when[kind.code] == said[0].lower() + said[1:]

@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
             found, _damages = doctor.look(store, deep=args.deep)
             found = repaired + found
         checks += found
+    except HostLacks as error:  # the machine's checks have told why
+        checks.append(kernel.Check("store", "warn", f"was not looked at: {error}"))
     except HosierError as error:
         checks.append(kernel.Check("store", "fail", str(error), error.hint or ""))
     if args.json:

@@ -116,7 +116,7 @@ def become_root() -> None:
             _first = False
         except OSError as error:
             raise HostLacks(
-                f"cannot become root of a user namespace: {error.strerror}",
+                f"cannot become root of a user namespace: {(error.strerror or '').lower()}",
                 hint="allow it: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone=1, "
                 "kernel.apparmor_restrict_unprivileged_userns=0; or use root",
             ) from None

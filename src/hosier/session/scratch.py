@@ -104,8 +104,10 @@ def throw_away(store_path: str, tree: str, record: str) -> Scratch:
         _fill(path, tree, record)
     except OSError as error:
         raise StoreFailed(
-            f"cannot make a session in {folder}: {error.strerror}",
-            hint="use a store of your own: --root-store DIR or HOSIER_STORE" if error.errno in (1, 13, 30) else None,
+            f"cannot make a session in {folder}: {(error.strerror or '').lower()}",
+            hint="use a store of your own (--root-store DIR or HOSIER_STORE), or --read-only"
+            if error.errno in (1, 13, 30)
+            else None,
         ) from None
     return Scratch(path, lock, kept=False)
 
@@ -137,7 +139,7 @@ def kept(store_path: str, name: str, tree: str, record: str) -> Scratch:
                 hint=f"keep another name, or remove it: hosier run --discard {name}",
             )
     except OSError as error:
-        raise StoreFailed(f"cannot use the session {name}: {path}: {error.strerror}") from None
+        raise StoreFailed(f"cannot use the session {name}: {path}: {(error.strerror or '').lower()}") from None
     return Scratch(path, lock, kept=True)
 
 
@@ -164,7 +166,7 @@ def discard(store_path: str, name: str) -> None:
     try:
         lock = _lock(path)
     except OSError as error:
-        raise StoreFailed(f"cannot discard the session {name}: {error.strerror}") from None
+        raise StoreFailed(f"cannot discard the session {name}: {(error.strerror or '').lower()}") from None
     if lock is None:
         raise StoreFailed(f"cannot discard the session {name}: a command runs in it")
     Scratch(path, lock, kept=False).close()

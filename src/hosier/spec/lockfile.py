@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from hosier.spec.positions import Path, Positions
 
 
-_DAMAGE = "take the file from version control, or make it anew with `hosier lock`"
+_OTHER = "use the hosier that wrote it, or choose everything anew with `hosier lock SPEC --update`"
+_DAMAGE = "take the file from version control, or choose everything anew with `hosier lock SPEC --update`"
 
 _TEXT = r'[^"\\\x00-\x1f\x7f\ud800-\udfff]'
 FORMS = {
@@ -151,7 +152,7 @@ class _Reader:
         number = whole.get("format")
         if number is not None and number != FORMAT:
             reason = f"format version {number!r} is not known; this hosier reads {FORMAT}"
-            raise self.invalid(self.line(("format",)), reason, hint="use the hosier that wrote the lock, or lock again")
+            raise self.invalid(self.line(("format",)), reason, hint=_OTHER)
         self.check((), whole, LOCK)
         repos = self.repos(whole["repos"])
         names = {repo.name for repo in repos}

@@ -178,7 +178,7 @@ def differs(reader: TreeReader, entry: manifest.Entry, *, deep: bool) -> str:
     except FileNotFoundError:
         return "" if entry.kind in "cb" else f"{entry.path} is missing"
     except (NotADirectoryError, OSError) as error:
-        return f"{entry.path}: {error.strerror}"
+        return f"{entry.path}: {(error.strerror or '').lower()}"
     if stat.S_IFMT(status.st_mode) != _TYPES[entry.kind]:
         return f"{entry.path} is of another type"
     if entry.kind != "l" and stat.S_IMODE(status.st_mode) != entry.mode:

@@ -119,7 +119,7 @@ class _Marks:
     """The marks of use that this process has in one store: one descriptor, however many objects."""
 
     def __init__(self, store_path: str) -> None:
-        self.fd = lookup.open_uses(store_path)
+        self.fd = lookup.open_marks(store_path)
         self.owner = identity()
         self.counts: dict[int, int] = {}
 

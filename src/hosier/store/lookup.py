@@ -102,7 +102,7 @@ def image_fields(store_path: str, digest: str) -> dict[str, str]:
     except FileNotFoundError:
         raise StoreFailed(f"cannot find image {digest}: it is not in the store {store_path}") from None
     except OSError as error:
-        raise StoreFailed(f"cannot read {path}: {error.strerror}") from None
+        raise StoreFailed(f"cannot read {path}: {(error.strerror or '').lower()}") from None
     if record.get("digest") != digest or not is_digest(record.get("tree", "")):
         raise StoreFailed(
             f"cannot use image {digest}: its record {path} is damaged", hint="run `hosier doctor --repair`"
@@ -164,7 +164,7 @@ def _names(folder: str) -> list[str]:
     except NotADirectoryError:
         return []
     except OSError as error:
-        raise StoreFailed(f"cannot read the store's {folder}: {error.strerror}") from None
+        raise StoreFailed(f"cannot read the store's {folder}: {(error.strerror or '').lower()}") from None
 
 
 def _tagged(store_path: str, name: str, version: str) -> str | None:
@@ -183,7 +183,7 @@ def _tagged(store_path: str, name: str, version: str) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise StoreFailed(f"cannot read {path}: {error.strerror}") from None
+        raise StoreFailed(f"cannot read {path}: {(error.strerror or '').lower()}") from None
     if not is_digest(digest):
         raise StoreFailed(
             f"cannot use the tag {name}:{version}: {path} is damaged", hint="run `hosier doctor --repair`"
@@ -245,6 +245,16 @@ def open_uses(store_path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
+def open_marks(store_path: str) -> int:
+    """As `open_uses`, to set marks only, which can be done where the store is read-only too. Raises OSError."""
+    try:
+        return open_uses(store_path)
+    except OSError as error:
+        if error.errno != 30:  # EROFS
+            raise
+        return os.open(os.path.join(store_path, "locks", "use"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
 def hold(store_path: str, key: str) -> int:
     """Mark an object ("tree-KEY", "image-DIGEST", "unpacked-SHA", "debs-SHA") as in use; give it back by os.close.
 
@@ -253,14 +263,15 @@ def hold(store_path: str, key: str) -> int:
     """
     offset = use_offset(key)
     try:
-        fd = open_uses(store_path)
+        fd = open_marks(store_path)
         try:
             range_lock(fd, offset, kind="shared", wait=True)
         except BaseException:
             os.close(fd)
             raise
     except OSError as error:
-        raise StoreFailed(f"cannot mark {key} as used in the store {store_path}: {error.strerror}") from None
+        reason = (error.strerror or "").lower()
+        raise StoreFailed(f"cannot mark {key[:18]} as used in the store {store_path}: {reason}") from None
     return fd
 
 

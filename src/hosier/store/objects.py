@@ -470,4 +470,4 @@ def _listing(folder: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise StoreFailed(f"cannot read the store's {folder}: {error.strerror}") from None
+        raise StoreFailed(f"cannot read the store's {folder}: {(error.strerror or '').lower()}") from None

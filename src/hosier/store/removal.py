@@ -62,7 +62,7 @@ def remove(path: str) -> int:
     if work.failure is not None:
         what, error = work.failure
         raise StoreFailed(
-            f"cannot remove {os.path.join(parent_path, what)}: {error.strerror}",
+            f"cannot remove {os.path.join(parent_path, what)}: {(error.strerror or '').lower()}",
             hint="it belongs to another user, or the file system refuses" if error.errno in (1, 13) else None,
         )
     return work.freed
