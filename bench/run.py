@@ -1,6 +1,6 @@
 """What a session costs, beside runc, schroot and bwrap on the same tree: medians of interleaved rounds, and ratios.
 
-    bench/run.py [--tree DIR] [--rounds N] [--store DIR]
+    bench/run.py [--tree DIR | --image IMAGE --tree ITS-ROOT] [--rounds N] [--json]
 
 Without --tree a small system is made by mmdebstrap from the host's own sources. Needs root for runc and schroot.
 """
@@ -8,6 +8,7 @@ Without --tree a small system is made by mmdebstrap from the host's own sources.
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import os
 import shutil
@@ -41,8 +42,13 @@ def spawned(argv: list[str], env: dict[str, str] | None = None) -> float:
 def made_tree(folder: str) -> str:
     tree = f"{folder}/tree"
     print("making a tree with mmdebstrap …", file=sys.stderr)
-    words = ["mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", "", tree]
-    subprocess.run(words, check=True)
+    with open("/etc/os-release") as file:
+        suite = next(line.split("=")[1].strip().strip('"') for line in file if line.startswith("VERSION_CODENAME="))
+    sources = [
+        p for p in (*glob.glob("/etc/apt/sources.list.d/*.sources"), "/etc/apt/sources.list") if os.path.isfile(p)
+    ]
+    words = ["mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", suite, tree]
+    subprocess.run([*words, *(path for path in sources if os.path.getsize(path))], check=True)
     return tree
 
 
@@ -99,6 +105,21 @@ def in_process(tree: str) -> Timed:
     return timed
 
 
+def pooled(tree: str) -> tuple[Timed, Callable[[], None]]:
+    from hosier.session.pool import Sessions
+
+    sessions = Sessions(tree)
+    null = os.open(os.devnull, os.O_RDWR)
+
+    def timed() -> float:
+        begun = time.perf_counter()
+        if sessions.run(("true",), stdout=null, stderr=null) != 0:
+            raise SystemExit("error: the session of the pool failed")
+        return time.perf_counter() - begun
+
+    return timed, sessions.close
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--tree", help="a plain root folder, or an image of the store by --image")
@@ -108,6 +129,7 @@ def main() -> int:
     args = options.parse_args()
     folder = tempfile.mkdtemp(prefix="hosier-bench-")
     configured = ""
+    close: Callable[[], None] = int
     try:
         tree = os.path.abspath(args.tree) if args.tree else made_tree(folder)
         image = args.image or tree
@@ -116,11 +138,13 @@ def main() -> int:
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         words = [HOSIER, "run", image, "--", "true"]
         schroot_timed, configured = schroot(folder, tree)
+        pool, close = pooled(tree)
         candidates: dict[str, Timed | None] = {
             "hosier run": lambda: spawned(words, env),
             "runc run": runc(folder, tree),
             "schroot overlay session": schroot_timed,
             "session in one process": in_process(tree),
+            "session of a pool": pool,
             "bwrap": bwrap(tree),
             "python -c pass": lambda: spawned([sys.executable, "-c", "pass"], env),
         }
@@ -134,6 +158,7 @@ def main() -> int:
                 if number >= 2 or (name.startswith("schroot") and number):
                     taken[name].append(seconds * 1000)
     finally:
+        close()
         if configured:
             os.remove(configured)
         shutil.rmtree(folder, ignore_errors=True)
@@ -145,7 +170,8 @@ RATIOS = (
     ("hosier run", "runc run", 1.2),
     ("hosier run", "schroot overlay session", 0.2),
     ("hosier run", "bwrap", None),
-    ("session in one process", "bwrap", 1.2),
+    ("session in one process", "bwrap", None),
+    ("session of a pool", "bwrap", 1.2),
 )
 
 

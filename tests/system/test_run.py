@@ -93,11 +93,9 @@ def test_our_own_failures_have_their_own_statuses(hosier: Hosier) -> None:
         "error: cannot run nonesuch: it is not in the root, or its interpreter is not\n",
     )
     assert hosier(root, "/etc") == (126, "", "error: cannot run /etc: Permission denied\n")
-    assert hosier("nonesuch")[::2] == (
-        125,
-        f"error: cannot find image nonesuch: no tag and no digest in the store {hosier.store} is named so\n"
-        "hint: `hosier images` lists what is there\n",
-    )
+    status, _, error = hosier("nonesuch")
+    told = f"error: cannot find image nonesuch: no tag and no digest in the store {hosier.store} is named so"
+    assert (status, error.split("\n")[0]) == (125, told)
     assert hosier("./nonesuch", "true")[::2] == (2, "error: cannot run ./nonesuch: it is not a folder\n")
     assert hosier("--network", "all", root)[::2] == (2, "error: cannot use the network all: it is none or host\n")
     assert hosier("--nonesuch", root)[::2] == (

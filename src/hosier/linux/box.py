@@ -145,11 +145,16 @@ class Box:
         self.forward = forward
         self.terminate_after = terminate_after
 
-    def writing_to(self, stdout: int, stderr: int) -> Box:
-        """The same box with other descriptors to write to."""
+    def copy(self) -> Box:
+        """Another box that is the same."""
         other = Box.__new__(Box)
         for name in Box.__slots__:
             setattr(other, name, getattr(self, name))
+        return other
+
+    def writing_to(self, stdout: int, stderr: int) -> Box:
+        """The same box with other descriptors to write to."""
+        other = self.copy()
         other.stdout, other.stderr = stdout, stderr
         return other
 
@@ -180,6 +185,7 @@ class Prepared:
     """All that the first process needs, computed before the fork (so that it is done where errors are easy)."""
 
     __slots__ = (
+        "awaits_order",
         "base",
         "box",
         "channel",
@@ -201,6 +207,7 @@ class Prepared:
         self.report = report
         self.mask = mask
         self.channel = channel
+        self.awaits_order = False
         self.userns_fd: int | None = None
         if real_root and box.userns:
             try:
@@ -292,7 +299,7 @@ def run(box: Box) -> int:
                 from hosier.linux import terminal
 
                 ours, theirs = terminal.channel()
-            pid = _spawn(Prepared(box, writer, mask, theirs), reader)
+            pid = spawn(Prepared(box, writer, mask, theirs), reader)
         finally:
             os.close(writer)
             if theirs >= 0:
@@ -307,19 +314,19 @@ def run(box: Box) -> int:
         pid = 0
     finally:
         if pid:
-            _kill(pid)
+            kill(pid)
         if ours >= 0:
             os.close(ours)
-        told = _read_all(reader)
+        told = read_records(reader)
         os.close(reader)
         unwritten = outlets.end()
         _tidy(box, told)
     if unwritten is not None:
         raise BoxFailed(f"cannot write what the command says: {(unwritten.strerror or str(unwritten)).lower()}")
-    return _verdict(box, told)
+    return verdict(box.argv, told)
 
 
-def _spawn(prepared: Prepared, reader: int) -> int:
+def spawn(prepared: Prepared, reader: int) -> int:
     """Fork process 1 of a new pid namespace as a child of this thread; returns its pid."""
     from hosier.linux import inside
 
@@ -390,7 +397,7 @@ def _wait_until(pid: int, seconds: float) -> None:
         os.close(watched)
 
 
-def _kill(pid: int) -> None:
+def kill(pid: int) -> None:
     """Kill process 1 and with it all others; come back when they are dead (pid_namespaces(7))."""
     mask = signals.block_all()
     try:
@@ -402,14 +409,20 @@ def _kill(pid: int) -> None:
         signals.restore(mask)
 
 
-def _read_all(reader: int) -> list[list[str]]:
+def read_records(reader: int) -> list[list[str]]:
+    """What a process 1 that is dead has told."""
     parts = []
     try:
         while part := os.read(reader, 65536):
             parts.append(part)
     except BlockingIOError:
         pass
-    text = b"".join(parts).decode("utf-8", "surrogateescape")
+    return records(b"".join(parts))
+
+
+def records(content: bytes) -> list[list[str]]:
+    """The whole records in what process 1 has written so far (see `inside`)."""
+    text = content.decode("utf-8", "surrogateescape")
     return [record.split("\0") for record in text.split("\0\0")[:-1]]
 
 
@@ -432,12 +445,13 @@ def _tidy(box: Box, told: list[list[str]]) -> None:
                 continue
 
 
-def _verdict(box: Box, told: list[list[str]]) -> int:
+def verdict(argv: tuple[str, ...], told: list[list[str]]) -> int:
+    """The wait status that process 1 told, or the error that it means."""
     for record in told:
         if record[0] == "status":
             return int(record[1])
         if record[0] == "exec":
-            raise _not_run(box.argv[0], int(record[1]))
+            raise _not_run(argv[0], int(record[1]))
         if record[0] == "error":
             _, step, number, detail = record
             raise _lacking(step, OSError(int(number), detail or os.strerror(int(number))))

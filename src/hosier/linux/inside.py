@@ -2,7 +2,7 @@
 
 Process 1 stays outside of the box's user namespace and has no capability but KILL once the command runs: it reaps,
 passes signals on, and ends when the command ends, with which the kernel kills all that is left (pid_namespaces(7)).
-Errors go to the caller through a pipe as records; see `box._verdict`.
+Errors go to the caller through a pipe as records; see `box.verdict`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import fcntl
 import gc
 import os
 import select
+from _collections_abc import Callable
 
 from hosier.linux import capabilities, network, overlay, seccomp, signals, syscalls
 from hosier.linux.box import Prepared
@@ -88,7 +89,9 @@ def _first_process(prepared: Prepared, reader: int) -> None:
     spaces = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWCGROUP
     if box.network == "none":
         spaces |= syscalls.CLONE_NEWNET
-    streams = _streams(prepared)
+    if prepared.awaits_order:
+        _stand_apart(prepared)
+    streams = Streams([], uid=0, userns_fd=None) if prepared.awaits_order else _streams(prepared)
     _do("make namespaces", lambda: syscalls.unshare(spaces))
     streams.seal()
     userns_fd = _set_up(prepared)
@@ -100,13 +103,48 @@ def _first_process(prepared: Prepared, reader: int) -> None:
     except OSError:
         pass  # no keyrings in this kernel, or the user's quota is used up
     _die_with_caller(prepared.report)
+    if prepared.awaits_order:
+        streams = _ordered(prepared, prepared.base if userns_fd is not None else 0)
     slave: int | None = None
     if box.tty:
         slave = _terminal(prepared, prepared.base if userns_fd is not None else 0)
-    child = os.fork()
-    if child == 0:
-        _command(prepared, userns_fd, slave, streams)
+    if slave is None and box.uid == 0 and not box.confined and hasattr(os, "posix_spawn"):
+        child = _spawn_command(prepared, userns_fd, streams)
+    else:
+        child = os.fork()
+        if child == 0:
+            _command(prepared, userns_fd, slave, streams)
     _keep_house(prepared, child, slave, streams)
+
+
+def _stand_apart(prepared: Prepared) -> None:
+    """Hold nothing of the caller while we wait, which may be long."""
+    keep = [prepared.report, prepared.channel]
+    if prepared.userns_fd is not None:
+        keep.append(prepared.userns_fd)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for fd in range(3):
+        os.dup2(null, fd)
+    keep_only((0, 1, 2, *keep))
+
+
+def _ordered(prepared: Prepared, base: int) -> Streams:
+    """Wait for the order and take it on; returns its streams. Ends this process when none comes."""
+    from hosier.linux import standing
+
+    try:
+        order = standing.receive(prepared.channel)
+    except OSError:
+        order = None
+    if order is None:
+        os._exit(0)
+    os.close(prepared.channel)
+    box = prepared.box
+    box.argv, box.env, box.cwd = order.argv, order.env, order.cwd
+    box.uid, box.gid, box.groups = order.uid, order.gid, order.groups
+    _tell(prepared.report, "begun")
+    fds = [fd if fd >= 0 else os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) for fd in order.fds]
+    return Streams(fds, uid=base + box.uid, userns_fd=None)
 
 
 def _streams(prepared: Prepared) -> Streams:
@@ -311,14 +349,47 @@ def _command(prepared: Prepared, userns_fd: int | None, terminal: int | None, st
 
 
 def _become_command(prepared: Prepared, userns_fd: int | None, terminal: int | None, streams: Streams) -> None:
-    box = prepared.box
     os.setsid()
     userns_fd = _arrange_descriptors(prepared, userns_fd, terminal, streams)
     if terminal is not None:
         from hosier.linux.terminal import make_controlling
 
         _do("take the terminal", lambda: make_controlling(0))
-    keep = prepared.keep
+    _renounce(prepared, userns_fd)
+    signals.default(signals.PIPE)
+    signals.default(signals.XFSZ)
+    signals.restore(prepared.mask)
+    number = _first_that_runs(prepared, lambda path: os.execve(path, prepared.box.argv, prepared.box.env))
+    _tell(prepared.report, "exec", str(number))
+
+
+def _spawn_command(prepared: Prepared, userns_fd: int | None, streams: Streams) -> int:
+    """Become what the command is to be, and start it without a copy of this process; returns its pid.
+
+    For root only: another user could not be sent signals when it has become root. Ends this process when it cannot be
+    started.
+    """
+    box = prepared.box
+    _renounce(prepared, _arrange_descriptors(prepared, userns_fd, None, streams, keep=True))
+    _die_with_caller(prepared.report)
+    started: list[int] = []
+
+    def start(path: str) -> None:
+        defaults = (signals.PIPE, signals.XFSZ)
+        started.append(
+            os.posix_spawn(path, box.argv, box.env, setsid=True, setsigmask=prepared.mask, setsigdef=defaults)
+        )
+
+    number = _first_that_runs(prepared, start)
+    if not started:
+        _tell(prepared.report, "exec", str(number))
+        os._exit(1)
+    return started[0]
+
+
+def _renounce(prepared: Prepared, userns_fd: int | None) -> None:
+    """Give up for ever what the command must not have, and go where it begins."""
+    box, keep = prepared.box, prepared.keep
     if userns_fd is not None:
         _do("enter the user namespace", lambda: _join(userns_fd))
     capabilities.bound(keep, prepared.last_capability)
@@ -331,20 +402,24 @@ def _become_command(prepared: Prepared, userns_fd: int | None, terminal: int | N
         capabilities.limit_processes(capabilities.PROCESSES)
     _do(f"enter the folder {box.cwd}", lambda: os.chdir(box.cwd))
     os.umask(0o022)
-    signals.default(signals.PIPE)
-    signals.default(signals.XFSZ)
-    signals.restore(prepared.mask)
-    name = box.argv[0]
-    number = 2
+
+
+def _first_that_runs(prepared: Prepared, start: Callable[[str], object]) -> int:
+    """Start the command by the first of its possible paths that can be; or give the error number (execvp(3))."""
+    box = prepared.box
+    name, number = box.argv[0], 2
     for path in [name] if "/" in name else [f"{d or '.'}/{name}" for d in box.env.get("PATH", _PATH).split(":")]:
         try:
-            os.execve(path, box.argv, box.env)
+            os.stat(path)  # each attempt to start costs a process
+            start(path)
         except OSError as error:
             if error.errno not in (2, 20):
                 number = error.errno or 5
                 if number != 13:
                     break
-    _tell(prepared.report, "exec", str(number))
+        else:
+            return 0
+    return number
 
 
 def _join(userns_fd: int) -> None:
@@ -353,9 +428,12 @@ def _join(userns_fd: int) -> None:
 
 
 def _arrange_descriptors(
-    prepared: Prepared, userns_fd: int | None, terminal: int | None, streams: Streams
+    prepared: Prepared, userns_fd: int | None, terminal: int | None, streams: Streams, *, keep: bool = False
 ) -> int | None:
-    """Put the command's descriptors where they belong and close all others; returns the moved `userns_fd`."""
+    """Put the command's descriptors where they belong and close all others; returns the moved `userns_fd`.
+
+    With `keep` those stay open that the streams need when the command has ended.
+    """
     box = prepared.box
     if terminal is not None:
         wanted = {0: terminal, 1: terminal, 2: terminal if os.isatty(2) else 2 if box.stderr is None else box.stderr}
@@ -373,6 +451,9 @@ def _arrange_descriptors(
     if userns_fd is not None:
         userns_fd = fcntl.fcntl(userns_fd, fcntl.F_DUPFD_CLOEXEC, floor)
         kept.append(userns_fd)
+    if keep:
+        streams.move(floor)
+        kept += streams.kept()
     for number, fd in moved.items():
         os.dup2(fd, number, inheritable=True)
     keep_only(tuple(kept))

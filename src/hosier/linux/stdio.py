@@ -84,6 +84,12 @@ class Streams:
         """The descriptors that `settle` needs."""
         return tuple(fd for pair in self._same.values() for fd in pair)
 
+    def move(self, floor: int) -> None:
+        """Have the descriptors that `settle` needs at `floor` and above, close-on-exec."""
+        for key, pair in self._same.items():
+            first, second = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, floor) for fd in pair)
+            self._same[key] = (first, second)
+
     def settle(self) -> None:
         """Move the caller's offsets on to where the command's are."""
         for ours, again in self._same.values():
