@@ -26,7 +26,7 @@ check: .venv/installed-for-tests
 	PYTHONPATH=src $(BIN)/lint-imports
 
 prove: .venv/installed-for-tests
-	.ci/need $(PEERS)
+	.ci/need $(PEERS) qemu-user-static
 	$(BIN)/python -m pytest -m prove --durations=0
 
 bench: .venv/installed

@@ -72,8 +72,8 @@ class LockedPackage:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A whole lock. `epoch` is seconds since 1970: the newest Date of the Release files used; it is the build's
-    SOURCE_DATE_EPOCH unless the environment says otherwise. `requests` are the spec's, as text, in its order.
+    """A whole lock. `epoch` is seconds since 1970: the newest Date of the Release files used, so of when this is
+    the choice; no time in an image comes from it (docs/why.md). `requests` are the spec's, as text, in its order.
     `packages` are sorted by (name, architecture)."""
 
     spec: str
