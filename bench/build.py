@@ -1,6 +1,6 @@
 """Time `hosier build` beside mmdebstrap, in the same run, on the same archive; print medians and ratios.
 
-    .venv/bin/python bench/build.py [--runs 5] [--set base] [--set large] [--json]
+    .venv/bin/python bench/build.py [--runs 5] [--set base] [--set desktop] [--json]
 
 Each set is built by mmdebstrap into a folder, and by hosier four ways: everything cold (indices, packages, image),
 packages in the store but no image, one package more on an existing image, nothing changed. A run of each comes in
@@ -24,7 +24,11 @@ import time
 
 SETS = {
     "base": ["apt"],
-    "large": ["apt", "build-essential", "debhelper", "devscripts", "git", "cmake", "nginx", "postgresql", "redis"],
+    "development": [
+        *("apt", "build-essential", "debhelper", "devscripts", "git", "cmake"),
+        *("nginx", "postgresql", "redis", "python3-numpy"),
+    ],
+    "desktop": ["apt", "task-gnome-desktop"],
 }
 EXTRA = "tree"
 TARGETS = {"cold": 0.4, "packages in the store": 0.2, "one package more": 0.15, "nothing changed": 0.02}
