@@ -5,12 +5,16 @@ import json
 import os
 import re
 import tarfile
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from hosier.cli import main_parser
+from hosier.build.image import Built
+from hosier.build.request import BuildPlan, PlannedStage
+from hosier.cli import build, main_parser
 from hosier.errors import HosierError, StoreFailed, UsageError
+from hosier.inspect.kernel import Check
 from hosier.spec import lock as locks
 from hosier.spec.lock import Lock, LockedPackage, LockedRepo
 from hosier.store import manifest
@@ -64,8 +68,8 @@ def hosier(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     monkeypatch.setattr("hosier.linux.userns.become_root", lambda: None)
     monkeypatch.setenv("TZ", "UTC")
 
-    def call(*words: str) -> str:
-        assert main_parser.main(["--root-store", store.path, *words]) == 0
+    def call(*words: str, status: int = 0) -> str:
+        assert main_parser.main(["--root-store", store.path, *words]) == status
         return capsys.readouterr().out
 
     return call
@@ -149,3 +153,39 @@ def test_a_pack_that_fails_leaves_the_old_output(hosier, store: Store, tmp_path:
         hosier("pack", "web", "-o", str(out))
     assert out.read_bytes() == b"old"
     assert sorted(os.listdir(tmp_path)) == ["o.tar", "store"]
+
+
+def keys(value: object, *, but: tuple[str, ...] = ("config", "paths", "seconds")) -> set[str]:
+    """Every key in a value of JSON, those of tables that are keyed by something else left out."""
+    if isinstance(value, list):
+        return set().union(*map(keys, value))
+    if isinstance(value, dict):
+        return set(value).union(*(keys(below) for name, below in value.items() if name not in but))
+    return set()
+
+
+def test_the_keys_of_json_are_on_its_page(hosier, store: Store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    page = (Path(__file__).parents[2] / "docs/json.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z -]+)` \| (?:array|object) \| (.+) \|$", page, re.MULTILINE))
+    told = {verb: set(re.findall(r"`([a-z_]+)`", row)) for verb, row in rows.items()}
+    told["inspect"] |= told["images"]
+    spec = tmp_path / "bad.toml"
+    spec.write_text("x = 1\n")
+    printed = {
+        "images": hosier("images", "--json"),
+        "inspect": hosier("inspect", "web", "--json"),
+        "why": hosier("why", "web", "base-files", "--json"),
+        "pack": hosier("pack", "web", "-o", str(tmp_path / "o.tar"), "--json"),
+        "gc": hosier("gc", "--all", "--dry-run", "--json"),
+        "lint": hosier("lint", str(spec), "--json", status=3),
+    }
+    for verb, text in printed.items():
+        found = keys(json.loads(text))
+        assert found, verb
+        assert found - told[verb] == set(), verb
+    built = Built("1", "web:1", "/", 1, "tree", timings={"solve": 1.0})
+    assert keys(build.facts(built)) == told["build"] - {"image", "tree", "nothing"}
+    assert {each.name for each in fields(BuildPlan)} | {each.name for each in fields(PlannedStage)} == told[
+        "build --dry-run"
+    ]
+    assert {each.name for each in fields(Check)} == told["doctor"] - {"ok", "warn", "fail"}

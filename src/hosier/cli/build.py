@@ -62,21 +62,25 @@ def run(args: argparse.Namespace) -> int:
     built = build_spec(args.spec, args.root_store, tag=args.tag, update=args.update, reporter=report)
     report.result(told(built))
     if args.json:
-        facts = {
-            "tag": built.tag,
-            "digest": built.digest,
-            "path": built.path,
-            "packages": built.packages,
-            "reused": built.reused,
-            "fetched": {"packages": built.supply.fetched, "bytes": built.supply.bytes},
-            "unpacked": built.supply.unpacked,
-            "seconds": {title: round(seconds, 3) for title, seconds in built.timings.items()},
-        }
-        json.dump(facts, sys.stdout, indent=2)
+        json.dump(facts(built), sys.stdout, indent=2)
         print()
     else:
         print(f"{built.tag} {built.digest}")
     return 0
+
+
+def facts(built: Built) -> dict[str, object]:
+    """What a build did, as JSON shows it."""
+    return {
+        "tag": built.tag,
+        "digest": built.digest,
+        "path": built.path,
+        "packages": built.packages,
+        "reused": built.reused,
+        "fetched": {"packages": built.supply.fetched, "bytes": built.supply.bytes},
+        "unpacked": built.supply.unpacked,
+        "seconds": {key: round(seconds, 3) for key, seconds in built.timings.items()},
+    }
 
 
 def told(built: Built) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
 
 HELP = "find every problem of a spec"
 EXAMPLES = """\
@@ -30,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     problems = lint(args.specs, architecture=args.architecture or host_architecture(), suite=host_suite())
     if args.json:
-        json.dump([asdict(p) for p in problems], sys.stdout, indent=2)
+        json.dump([p.to_json() for p in problems], sys.stdout, indent=2)
         print()
     else:
         for problem in problems:
