@@ -175,7 +175,7 @@ class _Plain(_Quiet):
 
     def moved(self, phase: Phase) -> None:
         now = time.monotonic()
-        if now - phase.shown >= _PLAIN_EVERY:
+        if now - phase.shown >= _PLAIN_EVERY and phase.done != phase.total:
             phase.shown = now
             told = amount(phase.done, phase.total, phase.unit)
             _write(f"{phase.title}{told and ': '}{told} after {now - phase.started:.0f} s")
