@@ -388,17 +388,20 @@ def test_a_terminal_of_its_own(hosier: Hosier, terminal: Callable[..., Terminal]
 def test_job_control_works_inside(hosier: Hosier, terminal: Callable[..., Terminal]) -> None:
     shown = terminal("--env", "PS1=% ", hosier.root)
     shown.expect(r"% ")
-    shown.type("sleep 1000\r")
-    shown.expect(r"sleep 1000")
+    shown.type("echo begun; sleep 1000\r")
+    shown.expect(r"\nbegun")
     time.sleep(0.3)
     shown.type("\x1a")
     shown.expect(r"Stopped")
+    shown.expect(r"% ")
     shown.type("fg\r")
+    shown.expect(r"\nsleep 1000")
     time.sleep(0.3)
     shown.type("\x03")
-    time.sleep(0.2)
+    shown.expect(r"% ")
     shown.type("echo $?\r")
     shown.expect(r"\r\n130\r\n")
+    shown.expect(r"% ")
     shown.type("\x04")
     assert shown.wait() == 0
 

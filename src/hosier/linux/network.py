@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import _socket
 import fcntl
 import os
+
+from hosier.linux import syscalls
 
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP_RUNNING = 0x1 | 0x40
@@ -12,12 +13,12 @@ _IFF_UP_RUNNING = 0x1 | 0x40
 
 def loopback_up() -> None:
     """Bring up `lo` in this network namespace. Raises OSError."""
-    door = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    door = syscalls.datagram_socket()
     try:
         request = b"lo".ljust(16, b"\0") + _IFF_UP_RUNNING.to_bytes(2, "little") + bytes(22)
-        fcntl.ioctl(door.fileno(), _SIOCSIFFLAGS, request)
+        fcntl.ioctl(door, _SIOCSIFFLAGS, request)
     finally:
-        door.close()
+        os.close(door)
 
 
 def let_anyone_serve() -> None:

@@ -269,6 +269,11 @@ def overwrite(address: int, content: bytes) -> None:
     ctypes.memmove(address, content, len(content))
 
 
+def datagram_socket() -> int:
+    """socket(2): AF_INET, SOCK_DGRAM, close-on-exec; importing Python's own costs more than all that it is for."""
+    return _check(_libc.socket(ctypes.c_int(2), ctypes.c_int(2 | 0o2000000), ctypes.c_int(0)), "socket")
+
+
 def sethostname(name: str) -> None:
     """sethostname(2)."""
     encoded = name.encode()

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hosier.session.run import Request, run, run_in
+from hosier.session.run import run_in
 
-__all__ = ["Request", "run", "run_in"]
+__all__ = ["run_in"]

@@ -13,8 +13,8 @@ class Sessions:
     """Throw-away sessions of the root folder `tree`; up to `ready` boxes stand by for each thread. A context manager.
 
     May be used from several threads; to be closed when none of them is at work. Every command gets a box, as
-    `hosier.session.run_in` gives it one; only the time when that is made differs, so a change of `tree` shows a few sessions
-    later.
+    `hosier.session.run_in` gives it one; only the time when that is made differs, so a change of `tree` shows a few
+    sessions later.
     """
 
     __slots__ = ("_box", "_lock", "_past", "_people", "_ready", "_standing", "_tree")
