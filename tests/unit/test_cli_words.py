@@ -12,6 +12,10 @@ import pytest
 import hosier
 from hosier.cli import main_parser
 from hosier.errors import HosierError, UsageError
+from hosier.spec.lint import lint
+from hosier.spec.starter import starter
+
+ROOT = Path(__file__).resolve().parents[2]
 
 WRONG = [
     ("bulid web.toml", "cannot do 'bulid': there is no such verb", "did you mean hosier build?"),
@@ -72,6 +76,15 @@ def test_each_verb_has_an_example_that_its_parser_takes(verb: str) -> None:
             assert main_parser.parser(verb).parse_args(command[1:]).verb == verb
 
 
+def test_the_specs_that_people_see_first_have_no_problem(tmp_path: Path) -> None:
+    (told,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert 15 <= told.count("\n") <= 25
+    (tmp_path / "readme.toml").write_text(told)
+    (tmp_path / "init.toml").write_text(starter("init"))
+    specs = [*map(str, tmp_path.iterdir()), str(ROOT / "examples/hello.toml"), str(ROOT / "examples/web.toml")]
+    assert lint(specs, architecture="amd64", suite="bookworm") == []
+
+
 def errors(kind: type[HosierError]) -> list[type[HosierError]]:
     return [kind, *(each for below in kind.__subclasses__() for each in errors(below))]
 
@@ -81,7 +94,7 @@ def test_the_page_of_exit_codes_has_each_code_with_its_status() -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     told = {(each.code, each.status) for each in errors(HosierError)}
-    page = (Path(__file__).resolve().parents[2] / "docs/exit-codes.md").read_text()
+    page = (ROOT / "docs/exit-codes.md").read_text()
     listed = re.findall(r"^\| ([a-z0-9-]+) \| (\d+) \| (.+) \|$", page, re.MULTILINE)
     assert {(code, int(status)) for code, status, _when in listed} == told
     assert len(listed) == len(told)

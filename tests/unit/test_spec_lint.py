@@ -596,6 +596,10 @@ def test_a_missing_spec_is_a_problem(tmp_path: Path) -> None:
     mend = "correct the path; `hosier init` writes a spec"
     problem = Problem(Position(path, 1, 1), "file-missing", "error", f"{path} does not exist", mend)
     assert lint([path], architecture="amd64") == [problem]
+    (tmp_path / "web.toml").touch()
+    for meant in ("web", "wbe.toml"):
+        (found,) = lint([str(tmp_path / meant)], architecture="amd64")
+        assert found.mend == f"did you mean {tmp_path}/web.toml?"
     assert lint([str(tmp_path)], architecture="amd64")[0].text == f"{tmp_path} cannot be read: is a directory"
 
 

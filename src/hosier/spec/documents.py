@@ -109,7 +109,7 @@ class Loader:
             with open(path, "rb") as file:
                 raw = file.read()
         except FileNotFoundError:
-            self._fail(named, "file-missing", f"{path} does not exist", "correct the path; `hosier init` writes a spec")
+            self._fail(named, "file-missing", f"{path} does not exist", _near(path))
             return {}, None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
@@ -214,3 +214,16 @@ class Variables:
                 value = ""
             self._expanded[name] = value
         return self._expanded[name]
+
+
+def _near(path: str) -> str:
+    """The mend of a path where no spec is: the one beside it that was most likely meant."""
+    folder, name = os.path.split(path)
+    try:
+        beside = [each.removesuffix(".toml") for each in os.listdir(folder or ".") if each.endswith(".toml")]
+    except OSError:
+        beside = []
+    meant = nearest(name.removesuffix(".toml"), beside)
+    if meant is None:
+        return "correct the path; `hosier init` writes a spec"
+    return f"did you mean {os.path.join(folder, meant)}.toml?"
