@@ -102,6 +102,16 @@ def test_an_attempt_cannot_hurt_the_doctor(attempt, check: Check) -> None:  # ty
     assert kernel.probe(Probe("x", attempt, "warn", "mend it"), "/f") == check
 
 
+def test_one_reason_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    probes = (Probe("x", raise_lack, "fail", "a"), Probe("y", raise_lack, "fail", "b"), Probe("z", die, "fail", "c"))
+    monkeypatch.setattr(kernel, "PROBES", probes)
+    assert kernel.checks("/f") == [
+        Check("x", "fail", "Operation not permitted", "a"),
+        Check("y", "warn", "was not tried: it takes a user namespace"),
+        Check("z", "fail", "the attempt ended with status -9", "c"),
+    ]
+
+
 def test_a_user_without_subordinate_ids_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "which", lambda tool: None)
     checks = doctor.subordinate_ids(54321)

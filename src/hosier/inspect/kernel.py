@@ -185,5 +185,10 @@ PROBES = (
 
 
 def checks(folder: str) -> list[Check]:
-    """Try every feature; `folder` is one to work in, on the store's file system."""
-    return [probe(each, folder) for each in PROBES]
+    """Try every feature; `folder` is one to work in, on the store's file system. One reason is told once."""
+    found = [probe(each, folder) for each in PROBES]
+    first = found[0]
+    if first.status == "ok":
+        return found
+    untried = "was not tried: it takes a user namespace"
+    return [first, *(Check(c.name, "warn", untried) if c.detail == first.detail else c for c in found[1:])]
