@@ -264,9 +264,9 @@ def test_descriptors_are_only_those_that_were_given(base: str) -> None:
     ("argv", "code", "message"),
     [
         (("nonesuch",), "command-missing", "cannot run nonesuch: it is not in the root, or its interpreter is not"),
-        (("/etc",), "command-refused", "cannot run /etc: Permission denied"),
-        (("/etc/passwd",), "command-refused", "cannot run /etc/passwd: Permission denied"),
-        (("/etc/text",), "command-refused", "cannot run /etc/text: Exec format error"),
+        (("/etc",), "command-refused", "cannot run /etc: permission denied"),
+        (("/etc/passwd",), "command-refused", "cannot run /etc/passwd: permission denied"),
+        (("/etc/text",), "command-refused", "cannot run /etc/text: exec format error"),
         (
             ("/etc/script",),
             "command-missing",
@@ -289,16 +289,16 @@ def test_a_command_that_cannot_be_run_is_told(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"cwd": "/none"}, "cannot set up the box: enter the folder /none: No such file or directory"),
+        ({"cwd": "/none"}, "cannot begin in /none: no such file or directory"),
         (
             {"binds": (("/nonesuch", "/x", False),)},
-            "cannot set up the box: open /nonesuch: No such file or directory",
+            "cannot set up the box: open /nonesuch: no such file or directory",
         ),
         (
             {"binds": (("/usr", "/etc/passwd/x", False),)},
-            "cannot set up the box: bind /etc/passwd/x: Not a directory",
+            "cannot set up the box: bind /etc/passwd/x: not a directory",
         ),
-        ({"uid": 70000}, "cannot set up the box: become uid 70000: Invalid argument"),
+        ({"uid": 70000}, "cannot set up the box: become uid 70000: invalid argument"),
     ],
 )
 def test_a_step_that_fails_is_named(base: str, given: dict[str, object], message: str) -> None:

@@ -92,7 +92,7 @@ def test_our_own_failures_have_their_own_statuses(hosier: Hosier) -> None:
         "",
         "error: cannot run nonesuch: it is not in the root, or its interpreter is not\n",
     )
-    assert hosier(root, "/etc") == (126, "", "error: cannot run /etc: Permission denied\n")
+    assert hosier(root, "/etc") == (126, "", "error: cannot run /etc: permission denied\n")
     status, _, error = hosier("nonesuch")
     told = f"error: cannot find image nonesuch: no tag and no digest in the store {hosier.store} is named so"
     assert (status, error.split("\n")[0]) == (125, told)
@@ -108,7 +108,7 @@ def test_our_own_failures_have_their_own_statuses(hosier: Hosier) -> None:
     )
     assert hosier("--workdir", "/none", root, "id")[::2] == (
         125,
-        "error: cannot set up the box: enter the folder /none: No such file or directory\n",
+        "error: cannot begin in /none: no such file or directory\nhint: name a folder of the root\n",
     )
 
 

@@ -87,12 +87,12 @@ def test_errors_and_signals_are_those_of_a_box(root: str) -> None:
             assert caught.value.code == code
         with pytest.raises(HosierError) as caught:
             sessions.run(("true",), cwd="/none", **quiet)  # type: ignore[arg-type]
-        assert str(caught.value) == "cannot set up the box: enter the folder /none: No such file or directory"
+        assert str(caught.value) == "cannot begin in /none: no such file or directory"
     os.close(reader)
     os.close(writer)
     with Sessions(f"{root}/none", ready=1) as sessions, pytest.raises(HosierError) as caught:
         sessions.run(("true",))
-    assert str(caught.value) == f"cannot set up the box: open {root}/none: No such file or directory"
+    assert str(caught.value) == f"cannot set up the box: open {root}/none: no such file or directory"
 
 
 def test_nothing_runs_on(root: str) -> None:

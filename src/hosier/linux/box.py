@@ -14,6 +14,8 @@ from hosier.linux import capabilities, seccomp, signals, syscalls, userns
 from hosier.linux.outlets import Outlets
 from hosier.linux.plan import Step, bind_sources, plan
 
+ENTER = "enter the folder "
+"""The step that fails when the caller named a folder that the root does not have."""
 EMPTY_BOX = "cannot use the box"
 
 
@@ -464,11 +466,15 @@ def _not_run(name: str, number: int) -> HosierError:
     hint = None
     if number == 8:
         hint = "a script needs a first line that begins with #!; a program of another architecture needs qemu-user"
-    return CommandRefused(f"cannot run {name}: {os.strerror(number)}", hint=hint)
+    return CommandRefused(f"cannot run {name}: {os.strerror(number).lower()}", hint=hint)
 
 
 def _lacking(step: str, error: OSError) -> HosierError:
-    message = f"cannot set up the box: {step}: {error.strerror}"
+    reason, paren, path = (error.strerror or "").partition(" (")
+    reason = reason.lower()
+    if step.startswith(ENTER):
+        return BoxFailed(f"cannot begin in {step.removeprefix(ENTER)}: {reason}", hint="name a folder of the root")
+    message = f"cannot set up the box: {step}: {reason}{paren}{path}"
     if error.errno == 38:
         return HostLacks(message, hint="Linux 5.12 or newer is needed")
     if error.errno == 1 and "namespace" in step:

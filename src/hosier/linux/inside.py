@@ -14,7 +14,7 @@ import select
 from _collections_abc import Callable
 
 from hosier.linux import capabilities, network, overlay, seccomp, signals, syscalls
-from hosier.linux.box import Prepared
+from hosier.linux.box import ENTER, Prepared
 from hosier.linux.furnish import Furnisher
 from hosier.linux.rooted import Root
 from hosier.linux.stdio import Streams
@@ -400,7 +400,7 @@ def _renounce(prepared: Prepared, userns_fd: int | None) -> None:
     capabilities.limit(keep)
     if box.confined:
         capabilities.limit_processes(capabilities.PROCESSES)
-    _do(f"enter the folder {box.cwd}", lambda: os.chdir(box.cwd))
+    _do(f"{ENTER}{box.cwd}", lambda: os.chdir(box.cwd))
     os.umask(0o022)
 
 
