@@ -129,11 +129,12 @@ def _check(name: str, folder: Path, recommends: bool = False) -> None:
         command.append("--include=" + ",".join(SETS[name]))
     if recommends:
         command.append('--aptopt=APT::Install-Recommends "true"')
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}  # python3's postinst would see them
+    # what a script would see of this run: python3's byte code, and postgresql's time zone and language, come from it
+    clean = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME") or k.endswith("_proxy")}
     subprocess.run(
         [*command, _suite(), str(peer), *_sources()],
         check=True,
-        env={**clean, "SOURCE_DATE_EPOCH": record["epoch"], "PYTHONHASHSEED": "0"},
+        env={**clean, "LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": record["epoch"], "PYTHONHASHSEED": "0"},
     )
     wrong, met = differences(root, peer, KNOWN)
     print(f"{name}: {built['packages']} packages; known differences met: {', '.join(sorted(met))}")
