@@ -49,7 +49,7 @@ MORE = '[[run]]\ncommand = "sleep 0.1; echo run >/usr/share/run"\n'
 def start(spec: Path, store: Path, **kw: object) -> subprocess.Popen[str]:
     """A build in the background, in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "hosier", "build", str(spec), "--json"],
+        [sys.executable, "-m", "hosier", "build", str(spec), "--json", "--verbose"],
         env=environment(store),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -491,13 +491,13 @@ def test_a_full_disk_is_said_and_room_mends_it(tmp_path: Path) -> None:
     for size in (200, enough // 6, enough // 2, *(enough - less for less in (1200, 500, 150))):
         with disk(tmp_path / f"disk-{size}", f"{size}k") as small:
             store = small.path / "store"
-            done = hosier("build", spec, store=store, check=False)
+            done = hosier("build", spec, "--verbose", store=store, check=False)
             if done.returncode == 0:
                 continue
             assert done.returncode in (9, 10), (size, done.stderr)
             error = done.stderr[done.stderr.index("error: ") :]
             assert "no space left" in error.lower(), (size, error)
-            phases = [m[1] for line in done.stderr.splitlines() if (m := re.match(r"(\w+).* … failed", line))]
+            phases = re.findall(r"^(?:stage \d+: )?(\w+).*, stopped", done.stderr, re.MULTILINE)
             failed_in.add(phases[-1] if phases else "store")
             assert left_behind(store) == [], size
             small.resize("500m")
