@@ -5,6 +5,8 @@
 Each set is built by mmdebstrap into a folder, and by hosier four ways: everything cold (indices, packages, image),
 packages in the store but no image, one package more on an existing image, nothing changed. A run of each comes in
 turn, so that a machine that drifts drifts for all. The mirror is warmed by one run of each that is not counted.
+Nothing is deleted until the end: a file system may make whoever creates files after a deletion pay for it (ext4
+without a journal avoids inodes that were just freed), and that would be timed instead of the builders.
 Memory is the peak of the proportional set size (proc_pid_smaps(5)) over all of hosier's processes, in a run of its own.
 """
 
@@ -60,7 +62,6 @@ def mmdebstrap(packages: list[str], folder: str) -> float:
     started = time.perf_counter()
     subprocess.run([*command, suite(), target, *sources], check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - started
-    shutil.rmtree(target)
     return seconds
 
 
@@ -70,34 +71,34 @@ def hosier(*words: str) -> float:
     return time.perf_counter() - started
 
 
-def drop(store: str, *names: str) -> None:
-    for name in names:
-        shutil.rmtree(os.path.join(store, name), ignore_errors=True)
-
-
 IMAGE = ("images", "tags", "by-lock", "trees")
 
 
+def drop_image(store: str) -> None:
+    """Put images and trees out of the store; packages stay."""
+    aside = tempfile.mkdtemp(prefix="aside-", dir=os.path.dirname(store))
+    for name in IMAGE:
+        os.rename(os.path.join(store, name), os.path.join(aside, name))
+
+
 def one_round(packages: list[str], folder: str) -> dict[str, float]:
+    """All that is timed, once, in the new folder `folder`."""
+    os.mkdir(folder)
     store, plain, more = (os.path.join(folder, n) for n in ("store", "plain.toml", "more.toml"))
-    lock = os.path.join(folder, "plain.lock")
     spec(plain, packages)
     times = {"mmdebstrap": mmdebstrap(packages, folder)}
-    drop(folder, "store")
-    if os.path.exists(lock):
-        os.unlink(lock)
     times["cold"] = hosier("build", plain, "--root-store", store)
-    drop(store, *IMAGE)
+    drop_image(store)
     times["packages in the store"] = hosier("build", plain, "--root-store", store)
     times["nothing changed"] = hosier("build", plain, "--root-store", store)
     # the spec gains a package, which is in the store; its lock is brought up to date as a part of what is timed
     spec(more, [*packages, EXTRA])
-    shutil.copy(lock, os.path.join(folder, "more.lock"))
-    hosier("build", more, "--root-store", store, "--update")
-    shutil.copy(lock, os.path.join(folder, "more.lock"))
-    drop(store, *IMAGE)
-    hosier("build", plain, "--root-store", store)
-    times["one package more"] = hosier("build", more, "--root-store", store, "--update")
+    for kept in (False, True):
+        shutil.copy(os.path.join(folder, "plain.lock"), os.path.join(folder, "more.lock"))
+        if kept:
+            drop_image(store)
+            hosier("build", plain, "--root-store", store)
+        times["one package more"] = hosier("build", more, "--root-store", store, "--update")
     return times
 
 
@@ -120,8 +121,8 @@ def pss(pid: int) -> int:
 
 
 def memory(packages: list[str], folder: str) -> int:
+    os.mkdir(folder)
     store, path = os.path.join(folder, "store"), os.path.join(folder, "plain.toml")
-    drop(folder, "store")
     spec(path, packages)
     process = subprocess.Popen([HOSIER, "build", path, "--root-store", store, "-q"], stdout=subprocess.DEVNULL)
     peak = 0
@@ -154,11 +155,11 @@ def main() -> int:
     for name in args.sets or SETS:
         packages = SETS[name]
         with tempfile.TemporaryDirectory(prefix="hosier-bench-") as folder:
-            one_round(packages, folder)
-            rounds = [one_round(packages, folder) for _ in range(args.runs)]
+            one_round(packages, os.path.join(folder, "warm"))
+            rounds = [one_round(packages, os.path.join(folder, str(n))) for n in range(args.runs)]
             medians = {key: statistics.median(r[key] for r in rounds) for key in rounds[0]}
-            peak = memory(packages, folder)
-            with open(os.path.join(folder, "plain.lock"), encoding="utf-8") as file:
+            peak = memory(packages, os.path.join(folder, "memory"))
+            with open(os.path.join(folder, "memory", "plain.lock"), encoding="utf-8") as file:
                 count = sum(line.startswith("    { name = ") and "version = " in line for line in file)
         results[name] = {"packages": count, "seconds": medians, "memory": peak}
         if args.json:

@@ -255,7 +255,7 @@ CASES = [
         "an architecture without an index",
         spec("apt:armhf"),
         error="cannot lock web: apt:armhf is asked for, and no index for armhf is among the archives",
-        hint="add armhf to the architectures of [[repo]]",
+        hint="a lock is of one architecture: set it in [image], or ask for apt",
     ),
 ]
 

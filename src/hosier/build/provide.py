@@ -63,6 +63,7 @@ def provide(
     supply.reused = len(packages) - len(absent)
     if not absent:
         return supply
+    absent.sort(key=lambda p: -p.size)  # what takes longest first, so that no worker is left alone with it
     here = [p for p in absent if _whole(store, p)]
     away = [p for p in absent if p not in here]
     supply.unpacked, supply.fetched = len(absent), len(away)

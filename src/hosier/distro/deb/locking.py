@@ -160,7 +160,7 @@ def _virtual(request: Request, universe: Universe) -> Wanted:
     if request.architecture not in (None, universe.architecture) and request.architecture not in universe.foreign:
         raise Unsolvable(
             f"{request} is asked for, and no index for {request.architecture} is among the archives",
-            hint=f"add {request.architecture} to the architectures of [[repo]]",
+            hint=f"a lock is of one architecture: set it in [image], or ask for {request.name}",
         )
     near = explain.nearest(request.name, universe)
     raise Unsolvable(
