@@ -61,8 +61,7 @@ def mmdebstrap(packages: list[str], folder: str) -> float:
         command.append("--include=" + ",".join(include))
     started = time.perf_counter()
     subprocess.run([*command, suite(), target, *sources], check=True, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - started
-    return seconds
+    return time.perf_counter() - started
 
 
 def hosier(*words: str) -> float:
