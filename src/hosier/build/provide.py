@@ -12,7 +12,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from hosier.errors import BuildFailed, FetchFailed, HosierError, PackageInvalid, StoreFailed
@@ -33,15 +33,6 @@ class Supply:
     unpacked: int = 0
     fetched: int = 0
     bytes: int = 0
-
-
-@dataclass(slots=True)
-class _Workers:
-    """Processes that each read "digest file name version architecture" lines and answer with one line."""
-
-    pids: list[int] = field(default_factory=list)
-    jobs: int = -1
-    answers: int = -1
 
 
 def provide(

@@ -10,7 +10,7 @@ import re
 import shlex
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hosier.distro.deb.control import Control
@@ -247,7 +247,7 @@ def _shown(text: str) -> str:
     return text if len(text) <= LINE_MAX else text[:LINE_MAX] + " …"
 
 
-def debconf_selections(place: Workplace, lines: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+def debconf_selections(place: Workplace, lines: Sequence[str]) -> None:
     """Preseed debconf (debconf-set-selections(1))."""
     text = "".join(f"{line}\n" for line in lines)
     start = _size(place.log)

@@ -123,7 +123,6 @@ class Choice:
         self.recommends = recommends
         self.marked: dict[str, Package] = {package.key: package for package in marked}
         self._candidates: dict[str, Package | None] = dict(candidates or {})
-        self._fixed = dict(candidates or {})
         self._protected: set[str] = set()
         self._forced = frozenset(forced_essential)
         self._orders: dict[tuple[Alternative, str], tuple[tuple[Package, ...], ...]] = {}
