@@ -1,13 +1,14 @@
 # make demo: what Hosier is, in a minute.  make test: all that must hold before a commit.  make prove: the long proofs.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := pyproject.toml README.md bin/hosier $(shell find src -name '*.py' -o -name '*.json' -o -name py.typed)
+SOURCES := pyproject.toml README.md bin/hosier $(shell find src -name '*.py' -o -name '*.json' -o -name '*.html' -o -name py.typed)
 
 # What the tests hold Hosier against, and build their inputs with.
-PEERS := acl apt-utils attr busybox-static debootstrap dpkg e2fsprogs gcc gpgv libarchive-tools libc6-dev libcap2-bin \
-	mmdebstrap mount passwd procps tar uidmap util-linux xz-utils zstd
+PEERS := acl apt-utils attr busybox-static chromium dbus-daemon debootstrap dpkg e2fsprogs erofs-utils gcc gpgv \
+	libarchive-tools libc6-dev libcap2-bin mmdebstrap mount passwd procps squashfs-tools systemd \
+	systemd-container tar uidmap util-linux xz-utils zstd
 # Those that it is timed beside.
-RIVALS := bubblewrap mmdebstrap runc schroot
+RIVALS := bubblewrap erofs-utils mmdebstrap runc schroot squashfs-tools
 
 .PHONY: demo test check prove bench clean
 
@@ -33,6 +34,8 @@ bench: .venv/installed
 	.ci/need $(RIVALS)
 	$(BIN)/python bench/build.py
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/diff.py
+	$(BIN)/python bench/formats.py
 
 # Not editable: what is shown, tested and timed is what people install.
 .venv/installed-for-tests: TESTS = [test]

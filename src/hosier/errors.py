@@ -86,3 +86,10 @@ class HostLacks(HosierError):
 
     code = "host-lacks"
     status = 11
+
+
+class Differs(HosierError):
+    """What was verified is not what it was built from, or not what was built."""
+
+    code = "differs"
+    status = 14

@@ -246,6 +246,7 @@ def _is_elf(path: str) -> bool:
 def _dpkg_data() -> dict[str, Node | bytes | str]:
     """What dpkg's programs read beside themselves."""
     files: dict[str, Node | bytes | str] = {"/etc/dpkg/dpkg.cfg": "no-debsig\n", "/etc/alternatives": Dir()}
+    files["/etc/dpkg/dpkg.cfg.d"] = Dir()
     files["/var/lib/dpkg"] = Dir()
     for folder, _, names in sorted(os.walk("/usr/share/dpkg")):
         for name in sorted(names):

@@ -162,6 +162,40 @@ command = ["cp", "/etc/motd", "/etc/motd copy"]
     assert left_behind(world.store) == []
 
 
+def test_dpkg_knows_what_was_kept_out(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.deb("app", {"/usr/bin/app": "a\n", "/usr/share/doc/app/README": "r\n", "/usr/share/doc/app/copyright": "c\n"})
+    world.deb("bare", {"/usr/share/doc/bare/README": "r\n"})
+    packages = 'paths-exclude = ["/usr/share/doc/*"]\npaths-include = ["/usr/share/doc/*/copyright"]\n'
+    root = build(world.spec("app", "bare", packages=packages), store=world.store)["path"]
+    info = f"{root}/var/lib/dpkg/info"
+    assert not os.path.lexists(f"{root}/usr/share/doc/app/README")
+    assert Path(f"{info}/app.list").read_text().splitlines()[-2:] == [
+        "/usr/share/doc/app",
+        "/usr/share/doc/app/copyright",
+    ]
+    assert [line.split()[1] for line in Path(f"{info}/app.md5sums").read_text().splitlines()] == [
+        "usr/bin/app",
+        "usr/share/doc/app/copyright",
+    ]
+    assert Path(f"{info}/bare.md5sums").read_text() == ""
+    assert Path(f"{root}/etc/dpkg/dpkg.cfg.d/hosier").read_text().splitlines()[1:] == [
+        "path-exclude=/usr/share/doc/*",
+        "path-include=/usr/share/doc/*/copyright",
+    ]
+    for words in (["--audit"], ["--verify", "app", "bare"]):
+        assert hosier("run", "small", "--", "dpkg", *words, store=world.store).stdout == "", words
+    # that --verify would tell, and that the root's dpkg keeps to the patterns when it unpacks the package again
+    lost = hosier(
+        "run", "small", "--", "sh", "-c", "rm /usr/bin/app; dpkg --verify app", store=world.store, check=False
+    )
+    assert lost.stdout == "missing     /usr/bin/app\n"
+    bind = f"{world.path}/pool:/mnt:ro"
+    again = "dpkg -i --force-all /mnt/app_1.0_all.deb >&2; ls /usr/share/doc/app"
+    found = hosier("run", "small", "--bind", bind, "--", "sh", "-c", again, store=world.store)
+    assert found.stdout == "copyright\n"
+
+
 def test_debconf_is_preseeded_before_any_script(tmp_path: Path) -> None:
     world = World(tmp_path, debconf=True)
     config = "#!/bin/sh\nset -e\n. /usr/share/debconf/confmodule\ndb_input high asks/word || true\ndb_go || true\n"

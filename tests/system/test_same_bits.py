@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -102,27 +103,34 @@ major = 1
 minor = 3
 [[run]]
 command = "id >/srv/site/id; date +%Z >/srv/site/zone; umask >>/srv/site/id"
+[service]
+command = "exec sleep 100%"
+user = "site"
+env = { A = "ä" }
 """
+
+# All that an image is packed as, by the names of the files: systemd wants them to say what is inside.
+PACKED = {"i.tar": "tar", "i.tar.zst": "tar", "i.oci.tar": "oci", "i.squashfs": "squashfs", "i.erofs": "erofs"}
+PACKED |= {"served_1.raw": "portable", "more.raw": "sysext"}
 
 
 def built(
-    spec: Path, store: Path, builder: Builder, python: str | None = None, user: str | None = None
-) -> tuple[str, str]:
-    """The image's digest and the digest of its tar."""
-    if user is None:
-        made = hosier("build", spec, "--json", store=store, env=builder.env, umask=builder.umask)
-        digest = json.loads(made.stdout)["digest"]
-        tar = store.parent / f"{builder.name}.tar"
-        hosier("pack", digest, "--format", "tar", "-o", tar, store=store, env=builder.env, umask=builder.umask)
-        with tar.open("rb") as file:
-            return digest, hashlib.file_digest(file, "sha256").hexdigest()
-    assert python is not None
-    env = {**environment(store, builder.env), "PYTHONPATH": os.environ["HOSIER_TEST_SOURCES"]}
+    spec: Path,
+    store: Path,
+    builder: Builder,
+    python: str | None = None,
+    user: str | None = None,
+    forms: Mapping[str, str] = MappingProxyType({"i.tar": "tar"}),
+) -> tuple[str, dict[str, str]]:
+    """The image's digest and those of its packed forms."""
 
-    def run(*words: str) -> bytes:
+    def run(*words: str) -> str:
+        if user is None:
+            return hosier(*words, store=store, env=builder.env, umask=builder.umask).stdout
+        assert python is not None
         done = subprocess.run(
             [python, "-m", "hosier", *words],
-            env=env,
+            env={**environment(store, builder.env), "PYTHONPATH": os.environ["HOSIER_TEST_SOURCES"]},
             user=user,
             group=user,
             extra_groups=[],
@@ -132,18 +140,27 @@ def built(
             check=False,
         )
         assert done.returncode == 0, done.stderr.decode(errors="replace")
-        return done.stdout
+        return done.stdout.decode()
 
     digest = json.loads(run("build", str(spec), "--json"))["digest"]
-    return digest, hashlib.sha256(run("pack", digest, "--format", "tar", "-o", "-")).hexdigest()
+    packed = {}
+    for name, form in forms.items():
+        out = store.parent / f"{builder.name}-packed" / name
+        if not out.parent.exists():
+            out.parent.mkdir()
+            shutil.chown(out.parent, user or "root")
+        run("pack", digest, "--format", form, "-o", str(out))
+        with out.open("rb") as file:
+            packed[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digest, packed
 
 
-def everywhere(spec: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, str]]:
+def everywhere(spec: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, dict[str, str]]]:
     """Each builder's digests, each in a store of its own; all from the lock that the first one made."""
     found = {}
     for builder in BUILDERS:
         if not builder.ordinary:
-            found[builder.name] = built(spec, folder / f"store-{builder.name}", builder)
+            found[builder.name] = built(spec, folder / f"store-{builder.name}", builder, forms=PACKED)
             continue
         python = ordinary_python()
         if python is None or not os.path.exists("/usr/bin/newuidmap"):
@@ -160,7 +177,7 @@ def everywhere(spec: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dic
             os.chmod(home, 0o755)
             monkeypatch.setenv("HOSIER_TEST_SOURCES", str(home / "src"))
             try:
-                found[builder.name] = built(home / "theirs.toml", home / "store", builder, python, user.pw_name)
+                found[builder.name] = built(home / "theirs.toml", home / "store", builder, python, user.pw_name, PACKED)
             finally:
                 # Its files belong to subordinate ids; only root can take them away.
                 shutil.rmtree(home / "store", ignore_errors=True)
@@ -189,7 +206,9 @@ def test_two_builds_of_one_lock_give_the_same_bits(tmp_path: Path, monkeypatch: 
     spec = world.spec(*install, more=MORE)
     found = everywhere(spec, tmp_path, monkeypatch)
     assert found.keys() == {b.name for b in BUILDERS}
-    assert len(set(found.values())) == 1, found
+    first = found["plain"]
+    assert found == dict.fromkeys(found, first)
+    assert len({first[0], *first[1].values()}) == 1 + len(PACKED)
 
 
 def test_the_order_of_an_index_and_of_requests_changes_nothing(tmp_path: Path) -> None:
@@ -254,7 +273,9 @@ def test_real_roots_have_the_same_bits(install: list[str], tmp_path: Path, monke
     spec = tmp_path / "real.toml"
     spec.write_text(
         '[image]\nname = "real"\n[[repo]]\nname = "debian"\nsource = "host"\n'
-        f"[packages]\ninstall = {json.dumps(install)}\n"
+        f"[packages]\ninstall = {json.dumps(install)}\n[service]\ncommand = 'true'\n"
     )
     found = everywhere(spec, tmp_path, monkeypatch)
-    assert len(set(found.values())) == 1, found
+    first = found["plain"]
+    assert found == dict.fromkeys(found, first)
+    assert len({first[0], *first[1].values()}) == 1 + len(PACKED)

@@ -175,6 +175,7 @@ def test_the_keys_of_json_are_on_its_page(hosier, store: Store, tmp_path: Path) 
         "images": hosier("images", "--json"),
         "inspect": hosier("inspect", "web", "--json"),
         "why": hosier("why", "web", "base-files", "--json"),
+        "diff": hosier("diff", "web", store.tree("a" * 64) + "/root", "-U", "--json"),
         "pack": hosier("pack", "web", "-o", str(tmp_path / "o.tar"), "--json"),
         "gc": hosier("gc", "--all", "--dry-run", "--json"),
         "lint": hosier("lint", str(spec), "--json", status=3),

@@ -144,9 +144,10 @@ class _Composer:
         for raw in package.members:
             member = Member._make(raw)
             path = member.path
-            listed.append(path)
             if self.sieve.skips(path, member.kind):
+                tree.left_out.setdefault(package.label, set()).add(path)
                 continue
+            listed.append(path)
             diversion = tree.diversions.get(path)
             if diversion is not None and diversion.package != package.control.name:
                 real = tree.real(diversion.to)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from hosier.build import finish, plan, records, stage
 from hosier.build.compose import Filter, Tree, Unpacked
@@ -20,10 +21,14 @@ from hosier.errors import BuildFailed, PackageInvalid
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
 from hosier.spec import lock as locks
+from hosier.spec import stored
 from hosier.spec.lock import Lock, LockedPackage
 from hosier.spec.model import Spec
 from hosier.store import ImageRecord, Store, manifest
 from hosier.store.manifest import Entry
+
+if TYPE_CHECKING:
+    from hosier.ship.cache import Cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class _Order:
     log: str
     reporter: Reporter
     proxies: Proxies | None
+    cache: Cache | None
 
 
 def build(
@@ -63,23 +69,33 @@ def build(
     tag: str,
     reporter: Reporter,
     proxies: Proxies | None = None,
+    cache: Cache | None = None,
 ) -> Built:
     """Build `lock`, or find it built; the image carries `tag` afterwards.
 
-    `folder` is where the lock lies: its local packages are named from there.
+    `folder` is where the lock lies: its local packages are named from there. `cache` may have the trees, and gets those
+    that it lacks.
 
     Raises BuildFailed, FetchFailed, NotAuthentic, PackageInvalid or StoreFailed; then no image was made, and what was
     fetched and unpacked stays for the next try.
     """
     digest = locks.digest(lock).removeprefix("sha256:")
     log = store.log(f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}.log")
-    order = _Order(store, spec, lock, digest, folder, log, reporter, proxies)
-    found = _known(order, tag)
-    if found is not None:
-        return found
-    busy = f"another process is building {spec.tag}; waiting for it"
-    with store.exclusive(f"build-{digest}", waiting=lambda: reporter.note(busy)):
-        return _known(order, tag) or _build(order, tag)
+    order = _Order(store, spec, lock, digest, folder, log, reporter, proxies, cache)
+    built = _known(order, tag)
+    if built is None:
+        busy = f"another process is building {spec.tag}; waiting for it"
+        with store.exclusive(f"build-{digest}", waiting=lambda: reporter.note(busy)):
+            built = _known(order, tag) or _build(order, tag)
+    if cache is not None:
+        cache.send(store, _keys(order))
+    return built
+
+
+def _keys(order: _Order) -> list[str]:
+    """The keys of all trees of this build, each standing on the one before."""
+    stages = plan.stages(order.lock, order.spec.packages)
+    return list(dict.fromkeys([*(item.key for item in stages), plan.final_key(stages[-1].key, order.spec)]))
 
 
 def _has_tree(store: Store, key: str) -> bool:
@@ -92,6 +108,8 @@ def _known(order: _Order, tag: str) -> Built | None:
     record = store.image_for(order.digest)
     if record is None or not _has_tree(store, record.tree):
         return None
+    if record.tree != plan.final_key(plan.stages(order.lock, order.spec.packages)[-1].key, order.spec):
+        return None  # an older builder made it, and this one makes another tree of the same lock
     store.tag(record.digest, tag)
     path = f"{store.tree(record.tree)}/root"
     return Built(record.digest, tag, path, len(order.lock.packages), "image", timings=order.reporter.timings)
@@ -105,6 +123,8 @@ def _build(order: _Order, tag: str) -> Built:
     with ExitStack() as held:
         for key in (*(item.key for item in stages), final):
             held.enter_context(store.shared(f"tree-{key}"))
+        if order.cache is not None:
+            order.cache.bring(store, _keys(order))
         have = max((item.number for item in stages if _has_tree(store, item.key)), default=-1)
         supply = Supply()
         if _has_tree(store, final):
@@ -135,7 +155,10 @@ def _build(order: _Order, tag: str) -> Built:
                 size=sum(e.size for e in entries.values() if e.kind == "f" and not e.hardlink),
                 packages=len(lock.packages),
             )
-            store.add_image(record, locks.dumps(lock), tag, config)
+            text = stored.dumps(spec)
+            store.add_image(
+                record, locks.dumps(lock), tag, config, spec=text, spec_folder=os.path.abspath(order.folder)
+            )
     path = f"{store.tree(final)}/root"
     return Built(image, tag, path, len(lock.packages), reused, supply, timings=order.reporter.timings)
 
@@ -190,6 +213,7 @@ def _site(order: _Order, folder: str, entries: Mapping[str, Entry]) -> Site:
         reporter=order.reporter,
         filter=Filter(packages.paths_exclude, packages.paths_include),
         debconf=packages.debconf,
+        declared=packages.scripts == "declared",
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hosier.spec.lock import Lock, LockedPackage, package_order
 from hosier.spec.model import Packages, Spec
 
-BUILDER = 2
+BUILDER = 3
 """Part of every key; one more whenever the builder makes other trees from the same inputs."""
 
 ASKED_FOR = ("essential", "requested")
@@ -46,6 +46,7 @@ def stages(lock: Lock, packages: Packages) -> list[Stage]:
                 packages.paths_exclude,
                 packages.paths_include,
                 packages.debconf,
+                *([packages.scripts] if packages.scripts != "run" else ()),
                 [
                     (
                         p.name,

@@ -16,6 +16,8 @@ from hosier.store.manifest import Entry
 
 EXTENDED_STATES = "/var/lib/apt/extended_states"
 
+DPKG_FILTER = "/etc/dpkg/dpkg.cfg.d/hosier"
+
 NO_TRIGGERS = (".", "..", "File", "Lock", "Unincorp")
 """What dpkg keeps beside the files of the named triggers."""
 
@@ -41,6 +43,10 @@ def records(site: Site, packages: Sequence[Unpacked]) -> list[Op]:
         ops += site.folders(folder)
     for package in packages:
         ops += info(tree, package)
+        left_out = tree.left_out.pop(package.label, None)
+        if left_out:
+            ops += _fewer_sums(site, package, left_out)
+    ops += _dpkg_filter(site)
     for label, taken in tree.disowned.items():
         listed = tree.lists.get(label)
         if listed is None:
@@ -81,6 +87,26 @@ def records(site: Site, packages: Sequence[Unpacked]) -> list[Op]:
     for name, who in sorted(interests.names.items()):
         ops.append(site.write(f"{ADMIN}/triggers/{name}", "".join(f"{w}\n" for w in who)))
     return ops
+
+
+def _fewer_sums(site: Site, package: Unpacked, left_out: set[str]) -> Iterable[Op]:
+    """The package's md5sums without what the filter kept out: debsums(1) asks for every file that stands there."""
+    facts = package.info.get("md5sums")
+    if facts is None:
+        return
+    with open(f"{package.folder}/{facts[0]}", encoding="utf-8", errors="surrogateescape") as file:
+        kept = [line for line in file if "/" + line.rstrip("\n").partition("  ")[2] not in left_out]
+    yield site.write(f"{INFO}/{package.label}.md5sums", "".join(kept))
+
+
+def _dpkg_filter(site: Site) -> Iterable[Op]:
+    """Tell the root's own dpkg of the filter, so that an upgrade inside does not bring back what was kept out."""
+    if not site.filter.exclude or site.state.folder("/etc/dpkg/dpkg.cfg.d") not in site.state.entries:
+        return
+    if site.state.follow(DPKG_FILTER) not in site.state.entries:
+        lines = [f"path-exclude={p}\n" for p in site.filter.exclude]
+        lines += [f"path-include={p}\n" for p in site.filter.include]
+        yield site.write(DPKG_FILTER, "# paths-exclude and paths-include of the spec\n" + "".join(lines))
 
 
 def _diverted(tree: Tree, package: Unpacked, path: str) -> str:

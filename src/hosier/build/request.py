@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hosier.build.image import Built
     from hosier.distro.deb.locking import LocalPackage
     from hosier.fetch.proxies import Proxies
+    from hosier.ship.cache import Cache
 
 SCRIPTS_FAULT = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 """What no healthy store answers, but what a script can bring about."""
@@ -215,7 +216,15 @@ def _usable_lock(
     return locked.lock, locked.proxies
 
 
-def build_spec(spec_path: str, store_path: str | None, *, tag: str | None, update: bool, reporter: Reporter) -> Built:
+def build_spec(
+    spec_path: str,
+    store_path: str | None,
+    *,
+    tag: str | None,
+    update: bool,
+    reporter: Reporter,
+    cache: Cache | None = None,
+) -> Built:
     """Build a spec; as an ordinary user this process becomes root of a user namespace first."""
     from hosier.build.image import build
     from hosier.linux.userns import become_root
@@ -229,7 +238,9 @@ def build_spec(spec_path: str, store_path: str | None, *, tag: str | None, updat
     store.sweep()
     folder = os.path.dirname(os.path.abspath(spec_path))
     with _told(spec.tag):
-        return build(store, spec, lock, folder=folder, tag=tag or spec.tag, reporter=reporter, proxies=proxies)
+        return build(
+            store, spec, lock, folder=folder, tag=tag or spec.tag, reporter=reporter, proxies=proxies, cache=cache
+        )
 
 
 @contextlib.contextmanager

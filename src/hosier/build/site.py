@@ -40,6 +40,8 @@ class Site:
     debconf: tuple[str, ...] = ()
     name: str = ""
     """What is being built, for people: "stage 1"; empty when there is but one."""
+    declared: bool = False
+    """Whether maintainer scripts are followed in memory, and not run (docs/declared.md)."""
 
     def title(self, work: str) -> str:
         """What a phase of this is called."""
@@ -113,7 +115,7 @@ class Site:
 
     def take_in(self, place: scripts.Workplace) -> None:
         """Take everything that scripts changed into the tree, and read what the next packages are unpacked by."""
-        merge.merge(place.upper, self.root, self.state.entries, epoch=self.epoch, dropped=_dropped)
+        merge.merge(place.upper, self.root, self.state.entries, epoch=self.epoch, dropped=unseen)
         self.read_state()
 
     def read_state(self) -> None:
@@ -126,7 +128,8 @@ class Site:
         tree.installed = lambda label: dpkgdb.installed(self.text(f"{ADMIN}/status"), label)
 
 
-def _dropped(path: str) -> bool:
+def unseen(path: str) -> bool:
+    """Whether what scripts leave at `path` is no part of a root."""
     return path.startswith(UNSEEN)
 
 

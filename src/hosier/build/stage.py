@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from hosier.build import compose, merge, plan, records, scripts
+from hosier.build import compose, declared, merge, plan, records, scripts
 from hosier.build.compose import Op, Unpacked
 from hosier.build.site import Site
 from hosier.distro.deb import control, dpkgdb, leftovers
@@ -54,7 +54,10 @@ def first(site: Site, packages: Sequence[Unpacked]) -> None:
                 ops += _merged_link(site, name)
     site.perform(ops)
     _compose(site, packages)
-    _settle(site, packages, lambda place: _preinst(place, packages, site.debconf))
+    if site.declared:
+        _follow(site, packages, with_preinst=True)
+    else:
+        _settle(site, packages, lambda place: _preinst(place, packages, site.debconf))
 
 
 def _merged_link(site: Site, name: str) -> list[Op]:
@@ -76,11 +79,17 @@ def further(site: Site, locked: Sequence[LockedPackage], packages: Mapping[str, 
         if before:
             # a preinst may look for its package's control files before the package is unpacked
             site.perform([op for package in before for op in records.info(site.state, package)])
-            place = site.workplace()
-            _preinst(place, before, site.debconf)
-            site.take_in(place)
+            if site.declared:
+                declared.preinst(site, before)
+            else:
+                place = site.workplace()
+                _preinst(place, before, site.debconf)
+                site.take_in(place)
         _compose(site, group)
-        _settle(site, group, lambda place: _preseed(place, site.debconf))
+        if site.declared:
+            _follow(site, group, with_preinst=False)
+        else:
+            _settle(site, group, lambda place: _preseed(place, site.debconf))
 
 
 def _preinst(place: scripts.Workplace, packages: Sequence[Unpacked], debconf: Sequence[str]) -> None:
@@ -112,6 +121,13 @@ def _settle(site: Site, packages: Sequence[Unpacked], before: Callable[[scripts.
         before(place)
         scripts.configure(place, done)
     site.take_in(place)
+
+
+def _follow(site: Site, packages: Sequence[Unpacked], *, with_preinst: bool) -> None:
+    """Configure what is unpacked with its scripts followed and not run."""
+    with site.reporter.phase(site.title("configure"), key="configure", total=len(packages), unit="packages") as phase:
+        phase.show()
+        declared.settle(site, packages, lambda label: phase.advance(1), with_preinst=with_preinst)
 
 
 def _compose(site: Site, packages: Sequence[Unpacked]) -> None:

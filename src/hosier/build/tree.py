@@ -34,6 +34,8 @@ class Tree:
     """What dpkg-statoverride(1) says of owners and modes, by path."""
     lists: dict[str, list[str]] = field(default_factory=dict)
     """Info name to the paths that the package holds, in its archive's order; only packages touched here."""
+    left_out: dict[str, set[str]] = field(default_factory=dict)
+    """Info name to paths that the filter kept out of the tree, and so out of dpkg's records."""
     disowned: dict[str, set[str]] = field(default_factory=dict)
     """Info name to paths, as packages name them, that another package took over by Replaces."""
     beside: dict[str, set[str]] = field(default_factory=dict)

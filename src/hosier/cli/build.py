@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import sys
@@ -17,6 +18,7 @@ EXAMPLES = """\
 examples:
   hosier build web.toml                  lock if there is no lock, then build
   hosier build web.toml --update         lock again after a change of the spec, holding what can be held
+  hosier build web.toml --cache-from registry.example.org/team/cache --cache-to registry.example.org/team/cache
   hosier build web.toml --json           digest, path, what was reused and the time of each phase, for machines
 """
 
@@ -29,6 +31,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--update",
         action="store_true",
         help="bring a stale lock up to date first, holding every version that can be held",
+    )
+    parser.add_argument(
+        "--cache-from",
+        metavar="REF",
+        action="append",
+        default=[],
+        help="take trees that were built elsewhere from this repository of a registry, or oci:FOLDER. May be repeated",
+    )
+    parser.add_argument(
+        "--cache-to", metavar="REF", action="append", default=[], help="send the trees of this build there afterwards"
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be fetched and built, and do nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -63,7 +75,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"unpack: {plan.unpack_packages} packages")
         print(f"image: {'nothing to do' if plan.image else 'to build'}")
         return 0
-    built = build_spec(args.spec, args.root_store, tag=args.tag, update=args.update, reporter=report)
+    with contextlib.ExitStack() as held:
+        cache = None
+        if args.cache_from or args.cache_to:
+            from hosier.ship.shelves import opened
+
+            cache = held.enter_context(opened(args.cache_from, args.cache_to, reporter=report))
+        built = build_spec(args.spec, args.root_store, tag=args.tag, update=args.update, reporter=report, cache=cache)
     report.result(told(built))
     if args.json:
         json.dump(facts(built), sys.stdout, indent=2)

@@ -10,12 +10,14 @@ EXAMPLES = """\
 examples:
   hosier inspect web
   hosier inspect web:1.4.0 --json
+  hosier inspect web --html web.html     one page for a browser: a treemap of sizes, and a search
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the words of `hosier inspect`."""
     parser.add_argument("image", metavar="IMAGE", help="a digest, a unique prefix of one, or a tag name[:version]")
+    parser.add_argument("--html", metavar="OUT", help="write a page that opens in a browser, without a server")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -24,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from hosier.cli.images import facts, human_size, moment, table
+    from hosier.inspect import installed
     from hosier.inspect.contents import contents
     from hosier.spec import lock as locks
     from hosier.store import checking
@@ -32,17 +35,35 @@ def run(args: argparse.Namespace) -> int:
 
     store = Store.open(args.root_store, write=False)
     image = store.find(args.image)
-    lock = locks.loads(store.lock_text(image.digest), name=f"the lock of image {image.digest[:12]}")
+    text = store.lock_text(image.digest)
+    lock = locks.loads(text, name=f"the lock of image {image.digest[:12]}") if text else None
     with guard(f"read the manifest of image {args.image}"):
         entries = checking.read_manifest(store.tree(image.tree))
-    held = contents(entries.values(), lock)
+    packages = lock or installed.read(f"{store.tree(image.tree)}/root", entries, image.architecture)
+    held = contents(entries.values(), packages)
     record = facts(image, store.tags()) | {
-        "packages": len(lock.packages),
+        "packages": len(packages.packages),
         "path": f"{store.tree(image.tree)}/root",
-        "requests": list(lock.requests),
+        "requests": list(lock.requests) if lock is not None else [],
         "config": _config(store.config(image.digest)),
         "paths": held.kinds,
     }
+    if args.html is not None:
+        from hosier.cli import outputs
+        from hosier.inspect.page import page
+
+        told = [
+            ("of files", human_size(image.size)),
+            ("packages", str(len(packages.packages))),
+            ("paths", str(len(entries))),
+            ("", image.architecture),
+            ("", f"built {moment(image.created)}"),
+            ("", f"sha256:{image.digest}"),
+        ]
+        made = page(image.name, image.version, told, held.packages, entries.values(), native=image.architecture)
+        outputs.write(args.html, made)
+        if not args.json:
+            return 0
     if args.json:
         record["contents"] = [asdict(each) for each in held.packages]
         record["unowned"] = {"files": held.unowned.files, "size": held.unowned.size}

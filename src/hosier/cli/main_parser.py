@@ -20,8 +20,12 @@ VERBS = (
     "images",
     "inspect",
     "why",
+    "diff",
+    "verify",
+    "sbom",
     "run",
     "pack",
+    "pull",
     "gc",
     "doctor",
 )

@@ -1,142 +1,143 @@
-"""`hosier pack IMAGE`: write an image as a folder or a tar archive."""
+"""`hosier pack IMAGE…`: write an image as a folder, an archive, a file system, or a container image."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import stat
 import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from hosier.store.manifest import Entry
-    from hosier.store.objects import ImageRecord
-
-HELP = "write an image as a folder or a tar archive"
+HELP = "write an image as a folder, an archive, a file system, or a container image"
 EXAMPLES = """\
 examples:
   hosier pack web -o web.tar.zst
   hosier pack web --format dir -o /srv/web
   hosier pack web --format tar -o - | ssh host tar -x --numeric-owner -C /srv/web
+  hosier pack web --format oci -o layout            # skopeo, podman and umoci know it as oci:layout:web:1.4
+  hosier pack web web-arm64 -o web.oci.tar
+  hosier pack web -o web.squashfs                   # or web.erofs
+  hosier pack web --format portable -o web_1.4.raw  # portablectl attach ./web_1.4.raw
+  hosier pack tools --format sysext --base web -o tools.raw
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One form of an image; `pack_formats` has a function of its name that writes it.
+
+    `endings` of a file's name ask for it. `streams`: it can go to the standard output. `several`: it holds images of
+    several architectures. `options` are those that not all forms have, `compressions` the values of --compression, the
+    default first.
+    """
+
+    endings: tuple[str, ...] = ()
+    streams: bool = True
+    several: bool = False
+    options: tuple[str, ...] = ()
+    compressions: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "dir": Format(streams=False),
+    "tar": Format((".tar", ".tar.gz", ".tar.xz", ".tar.zst", ".tgz", ".txz", ".tzst")),
+    "oci": Format((".oci", ".oci.tar"), several=True, options=("layers",), compressions=("gz", "zstd", "none")),
+    "squashfs": Format((".squashfs", ".sqfs"), streams=False, compressions=("zstd", "xz", "gz", "none")),
+    "erofs": Format((".erofs",), streams=False),
+    "portable": Format(streams=False, compressions=("zstd", "xz", "gz", "none")),
+    "sysext": Format(streams=False, options=("base",), compressions=("zstd", "xz", "gz", "none")),
+}
+
+
+COMPRESSED = {"tar": "name OUT .tar.gz, .tar.xz or .tar.zst", "erofs": "use --format squashfs for a compressed image"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the words of `hosier pack`."""
-    parser.add_argument("image", metavar="IMAGE", help="a digest, a unique prefix of one, or a tag name[:version]")
-    parser.add_argument("--format", choices=("dir", "tar"), help="default: tar when OUT ends so, else dir")
     parser.add_argument(
-        "-o", "--output", metavar="OUT", required=True, help="a file (.tar, .tar.gz, .tar.xz, .tar.zst), a folder, or -"
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="a digest, a unique prefix of one, or a tag name[:version]; several architectures make one image",
+    )
+    parser.add_argument("--format", choices=tuple(FORMATS), help="default: what OUT ends in, else dir")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        required=True,
+        help="a file (.tar, .tar.gz, .tar.xz, .tar.zst, .oci.tar, .squashfs, .erofs, .raw), a folder, or -",
     )
     parser.add_argument("--verify", action="store_true", help="compare the digest of every file while packing")
     parser.add_argument("--json", action="store_true", help="print what was written as one JSON object")
+    words = ("gz", "zstd", "xz", "none")
+    parser.add_argument("--compression", choices=words, help="default: gz for oci, zstd for squashfs, portable, sysext")
+    parser.add_argument("--layers", metavar="N", type=int, help="oci: the most layers there may be (default: 24)")
+    parser.add_argument("--base", metavar="IMAGE", help="sysext: leave out what this image has just so")
 
 
 def format_of(output: str) -> str:
-    """The format that a file's name asks for."""
-    lower = output.lower()
-    endings = (".tar", ".tar.gz", ".tar.xz", ".tar.zst", ".tgz", ".txz", ".tzst")
-    return "tar" if lower == "-" or lower.endswith(endings) else "dir"
+    """The format that a file's name asks for: by its longest ending that one has."""
+    if output == "-":
+        return "tar"
+    asked = [(ending, name) for name, each in FORMATS.items() for ending in each.endings]
+    found = [(len(ending), name) for ending, name in asked if output.lower().endswith(ending)]
+    return max(found)[1] if found else "dir"
+
+
+def _check(args: argparse.Namespace, chosen: str) -> None:
+    from hosier.errors import UsageError
+
+    known = FORMATS[chosen]
+    if len(args.images) > 1 and not known.several:
+        raise UsageError(f"cannot pack several images as {chosen}", hint="use --format oci, or pack them one by one")
+    for option, value in (("layers", args.layers), ("base", args.base)):
+        if value is not None and option not in known.options:
+            holders = " or ".join(name for name, each in FORMATS.items() if option in each.options)
+            raise UsageError(f"cannot use --{option} with --format {chosen}: it is for --format {holders}")
+    if args.compression is not None and args.compression not in known.compressions:
+        raise UsageError(
+            f"cannot use --compression {args.compression} with --format {chosen}",
+            hint=f"it takes {', '.join(known.compressions)}" if known.compressions else COMPRESSED.get(chosen),
+        )
+    if args.format is None and args.output.lower().endswith(".raw"):
+        raise UsageError(f"cannot tell the format of {args.output}", hint="add --format portable, sysext or squashfs")
+    if args.output != "-":
+        return
+    if not known.streams:
+        what = "a folder" if chosen == "dir" else chosen
+        raise UsageError(f"cannot pack to the standard output: {what} is no stream", hint="use --format tar")
+    if args.json:
+        raise UsageError("cannot print JSON: the archive goes to the standard output", hint="name a file with -o")
+    if os.isatty(sys.stdout.fileno()):
+        raise UsageError(
+            "cannot pack to the standard output: it is a terminal", hint="name a file with -o, or use a pipe"
+        )
 
 
 def run(args: argparse.Namespace) -> int:
     """Pack; prints nothing unless asked, since OUT is the result."""
-    from hosier.errors import UsageError
+    chosen = args.format or format_of(args.output)
+    _check(args, chosen)
+    from hosier.cli import pack_formats
     from hosier.linux import userns
-    from hosier.store import checking, lookup
-    from hosier.store.layout import guard
+    from hosier.pack import source
+    from hosier.store import lookup
     from hosier.store.objects import Store
 
-    chosen = args.format or format_of(args.output)
-    if args.output == "-":
-        if chosen == "dir":
-            raise UsageError("cannot pack to the standard output: a folder is no stream", hint="use --format tar")
-        if args.json:
-            raise UsageError("cannot print JSON: the archive goes to the standard output", hint="name a file with -o")
-        if os.isatty(sys.stdout.fileno()):
-            raise UsageError(
-                "cannot pack to the standard output: it is a terminal", hint="name a file with -o, or use a pipe"
-            )
     path = args.root_store or lookup.default_path()
     ordinary = os.geteuid() != 0
     userns.become_root()
     store = Store.open(path)
-    image = store.find(args.image)
-    with store.shared(f"tree-{image.tree}"):
-        with guard(f"read the manifest of image {args.image}"):
-            entries = checking.read_manifest(store.tree(image.tree))
-        root = os.path.join(store.tree(image.tree), "root")
-        if chosen == "dir":
-            facts = _directory(args, image, root, list(entries.values()))
-            if ordinary and not args.quiet:
-                print("note: on this host the owners of the files are your subordinate ids", file=sys.stderr)
-        else:
-            facts = _tar(args, image, root, list(entries.values()))
+    records = [store.find(image) for image in args.images]
+    with ExitStack() as held:
+        for record in records:
+            held.enter_context(store.shared(f"tree-{record.tree}"))
+        sources = tuple(source.read(store, each, name=image) for each, image in zip(records, args.images, strict=True))
+        job = pack_formats.Job(args, store, held, sources, ordinary=ordinary)
+        facts = getattr(pack_formats, f"write_{chosen}")(job)
     if args.json:
-        print(json.dumps({"image": image.digest, "format": chosen, "output": args.output} | facts, indent=2))
+        said = {"image": records[0].digest, "format": chosen, "output": args.output}
+        print(json.dumps(said | facts, indent=2))
     return 0
-
-
-@contextlib.contextmanager
-def _output(args: argparse.Namespace) -> Iterator[None]:
-    """What the place of OUT refuses, by the name that was given for it."""
-    from hosier.errors import StoreFailed
-
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        reason = str(error.strerror or error).lower()
-        raise StoreFailed(f"cannot pack {args.image} to {args.output}: {reason}") from error
-
-
-def _directory(args: argparse.Namespace, image: ImageRecord, root: str, entries: list[Entry]) -> dict[str, object]:
-    from hosier.pack import directory
-
-    written = directory.write(args.output, root, entries, epoch=image.epoch, name=args.image)
-    for note in written.notes:
-        print(f"warning: {note}", file=sys.stderr)
-    return {"paths": written.paths, "size": written.size, "notes": list(written.notes)}
-
-
-def _tar(args: argparse.Namespace, image: ImageRecord, root: str, entries: list[Entry]) -> dict[str, object]:
-    from hosier.errors import StoreFailed
-    from hosier.pack import tar
-
-    compression = tar.compression_of(args.output)
-
-    def write(fd: int) -> int:
-        return tar.write(
-            fd, root, entries, epoch=image.epoch, compression=compression, verify=args.verify, name=args.image
-        )
-
-    if args.output == "-":
-        return {"paths": len(entries), "size": write(sys.stdout.fileno())}
-    output = os.path.abspath(args.output)
-    with _output(args):
-        if os.path.exists(output) and not os.path.isfile(output):  # a device, a pipe
-            link = os.lstat(output)
-            if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
-                raise StoreFailed(f"cannot pack {args.image} to {args.output}: it is somebody else's link to a device")
-            fd = os.open(output, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                return {"paths": len(entries), "size": write(fd)}
-            finally:
-                os.close(fd)
-        beside = os.path.join(os.path.dirname(output), f".{os.path.basename(output)}.{os.urandom(4).hex()}")
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            try:
-                size = write(fd)
-            finally:
-                os.close(fd)
-            os.rename(beside, output)
-        except BaseException:
-            os.unlink(beside)
-            raise
-    return {"paths": len(entries), "size": size}

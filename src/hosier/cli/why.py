@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the chain from a request to the package."""
     from dataclasses import asdict, replace
 
+    from hosier.errors import StoreFailed
     from hosier.inspect import why as reasons
     from hosier.spec import lock as locks
     from hosier.store import checking
@@ -36,11 +37,19 @@ def run(args: argparse.Namespace) -> int:
 
     store = Store.open(args.root_store, write=False)
     image = store.find(args.image)
-    lock = locks.loads(store.lock_text(image.digest), name=f"the lock of image {image.digest[:12]}")
+    text = store.lock_text(image.digest)
+    lock = locks.loads(text, name=f"the lock of image {image.digest[:12]}") if text else None
     if args.what.startswith("/"):
         with guard(f"read the manifest of image {args.image}"):
             entries = checking.read_manifest(store.tree(image.tree))
-        answer = replace(reasons.why(lock, reasons.owner(entries, args.what)), path=args.what)
+        package = reasons.owner(entries, args.what)
+        known = reasons.why(lock, package) if lock is not None else reasons.Answer(package, "", (), ())
+        answer = replace(known, path=args.what)
+    elif lock is None:
+        raise StoreFailed(
+            f"cannot tell why {args.what} is in {args.image}: it was not built from a lock",
+            hint="a path is answered all the same: with the package that owns it",
+        )
     else:
         answer = reasons.why(lock, args.what)
     if args.json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from hosier.inspect.installed import Listing
 from hosier.spec.lock import Lock
 from hosier.store.manifest import Entry
 
@@ -31,8 +32,8 @@ class Contents:
     """Number of paths by kind: "f", "d", "l", "c", "b", "p"."""
 
 
-def contents(entries: Iterable[Entry], lock: Lock) -> Contents:
-    """Sum up; a package of the lock that owns nothing is there with zeros."""
+def contents(entries: Iterable[Entry], lock: Lock | Listing) -> Contents:
+    """Sum up; a package of the lock, or of the root's own dpkg, that owns nothing is there with zeros."""
     files: dict[str, int] = {}
     sizes: dict[str, int] = {}
     kinds: dict[str, int] = {}

@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hosier.errors import StoreFailed
@@ -33,8 +33,18 @@ class Written:
     notes: tuple[str, ...] = ()
 
 
-def write(target: str, root: str, entries: Iterable[Entry], *, epoch: int, name: str = "the image") -> Written:
+def write(
+    target: str,
+    root: str,
+    entries: Iterable[Entry],
+    *,
+    epoch: int,
+    name: str = "the image",
+    contents: Mapping[str, bytes] | None = None,
+) -> Written:
     """Copy the tree at `root` to the folder `target`, which is absent or empty; times are clamped to `epoch`.
+
+    `contents` are files that are not on disk, by path.
 
     Written beside and renamed: `target` is whole or as it was. Without the privilege to give files away (outside a
     user namespace, as an ordinary user) owners and device nodes cannot be kept; the notes say so. Raises StoreFailed
@@ -56,7 +66,7 @@ def write(target: str, root: str, entries: Iterable[Entry], *, epoch: int, name:
             status = os.fstat(folder)
             if status.st_uid != os.geteuid() or status.st_mode & 0o7777 != 0o700:
                 raise _swapped(name, target)
-            copy = _Copy(f"/proc/self/fd/{folder}", root, epoch, name)
+            copy = _Copy(f"/proc/self/fd/{folder}", root, epoch, name, contents or {})
             copy.run(ordered)
             os.rename(beside, target)
             if not os.path.samestat(os.lstat(target), status):
@@ -80,11 +90,12 @@ def _swapped(name: str, target: str) -> StoreFailed:
 class _Copy:
     """One copy under way. Only folders and files that it made itself are under `beside`, so paths there are safe."""
 
-    def __init__(self, beside: str, root: str, epoch: int, name: str) -> None:
+    def __init__(self, beside: str, root: str, epoch: int, name: str, contents: Mapping[str, bytes]) -> None:
         self.beside = beside
         self.root = root
         self.epoch = epoch
         self.name = name
+        self.contents = contents
         self.size = 0
         self.clones = True
         self.folders = {""}
@@ -140,6 +151,12 @@ class _Copy:
         self._finish(path, entry)
 
     def _file(self, reader: TreeReader, entry: Entry, path: str) -> None:
+        held = self.contents.get(entry.path)
+        if held is not None:
+            with open(path, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600)) as file:
+                file.write(held)
+            self.size += len(held)
+            return
         try:
             source = reader.open(entry.path)
         except OSError as error:

@@ -25,6 +25,8 @@ _SMALL = 1 << 16
 _BATCH = 1 << 20
 _PIECE = 1 << 20
 
+LEVELS = {"gz": 6, "zst": 6, "zstd": 6}
+
 _TYPEFLAGS = {"f": b"0", "l": b"2", "c": b"3", "b": b"4", "d": b"5", "p": b"6"}
 _OCTAL_7 = 0o7777777
 _OCTAL_11 = 0o77777777777
@@ -52,12 +54,12 @@ def write(
     and size always are). Raises StoreFailed, naming `name`, when a file is not what the manifest says, or `out` cannot
     be written; what was written by then is of no use.
     """
-    sink = _Plain(out) if not compression else _Compressed(out, compression)
+    sink = Plain(out) if not compression else Compressed(out, compression, threads=2)
     with TreeReader(root) as reader:
         for entry in sorted(entries, key=lambda each: each.path):
             sink.put(header(entry, epoch))
             if entry.kind == "f" and not entry.hardlink and entry.size:
-                _content(sink, reader, entry, name, verify=verify)
+                content(sink, reader, entry, name, verify=verify)
     sink.finish()
     return sink.written
 
@@ -189,7 +191,8 @@ def acl_text(value: bytes) -> str | None:
     return ",".join(said)
 
 
-def _content(sink: _Plain, reader: TreeReader, entry: Entry, name: str, *, verify: bool) -> None:
+def content(sink: Plain, reader: TreeReader, entry: Entry, name: str, *, verify: bool) -> None:
+    """Append the content of a regular file and what fills its last block. Raises StoreFailed, naming `name`."""
     try:
         fd = reader.open(entry.path)
     except OSError as error:
@@ -219,7 +222,7 @@ def _changed(entry: Entry, name: str, reason: str) -> StoreFailed:
     )
 
 
-class _Plain:
+class Plain:
     """A descriptor that is written in large pieces; big files go there without passing through this process."""
 
     def __init__(self, out: int) -> None:
@@ -293,40 +296,61 @@ class _Plain:
         self._flush()
 
 
-class _Compressed(_Plain):
-    def __init__(self, out: int, compression: str) -> None:
+class Compressed(Plain):
+    """An archive that is compressed on the way, in one thread."""
+
+    def __init__(self, out: int, compression: str, *, level: int = 0, threads: int = 0) -> None:
         super().__init__(out)
         self._direct = False
         self._length = 0
-        self._compress, self._end = _compressor(compression)
+        self._compress, self._end = compressor(compression, level=level, threads=threads)
 
     def put(self, content: bytes) -> None:
+        """Append."""
         self._length += len(content)
         super().put(content)
+
+    def compress(self, content: bytes) -> bytes:
+        """The compressor's output for the next piece."""
+        return self._compress(content)
 
     def _flush(self) -> None:
         content = b"".join(self._parts)
         self._parts, self._held = [], 0
-        self.emit(memoryview(self._compress(content)))
+        self.emit(memoryview(self.compress(content)))
 
     def finish(self) -> None:
+        """Write the end of the archive and of the compressed stream."""
         self.pad(self._length)
         self._flush()
         self.emit(memoryview(self._end()))
 
 
-def _compressor(compression: str) -> tuple[Callable[[bytes], bytes], Callable[[], bytes]]:
-    """The same bytes for the same input and library version: no name, no time, a fixed number of threads."""
+def compressor(
+    compression: str, *, level: int = 0, threads: int = 0
+) -> tuple[Callable[[bytes], bytes], Callable[[], bytes]]:
+    """Functions that compress the next piece, and end the stream; `level` 0 is that of LEVELS.
+
+    The same bytes for the same input and library version: no name, no time. `threads` only does for zstd, where any
+    number of them gives the same bytes, and none gives others (zstd.h, ZSTD_c_nbWorkers).
+    """
+    level = level or LEVELS.get(compression, 0)
+    if compression in ("none", ""):
+        return bytes, lambda: b""
     if compression == "gz":
         import struct
         import zlib
 
-        deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+        # Its output is the same with every instruction set, and Python's own zlib is what the host has: zlib,
+        # zlib-ng of some version, Cloudflare's.
+        from zlib_ng import zlib_ng
+
+        deflate = zlib_ng.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
         state = [0, 0]
         start = [b"\x1f\x8b\x08\0\0\0\0\0\0\xff"]  # RFC 1952: no flags, no time, unknown system
 
         def gz(content: bytes) -> bytes:
-            state[0] = zlib.crc32(content, state[0])
+            state[0] = zlib_ng.crc32(content, state[0])
             state[1] += len(content)
             return (start.pop() if start else b"") + deflate.compress(content)
 
@@ -336,14 +360,26 @@ def _compressor(compression: str) -> tuple[Callable[[bytes], bytes], Callable[[]
 
         xz = lzma.LZMACompressor(preset=6)
         return xz.compress, xz.flush
-    if compression == "zst":
+    if compression in ("zst", "zstd"):
         import zstandard
 
-        # With workers the output does not depend on how many there are (zstd.h, ZSTD_c_nbWorkers), only on there
-        # being any.
-        zst = zstandard.ZstdCompressor(level=6, threads=2, write_checksum=True).compressobj()
+        zst = zstandard.ZstdCompressor(level=level, threads=threads, write_checksum=True).compressobj()
         return zst.compress, zst.flush
     raise StoreFailed(f"cannot compress with {compression!r}: expected gz, xz or zst")
+
+
+def compressor_name(compression: str, *, level: int = 0) -> str:
+    """The compressor with its level and its library's version: what comes out is the same where this is."""
+    level = level or LEVELS.get(compression, 0)
+    if compression == "gz":
+        from zlib_ng import zlib_ng
+
+        return f"gz {level} zlib-ng {zlib_ng.ZLIBNG_VERSION}"
+    if compression in ("zst", "zstd"):
+        import zstandard
+
+        return f"zstd {level} {'.'.join(map(str, zstandard.ZSTD_VERSION))}"
+    return compression
 
 
 def _unwritable(error: OSError) -> Exception:

@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from hosier.errors import SpecInvalid
-from hosier.spec.model import File, Repo, Request, Spec
+from hosier.spec.model import File, Packages, Repo, Request, Spec
 
 _LEFT_OUT = frozenset({"position", "relative", "sources", "digest"})
 
@@ -27,7 +27,7 @@ def digest(spec: Spec, names: Mapping[str, str]) -> Spec:
     model = _plain(spec, names)
     named = [file.source for file in spec.files if file.source is not None]
     named += [request.path for request in spec.packages.install if request.path is not None]
-    model["bytes"] = {names.get(path, path): _content(os.path.realpath(path)) for path in named}
+    model["bytes"] = {names.get(path, path): content(os.path.realpath(path)) for path in named}
     text = json.dumps(model, sort_keys=True, separators=(",", ":"))
     return replace(spec, digest="sha256:" + hashlib.sha256(text.encode()).hexdigest())
 
@@ -39,20 +39,22 @@ def _plain(value: Any, names: Mapping[str, str]) -> Any:
             plain["path"] = names.get(value.path or "", value.path)
         elif isinstance(value, File):
             plain["source"] = names.get(value.source or "", value.source)
+        elif isinstance(value, Packages) and value.scripts == "run":
+            del plain["scripts"]  # as it was before there was a choice
         elif isinstance(value, Repo):
             plain["signed_by"] = tuple(names.get(path, path) for path in value.signed_by)
         return {name: _plain(item, names) for name, item in plain.items()}
     return [_plain(item, names) for item in value] if isinstance(value, tuple) else value
 
 
-def _content(path: str) -> Any:
+def content(path: str) -> Any:
     """A file's digest with whether its owner may execute it, a link's target, or a folder's content by name."""
     try:
         mode = os.lstat(path).st_mode
         if stat.S_ISLNK(mode):
             return ["link", os.readlink(path)]
         if stat.S_ISDIR(mode):
-            return {name: _content(os.path.join(path, name)) for name in sorted(os.listdir(path))}
+            return {name: content(os.path.join(path, name)) for name in sorted(os.listdir(path))}
         if not stat.S_ISREG(mode):
             return ["other"]
         with open(path, "rb") as file:

@@ -82,6 +82,8 @@ class Packages:
     paths_include: tuple[str, ...] = ()
     debconf: tuple[str, ...] = ()
     """Lines as debconf-set-selections(1) reads them."""
+    scripts: str = "run"
+    """"run", or "declared": maintainer scripts are read and not run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,8 +234,10 @@ class Reading:
         paths_exclude: list[str] = []
         paths_include: list[str] = []
         debconf: list[str] = []
+        scripts = "run"
         for entry in self._tables("packages"):
             recommends = entry.get("recommends", recommends)
+            scripts = entry.get("scripts", scripts)
             self._choose(draft, entry, wanted=True)
             paths_exclude += self.convert.patterns(entry, "paths-exclude")
             paths_include += self.convert.patterns(entry, "paths-include")
@@ -255,6 +257,7 @@ class Reading:
             paths_exclude=tuple(paths_exclude),
             paths_include=tuple(paths_include),
             debconf=tuple(debconf),
+            scripts=scripts,
         )
 
     def _choose(self, draft: rules.Draft, entry: Entry, *, wanted: bool) -> None:

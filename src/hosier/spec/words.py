@@ -94,6 +94,11 @@ SECTIONS: Mapping[str, Section] = {
             "paths-exclude": Word("strings", "Patterns of paths that are not unpacked (dpkg --path-exclude)."),
             "paths-include": Word("strings", "Patterns that are unpacked though excluded (dpkg --path-include)."),
             "debconf": Word("strings", "Answers, as debconf-set-selections reads them."),
+            "scripts": Word(
+                "string",
+                "Whether maintainer scripts are run, in a box, or only read, their effects known. Default run.",
+                choices=("run", "declared"),
+            ),
             "when": Word("entries", "More packages, for an architecture or suite only."),
         },
     ),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hosier.errors import StoreFailed
-from hosier.store import lookup, manifest
+from hosier.store import blobs, lookup, manifest
 from hosier.store.reader import TreeReader
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ def damaged(store: Store, *, since: float = 0.0, deep: bool = False) -> Iterator
     An object that another command removes meanwhile is not told. `since` also tells cached indices written later,
     whose digest is another file's, to be fetched again.
     """
-    checks = (("debs", _deb), ("unpacked", _unpacked), ("trees", _tree))
+    checks = (("debs", _deb), ("blobs", _deb), ("unpacked", _unpacked), ("trees", _tree))
     for kind, check in checks:
         for key, path in _objects(store, kind, since):
-            if not deep and kind == "debs":
+            if not deep and kind in ("debs", "blobs"):
                 continue
             try:
                 reason = _misnamed(key) or check(path, key, deep)
@@ -74,7 +74,7 @@ def _objects(store: Store, kind: str, since: float) -> list[tuple[str, str]]:
     except FileNotFoundError:
         return []
     for name in names:
-        if kind == "debs" and name.endswith(".part"):
+        if kind in ("debs", "blobs") and name.endswith(".part"):
             continue  # where a fetch that was interrupted goes on
         path = os.path.join(base, name)
         try:
@@ -214,7 +214,7 @@ def _image(store: Store, digest: str, *, deep: bool) -> str:
 
 
 def dangling(store: Store) -> Iterator[Damage]:
-    """Tags and by-lock entries that name an image which is not there."""
+    """Tags and by-lock entries that name an image, and notes of layers that name a blob, which is not there."""
     for tag in store.tags():
         path = os.path.join(store.path, "tags", tag.name, tag.version)
         if not tag.digest:
@@ -234,3 +234,8 @@ def dangling(store: Store) -> Iterator[Damage]:
             continue
         if not lookup.is_digest(digest) or not os.path.exists(os.path.join(store.image(digest), "record")):
             yield Damage("by-lock", name, path, "the image it names is not in the store")
+    for key, path in _objects(store, "layers", 0.0):
+        if key.startswith("."):
+            continue
+        if not lookup.is_digest(key) or blobs.find(store, key) is None:
+            yield Damage("layers", key, path, "the blob it names is not in the store")

@@ -28,7 +28,14 @@ LOG_AGE = 30 * 24 * 3600.0
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 # A package file is in use while it is unpacked, under the mark of the folder that comes of it.
-_MARKS = {"debs": ("debs", "unpacked"), "unpacked": ("unpacked",), "trees": ("tree",), "indices": ("indices",)}
+_MARKS = {
+    "debs": ("debs", "unpacked"),
+    "unpacked": ("unpacked",),
+    "trees": ("tree",),
+    "indices": ("indices",),
+    "blobs": ("blobs",),
+    "layers": ("layers",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ def survey(store: Store, *, measure: bool = False) -> tuple[list[Held], frozense
     """
     with guard(f"look through the store {store.path}"):
         held: list[Held] = []
-        for kind in ("debs", "unpacked", "indices", "trees", "images"):
+        for kind in ("debs", "unpacked", "indices", "trees", "images", "blobs", "layers"):
             base = os.path.join(store.path, kind)
             for key in _names(base):
                 path = os.path.join(base, key)

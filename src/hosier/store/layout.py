@@ -12,7 +12,7 @@ from hosier.errors import StoreFailed
 from hosier.store import lookup
 
 VERSION = "1"
-KINDS = ("debs", "unpacked", "trees", "images", "indices")
+KINDS = ("debs", "unpacked", "trees", "images", "indices", "blobs", "layers")
 FOLDERS = (*KINDS, "by-lock", "tags", "locks", "logs", "tmp", "sessions")
 
 

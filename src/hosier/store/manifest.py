@@ -45,7 +45,8 @@ _KINDS = frozenset("fdlcbp")
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-def _line(entry: Entry, mtime: int) -> str:
+def line(entry: Entry, mtime: int) -> str:
+    """The line of an entry, with another time."""
     row: list[object] = [entry.path, entry.kind, entry.mode, entry.uid, entry.gid, mtime]
     row += (entry.package, entry.size, entry.sha256, entry.target, entry.rdev, entry.xattrs, entry.hardlink)
     while not row[-1] and len(row) > 6:
@@ -55,7 +56,7 @@ def _line(entry: Entry, mtime: int) -> str:
 
 def dumps(entries: Iterable[Entry]) -> str:
     """The text of a manifest, sorted by path, each line ended."""
-    return "".join([_line(entry, entry.mtime) + "\n" for entry in sorted(entries, key=_path)])
+    return "".join([line(entry, entry.mtime) + "\n" for entry in sorted(entries, key=_path)])
 
 
 def _path(entry: Entry) -> str:
@@ -84,6 +85,14 @@ def loads(text: str) -> dict[str, Entry]:
     finally:
         if collecting:
             gc.enable()
+
+
+def read_line(text: str) -> Entry:
+    """The entry that one line of a manifest says. Raises StoreFailed when it is not what `dumps` writes."""
+    try:
+        return _entry(*json.loads(text))
+    except (TypeError, ValueError, RecursionError):
+        raise StoreFailed(f"cannot read a manifest: {text[:80]!r} is not an entry") from None
 
 
 def _entry(
@@ -137,7 +146,7 @@ def _rare(
 def digest(entries: Iterable[Entry], config: bytes, epoch: int) -> str:
     """The name of an image: sha256, in hex, over its manifest with times clamped to `epoch`, its config and epoch."""
     total = hashlib.sha256(b"hosier image 1\n")
-    lines = [_line(entry, min(entry.mtime, epoch)) + "\n" for entry in sorted(entries, key=_path)]
+    lines = [line(entry, min(entry.mtime, epoch)) + "\n" for entry in sorted(entries, key=_path)]
     total.update("".join(lines).encode("ascii"))
     total.update(b"config %d\n" % len(config))
     total.update(config)

@@ -65,6 +65,10 @@ _RECORD_KEYS = (
 )
 
 
+SPEC = "spec.json"
+SPEC_FOLDER = "spec-folder"
+
+
 @dataclass(frozen=True, slots=True)
 class Tag:
     """One tag; `when` is the time it was set, in nanoseconds since 1970."""
@@ -121,9 +125,17 @@ class Store:
         """Where the decompressed index with this digest is, or would be."""
         return os.path.join(self.path, "indices", _key(sha256))
 
+    def layer(self, key: str) -> str:
+        """Where the note of which blob a layer gave is, or would be (`hosier.store.blobs`)."""
+        return os.path.join(self.path, "layers", _key(key))
+
     def image(self, digest: str) -> str:
         """Where the folder of an image's record is, or would be."""
         return os.path.join(self.path, "images", _key(digest))
+
+    def blob(self, sha256: str) -> str:
+        """Where the blob with this digest (a layer, a document of a container image) is, or would be."""
+        return os.path.join(self.path, "blobs", _key(sha256))
 
     def log(self, name: str) -> str:
         """The path of a log file; `name` is one path component."""
@@ -294,10 +306,24 @@ class Store:
 
     # Images
 
-    def add_image(self, record: ImageRecord, lock_text: str, tag: str | None, config: bytes = b"{}\n") -> None:
+    def add_image(
+        self,
+        record: ImageRecord,
+        lock_text: str,
+        tag: str | None,
+        config: bytes = b"{}\n",
+        *,
+        spec: str = "",
+        built: bool = True,
+        spec_folder: str = "",
+    ) -> None:
         """Record an image whose tree is in the store, and set `tag` ("name" or "name:version") to it.
 
-        `config` is what its digest was taken over beside the manifest.
+        `config` is what its digest was taken over beside the manifest; `spec` is what it was built from, as
+        `hosier.spec.stored` writes it, and `spec_folder` where that one's files were.
+
+        `built`: this machine made it of that lock, so a build of the same lock finds it; that a pulled image says so of
+        itself is not enough. `record.lock` and `lock_text` are empty for one that was not built from a lock.
 
         Raises StoreFailed when the tree is absent or the tag is not well-formed.
         """
@@ -311,6 +337,9 @@ class Store:
                 os.mkdir(beside, 0o755)
                 layout.write_record(os.path.join(beside, "lock"), lock_text)
                 layout.write_record(os.path.join(beside, "config.json"), config.decode("utf-8", "surrogateescape"))
+                for name, text in ((SPEC, spec), (SPEC_FOLDER, spec_folder)):
+                    if text:
+                        layout.write_record(os.path.join(beside, name), text)
                 layout.write_record(os.path.join(beside, "record"), record.text())
                 try:
                     os.rename(beside, place)
@@ -319,13 +348,14 @@ class Store:
                         raise
                     self._replace(beside, place)
                 layout.sync_folder(os.path.join(self.path, "images"))
-            layout.write_record(self._by_lock(record.lock), record.digest + "\n")
+            if built:
+                layout.write_record(self._by_lock(record.lock), record.digest + "\n")
         if parts is not None:
             self._set_tag(*parts, record.digest)
 
     def _replace(self, beside: str, place: str) -> None:
         """Bring a record that is there up to date, file by file: its tree may be a new one, its time is."""
-        for name in ("lock", "config.json", "record"):
+        for name in sorted(os.listdir(beside), key=lambda name: name == "record"):
             os.rename(os.path.join(beside, name), os.path.join(place, name))
 
     def tag(self, digest: str, tag: str) -> None:
@@ -407,6 +437,21 @@ class Store:
         with guard(f"read the config of image {digest}"):
             text = lookup.read(os.path.join(self.image(digest), "config.json"))
         return text.encode("utf-8", "surrogateescape")
+
+    def spec_text(self, digest: str) -> str:
+        """The spec that an image was built from, as `hosier.spec.stored` reads it; "" when that is not known."""
+        return self._said(digest, SPEC)
+
+    def spec_folder(self, digest: str) -> str:
+        """The folder on this machine that an image's spec was in when it was built; "" when that is not known."""
+        return self._said(digest, SPEC_FOLDER)
+
+    def _said(self, digest: str, name: str) -> str:
+        with guard(f"read the {name} of image {digest}"):
+            try:
+                return lookup.read(os.path.join(self.image(digest), name))
+            except FileNotFoundError:
+                return ""
 
     def image_for(self, lock_digest: str) -> ImageRecord | None:
         """The image that a lock gave, with its tree still there; None when there is none."""

@@ -17,7 +17,7 @@ MEMBERS_MAX = 400_000
 """The most members of one archive: several times what the largest package of Debian has."""
 
 _BLOCK = 512
-_EXTENSION_MAX = 1024 * 1024
+EXTENSION_MAX = 1024 * 1024
 _PATH_MAX = 4095
 _NAME_MAX = 255
 _MTIME_MAX = 0xFFFFFFFF
@@ -87,15 +87,15 @@ class Reader:
                     raise Malformed("an extended header is followed by no member")
                 self._finish(header)
                 return None
-            fields = _checked(header)
+            fields = checked(header)
             kind = fields[7]
             if kind in b"LKxg":
-                size = _number(fields[4], "size")
+                size = number(fields[4], "size")
                 content = self._extension(size)
                 if kind == b"L":
-                    long_name = _until_nul(content)
+                    long_name = until_nul(content)
                 elif kind == b"K":
-                    long_link = _until_nul(content)
+                    long_link = until_nul(content)
                 elif kind == b"x":
                     pax.update(_records(content))
                 else:
@@ -160,7 +160,7 @@ class Reader:
         return self._exactly(_BLOCK)
 
     def _extension(self, size: int) -> bytes:
-        if not 0 <= size <= _EXTENSION_MAX:
+        if not 0 <= size <= EXTENSION_MAX:
             raise Malformed(f"an extended header claims {size} bytes")
         return self._exactly(size + -size % _BLOCK)[:size]
 
@@ -182,26 +182,27 @@ class Reader:
             rest = piece
 
 
-_Fields = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes]
+Fields = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes]
 
 
-def _checked(header: bytes) -> _Fields:
-    fields: _Fields = _HEADER.unpack(header)
+def checked(header: bytes) -> Fields:
+    """The fields of a header block, in their order, its checksum and format checked. Raises Malformed."""
+    fields: Fields = _HEADER.unpack(header)
     stated = fields[6]
-    if sum(header) - sum(stated) + _BLANK != _number(stated, "checksum"):
+    if sum(header) - sum(stated) + _BLANK != number(stated, "checksum"):
         raise Malformed("a tar header's checksum is wrong")
     if fields[9] not in _MAGICS:
         raise Malformed("a tar header is of an unknown format")
     return fields
 
 
-def _member(fields: _Fields, long_name: bytes | None, long_link: bytes | None, pax: dict[bytes, bytes]) -> Member:
+def _member(fields: Fields, long_name: bytes | None, long_link: bytes | None, pax: dict[bytes, bytes]) -> Member:
     name, mode, uid, gid, size, mtime, _, flag, link, magic, uname, gname, major, minor, prefix = fields
     kind = _KINDS.get(flag)
-    raw = _until_nul(name) if long_name is None else long_name
+    raw = until_nul(name) if long_name is None else long_name
     if magic == _MAGICS[0] and long_name is None and prefix[0]:
-        raw = _until_nul(prefix) + b"/" + raw
-    raw_link = _until_nul(link) if long_link is None else long_link
+        raw = until_nul(prefix) + b"/" + raw
+    raw_link = until_nul(link) if long_link is None else long_link
     member = Member()
     if pax:
         raw = pax.get(b"path", raw)
@@ -209,13 +210,13 @@ def _member(fields: _Fields, long_name: bytes | None, long_link: bytes | None, p
     member.path = path = plain(raw)
     if kind is None:
         raise Malformed(f"{path} is of the type {flag!r}, which no package may hold")
-    member.mode = _number(mode, "mode") & 0o7777
-    member.uid = _number(uid, "uid")
-    member.gid = _number(gid, "gid")
-    member.size = _number(size, "size")
-    member.mtime = _number(mtime, "mtime")
-    member.uname = _text(_until_nul(uname))
-    member.gname = _text(_until_nul(gname))
+    member.mode = number(mode, "mode") & 0o7777
+    member.uid = number(uid, "uid")
+    member.gid = number(gid, "gid")
+    member.size = number(size, "size")
+    member.mtime = number(mtime, "mtime")
+    member.uname = _text(until_nul(uname))
+    member.gname = _text(until_nul(gname))
     if pax:
         _apply(member, pax)
     if member.size < 0:
@@ -237,7 +238,7 @@ def _member(fields: _Fields, long_name: bytes | None, long_link: bytes | None, p
         member.target = _text(raw_link)
     elif kind == "h":
         member.target = plain(raw_link)
-    member.device = (_number(major, "major"), _number(minor, "minor")) if kind in "cb" else None
+    member.device = (number(major, "major"), number(minor, "minor")) if kind in "cb" else None
     return member
 
 
@@ -247,8 +248,8 @@ def _apply(member: Member, pax: dict[bytes, bytes]) -> None:
             found = _DECIMAL.fullmatch(value)
             if found is None:
                 raise Malformed(f"the {key.decode()} of {member.path} is not a number")
-            number = int(found[2])
-            setattr(member, key.decode(), -number if found[1] else number)
+            count = int(found[2])
+            setattr(member, key.decode(), -count if found[1] else count)
         elif key in (b"uname", b"gname"):
             setattr(member, key.decode(), _text(value))
 
@@ -309,12 +310,13 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def _until_nul(field: bytes) -> bytes:
+def until_nul(field: bytes) -> bytes:
+    """The bytes before the first NUL."""
     return field.split(b"\0", 1)[0]
 
 
 @lru_cache(maxsize=4096)
-def _number(field: bytes, what: str) -> int:
+def number(field: bytes, what: str) -> int:
     """A number of a tar header: octal digits, or GNU's base 256 when the first bit is set."""
     if field[0] & 0x80:
         if field[0] not in (0x80, 0xFF):

@@ -1,0 +1,296 @@
+"""The forms that `hosier pack` writes: for each a function `write_NAME`, which gives what --json tells of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from hosier.errors import StoreFailed, UsageError
+
+if TYPE_CHECKING:
+    from hosier.pack.directory import Written
+    from hosier.pack.source import Source
+    from hosier.store.manifest import Entry
+    from hosier.store.objects import Store
+
+Facts = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to write: the words of the command line, the images (one, but for formats that hold several).
+
+    What has to stay while it is written goes to `held`. `ordinary`: not started by root.
+    """
+
+    args: argparse.Namespace
+    store: Store
+    held: ExitStack
+    sources: tuple[Source, ...]
+    ordinary: bool
+
+    @property
+    def source(self) -> Source:
+        """The first image."""
+        return self.sources[0]
+
+
+def write_dir(job: Job) -> Facts:
+    """A folder."""
+    return _folder(job, job.source.entries.values(), {})
+
+
+def _folder(job: Job, entries: Iterable[Entry], contents: Mapping[str, bytes]) -> Facts:
+    from hosier.pack import directory
+
+    source = job.source
+    written = directory.write(
+        job.args.output, source.root, entries, epoch=source.epoch, name=source.name, contents=contents
+    )
+    for note in written.notes:
+        print(f"warning: {note}", file=sys.stderr)
+    if job.ordinary and not job.args.quiet:
+        print("note: on this host the owners of the files are your subordinate ids", file=sys.stderr)
+    return {"paths": written.paths, "size": written.size, "notes": list(written.notes)}
+
+
+def write_tar(job: Job) -> Facts:
+    """A tar archive, compressed as its name says."""
+    from hosier.pack import tar
+
+    source, args = job.source, job.args
+    compression = tar.compression_of(args.output)
+
+    def write(fd: int) -> int:
+        return tar.write(
+            fd,
+            source.root,
+            source.entries.values(),
+            epoch=source.epoch,
+            compression=compression,
+            verify=args.verify,
+            name=source.name,
+        )
+
+    return {"paths": len(source.entries), "size": to_file(args.output, write, name=source.name)}
+
+
+def write_oci(job: Job) -> Facts:
+    """A container image: a layout's folder, or an archive of one; several architectures as an index."""
+    from hosier.fetch import progress
+    from hosier.pack import layout, oci
+    from hosier.pack.layers import DEFAULT
+
+    args, sources = job.args, job.sources
+    total = sum(each.record.size for each in sources)
+    with progress.reporter(quiet=args.quiet, verbose=args.verbose) as reporter:
+        with reporter.phase("pack", key="pack", total=total, unit="B") as phase:
+            images = [
+                oci.image(
+                    each,
+                    job.store,
+                    job.held,
+                    compression=args.compression or "gz",
+                    layers=DEFAULT if args.layers is None else args.layers,
+                    verify=args.verify,
+                    advance=phase.advance,
+                )
+                for each in sources
+            ]
+    platforms = [tuple(sorted(each.platform.items())) for each in images]
+    for number, platform in enumerate(platforms):
+        if platform in platforms[:number]:
+            first = args.images[platforms.index(platform)]
+            raise UsageError(
+                f"cannot pack {first} and {args.images[number]} as one container image: both are of "
+                f"{sources[number].record.architecture}"
+            )
+    row, blobs = oci.row(images)
+    if args.output == "-" or args.output.lower().endswith(".tar"):
+        epoch = max(each.epoch for each in sources)
+        size = to_file(args.output, lambda fd: layout.write_archive(fd, row, blobs, epoch=epoch), name=job.source.name)
+    else:
+        size = layout.write_layout(args.output, row, blobs, name=job.source.name)
+    return {
+        "paths": sum(len(each.entries) for each in sources),
+        "size": size,
+        "ref": row.name,
+        "manifest": row.descriptor["digest"],
+        "images": [_told(image, each) for image, each in zip(images, sources, strict=True)],
+    }
+
+
+def _told(image: object, source: Source) -> Facts:
+    from hosier.pack.oci import OciImage
+
+    assert isinstance(image, OciImage)
+    return {
+        "image": source.record.digest,
+        "architecture": source.record.architecture,
+        "manifest": image.manifest_digest,
+        "config": image.config.digest,
+        "reused": image.reused,
+        "layers": [
+            {"digest": blob.digest, "size": blob.size, "title": layer.title, "packages": len(layer.packages)}
+            for blob, layer in zip(image.layers, image.planned, strict=True)
+        ],
+    }
+
+
+def write_squashfs(job: Job) -> Facts:
+    """A squashfs image."""
+    return _image(job, "squashfs", job.source.entries, {})
+
+
+def write_erofs(job: Job) -> Facts:
+    """An erofs image."""
+    return _image(job, "erofs", job.source.entries, {})
+
+
+def write_portable(job: Job) -> Facts:
+    """A portable service of systemd: a folder, or a squashfs image when OUT ends in .raw."""
+    from hosier.pack import portable
+    from hosier.pack.content import Contents
+
+    source = job.source
+    prefix = _stem(job.args.output).partition("_")[0]  # a version may follow, portablectl(1)
+    title = f"{source.record.name} {source.record.version}"
+    with Contents(source.root, {}, name=source.name, verify=job.args.verify) as contents:
+        entries, made = portable.plan(
+            source.entries,
+            source.config,
+            prefix=prefix,
+            title=title,
+            epoch=source.epoch,
+            read=contents.whole,
+            name=source.name,
+        )
+    return _service(job, entries, made, ())
+
+
+def write_sysext(job: Job) -> Facts:
+    """A system extension of systemd: a folder, or a squashfs image when OUT ends in .raw."""
+    from hosier.pack import source as sources
+    from hosier.pack import sysext
+    from hosier.pack.content import Contents
+
+    source, base = job.source, None
+    if job.args.base is not None:
+        record = job.store.find(job.args.base)
+        job.held.enter_context(job.store.shared(f"tree-{record.tree}"))
+        base = sources.read(job.store, record, name=job.args.base).entries
+    with Contents(source.root, {}, name=source.name, verify=job.args.verify) as contents:
+        extension = sysext.plan(
+            source.entries,
+            base,
+            extension=_stem(job.args.output),
+            architecture=source.record.architecture,
+            epoch=source.epoch,
+            read=contents.whole,
+            name=source.name,
+        )
+    return _service(job, extension.entries, extension.contents, extension.notes)
+
+
+def _stem(output: str) -> str:
+    """The name of a file or folder, as systemd takes it for the image's."""
+    return os.path.basename(os.path.abspath(output)).removesuffix(".raw")
+
+
+def _service(job: Job, entries: Mapping[str, Entry], contents: Mapping[str, bytes], notes: Sequence[str]) -> Facts:
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
+    if job.args.output.endswith(".raw"):
+        facts = _image(job, "squashfs", entries, contents)
+    else:
+        facts = _folder(job, entries.values(), contents)
+    return facts | {"notes": [*notes, *cast(list[str], facts["notes"])]}
+
+
+def _image(job: Job, kind: str, entries: Mapping[str, Entry], contents: Mapping[str, bytes]) -> Facts:
+    from hosier.fetch import progress
+    from hosier.pack import erofs, squashfs
+
+    args, source = job.args, job.source
+    if os.path.exists(args.output) and not os.path.isfile(args.output):
+        raise StoreFailed(f"cannot pack {source.name} to {args.output}: it is there, and is not a regular file")
+    made: list[Written] = []
+
+    def write(fd: int) -> int:
+        total = sum(each.size for each in entries.values() if not each.hardlink)
+        with progress.reporter(quiet=args.quiet, verbose=args.verbose) as reporter:
+            with reporter.phase("pack", key="pack", total=total, unit="B") as phase:
+                if kind == "squashfs":
+                    written = squashfs.write(
+                        fd,
+                        source.root,
+                        entries.values(),
+                        epoch=source.epoch,
+                        compression=args.compression or "zstd",
+                        verify=args.verify,
+                        name=source.name,
+                        contents=contents,
+                        advance=phase.advance,
+                    )
+                else:
+                    written = erofs.write(
+                        fd,
+                        source.root,
+                        entries.values(),
+                        epoch=source.epoch,
+                        verify=args.verify,
+                        name=source.name,
+                        contents=contents,
+                        advance=phase.advance,
+                    )
+        made.append(written)
+        return written.size
+
+    to_file(args.output, write, name=source.name)
+    for note in made[0].notes:
+        print(f"warning: {note}", file=sys.stderr)
+    return {"paths": made[0].paths, "size": made[0].size, "notes": list(made[0].notes)}
+
+
+def to_file(output: str, write: Callable[[int], int], *, name: str) -> int:
+    """Let `write` fill the file `output` ("-": the standard output), which is whole or as it was; its result.
+
+    What the place of the file refuses is told by the name that was given for it.
+    """
+    if output == "-":
+        return write(sys.stdout.fileno())
+    place = os.path.abspath(output)
+    try:
+        if os.path.exists(place) and not os.path.isfile(place):  # a device, a pipe
+            link = os.lstat(place)
+            if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
+                raise StoreFailed(f"cannot pack {name} to {output}: it is somebody else's link to a device")
+            fd = os.open(place, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                return write(fd)
+            finally:
+                os.close(fd)
+        beside = os.path.join(os.path.dirname(place), f".{os.path.basename(place)}.{os.urandom(4).hex()}")
+        # Readable too: who writes a file system image reads some of it again.
+        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                size = write(fd)
+            finally:
+                os.close(fd)
+            os.rename(beside, place)
+        except BaseException:
+            os.unlink(beside)
+            raise
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = str(error.strerror or error).lower()
+        raise StoreFailed(f"cannot pack {name} to {output}: {reason}") from error
+    return size

@@ -1,0 +1,43 @@
+"""The one table of what a declared build knows: the words of the shell, and the effects of programs."""
+
+from __future__ import annotations
+
+from hosier.distro.deb.declared.builtins import BUILTINS, SPECIAL
+from hosier.distro.deb.declared.calls import Table
+from hosier.distro.deb.declared.effects import (
+    accounts,
+    alternatives,
+    dpkg,
+    files,
+    ldconfig,
+    left_out,
+    machine,
+    pam,
+    questions,
+    sed,
+    services,
+    texts,
+    tools,
+    ucf,
+)
+
+TABLE = Table(
+    builtins={**BUILTINS, **questions.BUILTINS},
+    special=SPECIAL,
+    effects={
+        **texts.EFFECTS,
+        **sed.EFFECTS,
+        **files.EFFECTS,
+        **tools.EFFECTS,
+        **dpkg.EFFECTS,
+        **alternatives.EFFECTS,
+        **accounts.EFFECTS,
+        **services.EFFECTS,
+        **questions.EFFECTS,
+        **ldconfig.EFFECTS,
+        **pam.EFFECTS,
+        **ucf.EFFECTS,
+        **machine.EFFECTS,
+        **left_out.EFFECTS,
+    },
+)

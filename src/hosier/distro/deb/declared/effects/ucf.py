@@ -1,0 +1,78 @@
+"""ucf(1) and ucfr(1): configuration files that a script makes, at a first installation."""
+
+from __future__ import annotations
+
+import hashlib
+
+from hosier.distro.deb.declared.calls import Call, Effect
+from hosier.distro.deb.declared.effects.files import mode_of
+
+HASHES = "/var/lib/ucf/hashfile"
+REGISTRY = "/var/lib/ucf/registry"
+
+
+CACHE = "/var/lib/ucf/cache"
+GENERATIONS = 7
+
+
+def _keep(call: Call, path: str, text: str) -> None:
+    """Write a record, the one before it as PATH.0, that before as PATH.1, and so on."""
+    if call.view.node(path) is not None:
+        for number in reversed(range(GENERATIONS)):
+            if call.view.node(f"{path}.{number}") is not None:
+                call.world.write(f"{path}.{number + 1}", call.world.text(f"{path}.{number}"))
+        call.world.write(f"{path}.0", call.world.text(path))
+    call.world.write(path, text)
+
+
+def ucf(call: Call) -> int:
+    """Put a new file in its place. A file that is there and is another is a question, which is refused."""
+    options = call.options(
+        "", long={"three-way": False, "debconf-ok": False, "sum-file": True, "purge": False, "src-dir": True}
+    )
+    if options.any("purge"):
+        for path in options.rest:
+            rows = [r for r in call.world.text(HASHES).splitlines() if r.split(None, 1)[1:] != [path]]
+            if call.view.node(HASHES) is not None:
+                call.world.write(HASHES, "".join(r + "\n" for r in rows))
+        return 0
+    if len(options.rest) != 2:
+        raise call.refusal()
+    new, target = options.rest
+    content = call.view.read(call.at(new))
+    there = call.view.node(target)
+    if there is None:
+        model = call.view.node(call.at(new))
+        assert model is not None
+        call.view.write(target, content)
+        call.view.change(target, uid=model.uid, gid=model.gid, mode=mode_of(call, f"{model.mode:o}", model))
+        call.view.change(target, mtime=model.mtime)
+    elif call.view.read(target) != content:
+        raise call.refusal()
+    rows = [r for r in call.world.text(HASHES).splitlines() if r.split(None, 1)[1:] != [target]]
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    _keep(call, HASHES, "".join(r + "\n" for r in [*rows, f"{digest}  {target}"]))
+    call.world.folders(CACHE)
+    copy = f"{CACHE}/{target.replace('/', ':')}"
+    call.view.write(copy, content)
+    made = call.view.node(target)
+    assert made is not None
+    call.view.change(copy, mode=made.mode, mtime=made.mtime)
+    return 0
+
+
+def ucfr(call: Call) -> int:
+    """Record whose such a file is."""
+    options = call.options("fv", long={"force": False, "purge": False})
+    if len(options.rest) != 2:
+        raise call.refusal()
+    package, path = options.rest
+    rows = [r for r in call.world.text(REGISTRY).splitlines() if r.split()[1:] != [path]]
+    if not options.any("purge"):
+        rows.append(f"{package} \t {path}")
+    if call.view.node(REGISTRY) is not None or rows:
+        _keep(call, REGISTRY, "".join(r + "\n" for r in rows))
+    return 0
+
+
+EFFECTS: dict[str, Effect] = {"ucf": ucf, "ucfr": ucfr}

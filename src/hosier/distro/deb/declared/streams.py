@@ -1,0 +1,83 @@
+"""What a script's commands read from and write to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hosier.distro.deb.declared.view import World
+
+
+class Sink(Protocol):
+    """Something that takes text."""
+
+    def write(self, text: str) -> None:
+        """Take more."""
+        ...
+
+
+@dataclass(slots=True)
+class Source:
+    """Text that is read, from `at`."""
+
+    text: str = ""
+    at: int = 0
+
+    def rest(self) -> str:
+        """All that is left."""
+        found = self.text[self.at :]
+        self.at = len(self.text)
+        return found
+
+    def line(self) -> str:
+        """The next line with its end; "" when there is none."""
+        end = self.text.find("\n", self.at)
+        end = len(self.text) if end < 0 else end + 1
+        found = self.text[self.at : end]
+        self.at = end
+        return found
+
+
+@dataclass(slots=True)
+class Kept:
+    """Text kept in memory."""
+
+    parts: list[str] = field(default_factory=list)
+
+    def write(self, text: str) -> None:
+        """Take more."""
+        self.parts.append(text)
+
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self.parts)
+
+
+class Nowhere:
+    """/dev/null."""
+
+    def write(self, text: str) -> None:
+        """Take more."""
+
+
+@dataclass(slots=True)
+class ToFile:
+    """A file that is open for writing."""
+
+    world: World
+    path: str
+
+    def write(self, text: str) -> None:
+        """Take more, at its end."""
+        self.world.write(self.path, self.world.text(self.path) + text)
+
+
+@dataclass(slots=True)
+class ToLog:
+    """What people read."""
+
+    world: World
+
+    def write(self, text: str) -> None:
+        """Take more."""
+        self.world.log.append(text)

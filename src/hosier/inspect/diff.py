@@ -1,0 +1,221 @@
+"""Compare two subjects: their packages, and their trees path by path. Pure but for the trees it is given to read.
+
+Trees come sorted, so both are read once, side by side, and only what differs is looked into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from hosier.errors import StoreFailed
+from hosier.inspect import changelog
+from hosier.inspect.changelog import News
+from hosier.inspect.subject import Subject
+from hosier.inspect.tree import Package, Tree
+from hosier.store.manifest import Entry, read_line
+
+Order = Callable[[str], object]
+"""Makes the sort key of a version."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackageChange:
+    """One package that differs. `change` is "added", "removed", "upgraded", "downgraded" or "rebuilt" (another file of
+    the same version). `news` are the changelog's entries between the two versions, from the newer side; `cves` what
+    they name."""
+
+    key: str
+    change: str
+    before: Package | None
+    after: Package | None
+    news: tuple[News, ...] = ()
+    cves: tuple[str, ...] = ()
+
+
+def packages(before: Mapping[str, Package], after: Mapping[str, Package], *, order: Order) -> list[PackageChange]:
+    """What differs, sorted by name; without changelogs."""
+    found = []
+    for key in sorted(before.keys() | after.keys()):
+        one, other = before.get(key), after.get(key)
+        change = _change(one, other, order)
+        if change:
+            found.append(PackageChange(key, change, one, other))
+    return found
+
+
+def _change(one: Package | None, other: Package | None, order: Order) -> str:
+    if one is None:
+        return "added"
+    if other is None:
+        return "removed"
+    if one.version == other.version and one.architecture == other.architecture:
+        return "rebuilt" if one.sha256 and other.sha256 and one.sha256 != other.sha256 else ""
+    older, newer = order(one.version), order(other.version)
+    if older == newer:
+        return "rebuilt"
+    return "upgraded" if older < newer else "downgraded"  # type: ignore[operator]
+
+
+def with_news(change: PackageChange, before: Subject, after: Subject, *, order: Order) -> PackageChange:
+    """The change with what the changelog of the newer side says of it; as it is when nobody knows."""
+    one, other = change.before, change.after
+    if one is None or other is None or change.change not in ("upgraded", "downgraded"):
+        return change
+    up = change.change == "upgraded"
+    side, (old, new) = (after, (one, other)) if up else (before, (other, one))
+    entries = side.changelog(new)
+    span = changelog.Span(
+        old.version, new.version, old.source_version or _unbuilt(old), new.source_version or _unbuilt(new)
+    )
+    news = tuple(changelog.between(entries, span, order=order))
+    return PackageChange(change.key, change.change, one, other, news, tuple(changelog.cves(news)))
+
+
+def _unbuilt(package: Package) -> str:
+    """The version of the source, as far as that of the binary tells: without the mark of a rebuild."""
+    head, plus, number = package.version.rpartition("+b")
+    return head if plus and number.isdecimal() else package.version
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One path that differs. `what` is ("added",), ("removed",), or any of "type", "content", "link", "mode", "owner",
+    "group", "device", "xattrs", "hard links" and "time"; "type" comes alone. `package` is the owner, "" when nothing
+    owns it."""
+
+    path: str
+    before: Entry | None
+    after: Entry | None
+    what: tuple[str, ...]
+
+    @property
+    def package(self) -> str:
+        """The package that owns the path, on the newer side where it is there."""
+        entry = self.after or self.before
+        assert entry is not None
+        return entry.package or (self.before.package if self.before is not None else "")
+
+    @property
+    def growth(self) -> int:
+        """Bytes that the path adds to its tree, each inode once."""
+        return _weight(self.after) - _weight(self.before)
+
+
+def _weight(entry: Entry | None) -> int:
+    return entry.size if entry is not None and entry.kind == "f" and not entry.hardlink else 0
+
+
+def files(before: Tree, after: Tree, *, times: bool = False) -> Iterator[Change]:
+    """The paths that differ, in order. Times count only with `times`, clamped as each side's image has them.
+
+    A change is to be taken before the next is asked for, since folders are read as this goes on. Raises StoreFailed
+    and OSError for a manifest that cannot be read.
+    """
+    ours, theirs = before.lines(), after.lines()
+    pairs = _lines(ours, theirs) if ours is not None and theirs is not None else _entries(before, after)
+    for one, other in pairs:
+        what = differing(one, other, before, after, times=times)
+        if what:
+            entry = one or other
+            assert entry is not None
+            yield Change(entry.path, one, other, what)
+
+
+Pair = tuple[Entry | None, Entry | None]
+
+
+def _lines(ours: Iterator[str], theirs: Iterator[str]) -> Iterator[Pair]:
+    """Entries of two manifests by path; lines that are the same in both are passed over unread."""
+    one, other = next(ours, ""), next(theirs, "")
+    first: Entry | None = None
+    second: Entry | None = None
+    last = ""
+    while one or other:
+        if one == other:
+            one, other = next(ours, ""), next(theirs, "")
+            first = second = None
+            continue
+        if first is None and one:
+            first = read_line(one)
+        if second is None and other:
+            second = read_line(other)
+        path = _lower(first, second)
+        if path <= last:
+            raise StoreFailed(f"cannot read a manifest: {path!r} is not in its place")
+        last = path
+        here = first if first is not None and first.path == path else None
+        there = second if second is not None and second.path == path else None
+        yield here, there
+        if here is not None:
+            one, first = next(ours, ""), None
+        if there is not None:
+            other, second = next(theirs, ""), None
+
+
+def _entries(before: Tree, after: Tree) -> Iterator[Pair]:
+    ours, theirs = before.entries(), after.entries()
+    first, second = next(ours, None), next(theirs, None)
+    last = ""
+    while first is not None or second is not None:
+        path = _lower(first, second)
+        if path <= last:
+            raise StoreFailed(f"cannot read a manifest: {path!r} is not in its place")
+        last = path
+        here = first if first is not None and first.path == path else None
+        there = second if second is not None and second.path == path else None
+        yield here, there
+        if here is not None:
+            first = next(ours, None)
+        if there is not None:
+            second = next(theirs, None)
+
+
+def _lower(first: Entry | None, second: Entry | None) -> str:
+    if first is None or second is None:
+        one = first or second
+        assert one is not None
+        return one.path
+    return min(first.path, second.path)
+
+
+def differing(
+    before: Entry | None, after: Entry | None, ours: Tree, theirs: Tree, *, times: bool = False
+) -> tuple[str, ...]:
+    """Which facts of one path differ; () when none does. Digests are asked for only where sizes are equal."""
+    if before is None or after is None:
+        return ("added",) if before is None else ("removed",)
+    if before.kind != after.kind:
+        return ("type",)
+    found = []
+    if before.kind == "f" and (before.size != after.size or _content(before, after, ours, theirs)):
+        found.append("content")
+    if before.target != after.target:
+        found.append("link")
+    if before.mode != after.mode and before.kind != "l":
+        found.append("mode")
+    if before.uid != after.uid:
+        found.append("owner")
+    if before.gid != after.gid:
+        found.append("group")
+    if before.rdev != after.rdev:
+        found.append("device")
+    if before.xattrs != after.xattrs:
+        found.append("xattrs")
+    if before.hardlink != after.hardlink:
+        found.append("hard links")
+    if times and _time(before, ours) != _time(after, theirs):
+        found.append("time")
+    return tuple(found)
+
+
+def _content(before: Entry, after: Entry, ours: Tree, theirs: Tree) -> bool:
+    here = ours.inode()
+    if not before.size or (here is not None and here == theirs.inode()):
+        return False
+    one, other = ours.digest(before), theirs.digest(after)
+    return one != other and bool(one) and bool(other)  # what cannot be read is told as such, not as a difference
+
+
+def _time(entry: Entry, tree: Tree) -> int:
+    return entry.mtime if tree.epoch is None else min(entry.mtime, tree.epoch)

@@ -1,0 +1,241 @@
+"""The two kinds of trees that can be compared: an image's, told by its manifest, and a folder's, read as it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Protocol
+
+from hosier.distro.deb import dpkgdb
+from hosier.errors import HosierError
+from hosier.inspect.scan import Scan
+from hosier.linux.rooted import Root
+from hosier.store import manifest
+from hosier.store.manifest import Entry
+
+LIST_MOST = 64 << 20
+"""Bytes of one file of dpkg's records that are read at most."""
+
+
+class Tree(Protocol):
+    """A tree in the order of a manifest; `entries` may be asked for once."""
+
+    root: Root
+    """Where small files are read by their path, links followed inside."""
+    epoch: int | None
+    """What times are clamped to; None when they are as they are."""
+
+    def lines(self) -> Iterator[str] | None:
+        """The lines of its manifest; None when it has none."""
+        ...
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, sorted by path; those of a folder lack digests."""
+        ...
+
+    def digest(self, entry: Entry) -> str:
+        """sha256 of the file that came last, in hex; "" when that cannot be told."""
+        ...
+
+    def inode(self) -> tuple[int, int] | None:
+        """Device and number of the inode that came last; None where entries are not of this moment."""
+        ...
+
+    def size(self) -> int:
+        """Bytes of all regular files, each inode once; known when all entries were read."""
+        ...
+
+
+class ManifestTree:
+    """The tree of an image, in a folder of the store."""
+
+    def __init__(self, folder: str, *, epoch: int, size: int, stack: ExitStack) -> None:
+        self.folder = folder
+        self.epoch: int | None = epoch
+        self._size = size
+        self.root = stack.enter_context(Root.at(f"{folder}/root"))
+
+    def lines(self) -> Iterator[str] | None:
+        """The lines of the manifest, read as they are asked for. Raises OSError."""
+        return self._lines()
+
+    def _lines(self) -> Iterator[str]:
+        with open(f"{self.folder}/manifest", encoding="ascii", errors="replace", newline="\n") as text:
+            yield from text
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries. Raises OSError and StoreFailed."""
+        return map(manifest.read_line, self._lines())
+
+    def digest(self, entry: Entry) -> str:
+        """As the manifest says."""
+        return entry.sha256
+
+    def inode(self) -> tuple[int, int] | None:
+        """None: the manifest is the truth."""
+        return None
+
+    def size(self) -> int:
+        """As the image's record says."""
+        return self._size
+
+
+class FolderTree:
+    """A folder, live or not."""
+
+    def __init__(self, folder: str, *, stack: ExitStack) -> None:
+        self.root = stack.enter_context(Root.at(folder))
+        self.scan = stack.enter_context(Scan(folder))
+        self.epoch: int | None = None
+
+    def lines(self) -> Iterator[str] | None:
+        """None: it has no manifest."""
+        return None
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries that can be read, without digests."""
+        self.scan.owners = owners(self.root)
+        return iter(self.scan)
+
+    def digest(self, entry: Entry) -> str:
+        """sha256 of the file that came last."""
+        return self.scan.digest(entry)
+
+    def inode(self) -> tuple[int, int] | None:
+        """Of what was read last."""
+        return self.scan.inode
+
+    def size(self) -> int:
+        """Of what was read so far."""
+        return self.scan.size
+
+
+def names(root: Root, path: str) -> dict[int, str]:
+    """Names by number, from a root's own passwd(5) or group(5); the first of several. Empty when there is none."""
+    found: dict[int, str] = {}
+    try:
+        text = root.read(path, most=LIST_MOST).decode("utf-8", "replace")
+    except OSError:
+        return {}
+    for line in text.split("\n"):
+        fields = line.split(":")
+        if len(fields) > 2 and fields[2].isascii() and fields[2].isdecimal() and len(fields[2]) < 11:
+            found.setdefault(int(fields[2]), fields[0])
+    return found
+
+
+def owners(root: Root) -> dict[str, str]:
+    """The package ("name", or "name:arch") that owns each path, from dpkg's lists; the first of those that share it.
+
+    Diversions are applied, and top folders that are links (a merged /usr) are followed.
+    """
+    found: dict[str, str] = {}
+    try:
+        lists = [name for name in root.listdir(dpkgdb.INFO) if name.endswith(".list")]
+        tops = {name: _top(root, name) for name in root.listdir("/")}
+    except OSError:
+        return found
+    try:
+        diverted = dpkgdb.parse_diversions(_text(root, f"{dpkgdb.ADMIN}/diversions"))
+    except (OSError, HosierError):
+        diverted = {}
+    for name in lists:
+        label = name.removesuffix(".list")
+        try:
+            text = _text(root, f"{dpkgdb.INFO}/{name}")
+        except OSError:
+            continue
+        for path in dpkgdb.parse_list(text):
+            moved = diverted.get(path)
+            if moved is not None and moved.package != label.partition(":")[0]:
+                path = moved.to
+            top, _, rest = path[1:].partition("/")
+            if rest and tops.get(top):
+                path = f"{tops[top]}/{rest}"
+            found.setdefault(path, label)
+    return found
+
+
+def _top(root: Root, name: str) -> str:
+    """Where a link at the top of a root leads, "" when it is no link to a folder."""
+    try:
+        target = root.readlink(f"/{name}")
+    except OSError:
+        return ""
+    return os.path.normpath(f"/{target.lstrip('/')}")
+
+
+def _text(root: Root, path: str) -> str:
+    return root.read(path, most=LIST_MOST).decode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One package of a subject. `key` is its name, with the architecture when it is foreign ("libc6:i386").
+
+    `installed` is what the package says it takes, `download` the size of its file, both in bytes, None where it is not
+    known; `sha256` is the file's digest, "" likewise. `source` and `source_version` are those of the source package, ""
+    when nobody says.
+    """
+
+    key: str
+    name: str
+    version: str
+    architecture: str
+    installed: int | None = None
+    download: int | None = None
+    sha256: str = ""
+    source: str = ""
+    source_version: str = ""
+
+
+def installed(root: Root) -> list[Package] | None:
+    """The packages that a root's own dpkg database has, foreign ones not yet told from native ones; None without one.
+
+    Also reads status.d, which images without dpkg have.
+    """
+    texts = []
+    try:
+        texts.append(_text(root, f"{dpkgdb.ADMIN}/status"))
+    except OSError:
+        pass
+    try:
+        for name in root.listdir(f"{dpkgdb.ADMIN}/status.d"):
+            if not name.endswith(".md5sums"):
+                texts.append(_text(root, f"{dpkgdb.ADMIN}/status.d/{name}"))
+    except OSError:
+        pass
+    if not texts:
+        return None
+    found = []
+    for text in texts:
+        for stanza in dpkgdb.parse_status(text):
+            package = _package(stanza.lines)
+            if package is not None:
+                found.append(package)
+    return found
+
+
+def _package(stanza: list[str]) -> Package | None:
+    fields: Mapping[str, str] = {
+        line[:at].lower(): line[at + 1 :].strip()
+        for line in stanza
+        if line[0] not in " \t" and (at := line.find(":")) > 0
+    }
+    state = fields.get("status", "install ok installed").split()
+    name, version = fields.get("package", ""), fields.get("version", "")
+    if not name or not version or state[-1:] in (["config-files"], ["not-installed"]):
+        return None
+    source, _, said = fields.get("source", "").partition(" ")
+    size = fields.get("installed-size", "")
+    return Package(
+        key=name,
+        name=name,
+        version=version,
+        architecture=fields.get("architecture", ""),
+        installed=int(size) * 1024 if size.isascii() and size.isdecimal() and len(size) < 13 else None,
+        source=source or name,
+        source_version=said.strip("()") or version,
+    )

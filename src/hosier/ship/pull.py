@@ -1,0 +1,307 @@
+"""Take an image from a registry, a layout or an archive into the store.
+
+The layers' files come first, into the store's `blobs`, each checked by its digest and gone on with after an
+interruption. Then the tree is made of them beside its place. An image of our own is compared with the manifest that it
+carries and keeps its digest; of any other the manifest is made here.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from hosier.errors import NotAuthentic, PackageInvalid, StoreFailed
+from hosier.fetch.progress import Reporter
+from hosier.ship import documents, foreign, places, record, unpack
+from hosier.ship.documents import Config, Descriptor, Manifest
+from hosier.ship.places import Place, Wanted
+from hosier.store import ImageRecord, Store, checking, lookup, manifest
+from hosier.store.layout import guard
+from hosier.store.manifest import Entry
+from hosier.store.objects import split_tag
+from hosier.store.reader import TreeReader
+
+FORMAT = 1
+"""Part of every pulled tree's key; one more whenever the same layers give another tree."""
+
+_TEXT_MAX = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a pull gives. `fetched` counts blobs and bytes that were not in the store; `foreign`: not one of our own."""
+
+    digest: str
+    tag: str
+    path: str
+    architecture: str
+    foreign: bool
+    layers: int
+    fetched_layers: int
+    fetched_bytes: int
+    reused: bool
+    """Whether the tree was in the store already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """The image that was chosen: `digest` is its manifest's."""
+
+    name: str
+    digest: str
+    manifest: Manifest
+    config: Config
+    recorded: record.Recorded | None
+
+
+def pull(store: Store, words: str, *, tag: str | None, architecture: str, asked: bool, reporter: Reporter) -> Pulled:
+    """Pull what `words` name and set `tag`, or the name and version that it has; all or nothing.
+
+    `architecture` is Debian's name; `asked`: the user said it, so an image of a single other one is refused. What was
+    fetched stays in the store for the next try.
+
+    Raises FetchFailed, NotAuthentic, PackageInvalid, StoreFailed or UsageError.
+    """
+    with places.opened(words, store, reporter=reporter) as place, ExitStack() as held:
+        image = _chosen(place, store, architecture, held, asked=asked, reporter=reporter)
+        key = _key(image)
+        held.enter_context(store.shared(f"tree-{key}"))
+        reused = os.path.exists(f"{store.tree(key)}/manifest")
+        missing: list[Descriptor] = []
+        if not reused:
+            with store.exclusive(f"pull-{key}", waiting=lambda: reporter.note("another pull makes this image")):
+                reused = os.path.exists(f"{store.tree(key)}/manifest")
+                if not reused:
+                    missing = _fetch(place, store, image, held, reporter)
+                    _unpack(store, image, key, reporter)
+        entries = _read(store, key)
+        return _commit(store, place, image, key, entries, tag, missing, reused=reused)
+
+
+def _key(image: _Image) -> str:
+    """The key of a pulled tree. Not that of any build: what a registry served is never taken for what a lock gives."""
+    said = image.recorded.record.digest if image.recorded is not None else ""
+    return hashlib.sha256(json.dumps(["hosier pull", FORMAT, image.config.diff_ids, said]).encode()).hexdigest()
+
+
+def _chosen(
+    place: Place, store: Store, architecture: str, held: ExitStack, *, asked: bool, reporter: Reporter
+) -> _Image:
+    content, media_type = place.top()
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    for _ in range(4):
+        document = documents.parse(content, place.name)
+        if documents.kind(document, media_type) not in documents.INDICES:
+            break
+        descriptor = _suited(documents.index(document, place.name), place.name, architecture)
+        content, media_type, digest = place.document(descriptor), descriptor.media_type, descriptor.digest
+    else:
+        raise PackageInvalid(f"cannot pull {place.name}: its index leads to an index without end")
+    name = f"{place.name} ({digest[:19]})"
+    said = documents.manifest(document, name)
+    if said.config.media_type not in documents.CONFIGS:
+        what = said.artifact_type or said.config.media_type or "something else"
+        raise PackageInvalid(f"cannot pull {place.name}: it is no image but {what}")
+    config = documents.config(_documents(place, store, [said.config], held, reporter)[0], name)
+    if config.os not in ("", "linux"):
+        raise PackageInvalid(f"cannot pull {place.name}: it is an image for {config.os}")
+    if len(config.diff_ids) != len(said.layers):
+        raise PackageInvalid(
+            f"cannot pull {place.name}: it has {len(said.layers)} layers, and its config says {len(config.diff_ids)}"
+        )
+    theirs = foreign.architecture(config.architecture, config.variant)
+    if asked and theirs != architecture:
+        raise StoreFailed(
+            f"cannot pull {place.name} for {architecture}: it is for {theirs} alone",
+            hint=f"--architecture {theirs}",
+        )
+    return _Image(name, digest, said, config, _recorded(place, store, digest, held, reporter))
+
+
+def _suited(offered: Sequence[Descriptor], name: str, architecture: str) -> Descriptor:
+    images = [each for each in offered if each.platform.get("architecture") != "unknown" and not each.artifact_type]
+    inner = [each for each in images if each.media_type in documents.INDICES and not each.platform]
+    if inner and len(images) == 1:
+        return inner[0]
+    if len(images) == 1 and not images[0].platform:
+        return images[0]
+    number = foreign.suited([each.platform for each in images], architecture)
+    if number is None:
+        there = sorted(
+            {
+                foreign.architecture(each.platform.get("architecture", "unknown"), each.platform.get("variant", ""))
+                for each in images
+            }
+        )
+        raise StoreFailed(
+            f"cannot pull {name} for {architecture}: it has no image for that",
+            hint=f"--architecture: {', '.join(there)}" if there else None,
+        )
+    return images[number]
+
+
+def _blob(store: Store, descriptor: Descriptor, held: ExitStack) -> Wanted:
+    held.enter_context(store.shared(f"blobs-{descriptor.sha256}"))
+    return Wanted(descriptor.digest, descriptor.size, store.blob(descriptor.sha256))
+
+
+def _documents(
+    place: Place, store: Store, wanted: Sequence[Descriptor], held: ExitStack, reporter: Reporter
+) -> list[bytes]:
+    """Small blobs, as bytes."""
+    for each in wanted:
+        if each.size > _TEXT_MAX:
+            raise PackageInvalid(f"cannot pull {place.name}: {each.digest} has {each.size} bytes, which is absurd")
+    blobs = [_blob(store, each, held) for each in wanted]
+    place.bring(blobs, title="fetch the image's record", reporter=reporter)
+    found = []
+    for blob in blobs:
+        with guard(f"read {blob.digest}"), open(blob.dest, "rb") as file:
+            found.append(places.checked(file.read(_TEXT_MAX), blob.digest, "the store"))
+    return found
+
+
+def _recorded(place: Place, store: Store, digest: str, held: ExitStack, reporter: Reporter) -> record.Recorded | None:
+    """What an image of our own carries; None for a foreign one."""
+    artifacts = [each for each in place.referrers(digest) if each.artifact_type == record.ARTIFACT]
+    if not artifacts:
+        return None
+    name = f"the record of {place.name}"
+    # Several, where stores pushed the same layers: the same digest orders them wherever they are asked for.
+    artifact = min(artifacts, key=lambda each: each.digest)
+    said = documents.manifest(documents.parse(place.document(artifact), name), name)
+    if said.subject != digest:
+        raise NotAuthentic(f"cannot pull {place.name}: its record is of {said.subject or 'no image'}")
+    contents = _documents(place, store, said.layers, held, reporter)
+    parts = {each.media_type: content for each, content in zip(said.layers, contents, strict=True)}
+    if record.MANIFEST in parts:
+        parts[record.MANIFEST] = record.inflated(parts[record.MANIFEST], name)
+    return record.read(parts, place.name)
+
+
+def _fetch(place: Place, store: Store, image: _Image, held: ExitStack, reporter: Reporter) -> list[Descriptor]:
+    """Bring the layers that the store lacks; those."""
+    layers = list({each.digest: each for each in image.manifest.layers}.values())
+    for each in layers:
+        if "encrypted" in each.media_type:
+            raise PackageInvalid(f"cannot pull {place.name}: its layer {each.digest} is encrypted")
+    wanted = [_blob(store, each, held) for each in layers]
+    missing = [each for each, blob in zip(layers, wanted, strict=True) if not os.path.exists(blob.dest)]
+    count = len(missing)
+    place.bring(wanted, title=f"fetch {count} {'layer' if count == 1 else 'layers'}", reporter=reporter)
+    return missing
+
+
+def _unpack(store: Store, image: _Image, key: str, reporter: Reporter) -> None:
+    layers = [
+        unpack.Layer(store.blob(each.sha256), f"layer {number} of {image.name}", diff_id)
+        for number, (each, diff_id) in enumerate(
+            zip(image.manifest.layers, image.config.diff_ids, strict=True), start=1
+        )
+    ]
+    with store.work("pull") as folder:
+        room = os.statvfs(folder)
+        tree = f"{folder}/tree"
+        os.mkdir(tree, 0o755)
+        total = sum(each.size for each in image.manifest.layers)
+        with reporter.phase("unpack", key="unpack", total=total, unit="B") as phase:
+            entries = unpack.unpack(layers, tree, room=room.f_bavail * room.f_frsize, advance=phase.advance)
+        with reporter.phase("commit"):
+            if image.recorded is None:
+                entries, _ = foreign.owned(entries, functools.partial(_text, f"{tree}/root"))
+            else:
+                record.compare(image.recorded.entries, entries, image.recorded.record.epoch, image.name)
+                entries = dict(image.recorded.entries)
+            with guard("write a manifest"), open(f"{tree}/manifest", "w", encoding="ascii") as file:
+                file.write(manifest.dumps(entries.values()))
+            store.add_tree(tree, key)
+
+
+def _text(root: str, path: str) -> str:
+    """A file of a tree that was just made, whose parents hold no link."""
+    with (
+        TreeReader(root) as reader,
+        open(reader.open(path), encoding="utf-8", errors="surrogateescape") as text,
+    ):
+        return text.read(_TEXT_MAX)
+
+
+def _read(store: Store, key: str) -> dict[str, Entry]:
+    with guard(f"read the manifest of tree {key}"):
+        return checking.read_manifest(store.tree(key))
+
+
+def _commit(
+    store: Store,
+    place: Place,
+    image: _Image,
+    key: str,
+    entries: Mapping[str, Entry],
+    tag: str | None,
+    missing: Sequence[Descriptor],
+    *,
+    reused: bool,
+) -> Pulled:
+    now = int(store.now())
+    lock, spec = "", ""
+    if image.recorded is not None:
+        said = image.recorded
+        made = replace(said.record, tree=key)
+        lock, config, spec = said.lock, said.config, said.spec
+    else:
+        config = foreign.image_config(image.config)
+        made = _record(store, place, image, key, entries, config, now)
+    name, version = split_tag(tag or f"{made.name}:{made.version}", made.version)
+    present = _present(store, made.digest)
+    if present is None:
+        store.add_image(made, lock, f"{name}:{version}", config, spec=spec, built=False)
+    else:
+        store.tag(made.digest, f"{name}:{version}")
+        key = present.tree
+    return Pulled(
+        digest=made.digest,
+        tag=f"{name}:{version}",
+        path=f"{store.tree(key)}/root",
+        architecture=made.architecture,
+        foreign=image.recorded is None,
+        layers=len(image.manifest.layers),
+        fetched_layers=len(missing),
+        fetched_bytes=sum(each.size for each in missing),
+        reused=reused,
+    )
+
+
+def _present(store: Store, digest: str) -> ImageRecord | None:
+    """The image of this digest that is here already, whole: its own tree is as good, and may be what a build made."""
+    try:
+        found = store.record(digest)
+    except StoreFailed:
+        return None
+    return found if os.path.exists(f"{store.tree(found.tree)}/manifest") else None
+
+
+def _record(
+    store: Store, place: Place, image: _Image, key: str, entries: Mapping[str, Entry], config: bytes, now: int
+) -> ImageRecord:
+    epoch = foreign.epoch(image.config.created, entries)
+    _, packages = foreign.owned(entries, functools.partial(_text, f"{store.tree(key)}/root"))
+    short = image.digest.removeprefix("sha256:")[:12]
+    return ImageRecord(
+        digest=manifest.digest(entries.values(), config, epoch),
+        name=place.image if lookup.is_name(place.image) else "image",
+        version=place.tag if lookup.is_name(place.tag) else short,
+        release="1",
+        architecture=foreign.architecture(image.config.architecture, image.config.variant),
+        tree=key,
+        epoch=epoch,
+        created=now,
+        lock="",
+        spec="",
+        size=sum(e.size for e in entries.values() if e.kind == "f" and not e.hardlink),
+        packages=packages,
+    )

@@ -1,0 +1,132 @@
+"""What a cache stands on: a repository of a registry, or an OCI layout folder that several stores share."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from hosier.errors import FetchFailed, PackageInvalid, UsageError
+from hosier.fetch.progress import Reporter
+from hosier.ship import documents
+from hosier.ship.cache import Cache, Shelf
+from hosier.ship.places import REF_NAME, Files, Wanted, checked, read_file
+
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_NONE = b'{"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}'
+
+
+@contextmanager
+def opened(sources: Sequence[str], targets: Sequence[str], *, reporter: Reporter) -> Iterator[Cache]:
+    """The cache of these places: "host[:port]/repository", or "oci:FOLDER", which need not be there yet.
+
+    Raises UsageError for words that name no place; that one cannot be reached is told when it is used.
+    """
+    with ExitStack() as held:
+        shelves: dict[str, Shelf] = {}
+        for words in (*sources, *targets):
+            if words not in shelves:
+                shelves[words] = _shelf(words, held, reporter)
+        yield Cache(tuple(shelves[w] for w in sources), tuple(shelves[w] for w in targets), reporter)
+
+
+def _shelf(words: str, held: ExitStack, reporter: Reporter) -> Shelf:
+    kind, _, rest = words.partition(":")
+    if kind == "oci":
+        if not rest:
+            raise UsageError(f"cannot use the cache {words}: it names no folder", hint="oci:FOLDER")
+        return Folder(rest)
+    from hosier.ship.remote import shelf
+
+    return held.enter_context(shelf(words, reporter=reporter))
+
+
+class Folder:
+    """See `hosier.ship.cache.Shelf`. One writer at a time changes the index, which is replaced by rename."""
+
+    def __init__(self, folder: str) -> None:
+        self.name = f"oci:{folder}"
+        self._folder = os.path.abspath(folder)
+
+    def _blob(self, digest: str) -> str:
+        return f"{self._folder}/blobs/sha256/{digest.removeprefix('sha256:')}"
+
+    def _files(self) -> Files:
+        path = f"{self._folder}/index.json"
+        index = read_file(path, self.name) if os.path.exists(path) else _NONE
+        return Files(self.name, "", "", index, self._blob)
+
+    def get(self, tag: str) -> bytes | None:
+        """The manifest with that tag; None when there is none, or no such folder."""
+        files = self._files()
+        found = [each for each in files.index if each.annotations.get(REF_NAME) == tag]
+        return (
+            checked(read_file(self._blob(found[-1].digest), self.name), found[-1].digest, self.name) if found else None
+        )
+
+    def bring(self, blobs: Sequence[Wanted], *, title: str, reporter: Reporter) -> None:
+        """Copy blobs from the folder."""
+        self._files().bring(blobs, title=title, reporter=reporter)
+
+    def put(self, blobs: Sequence[Wanted], *, title: str, reporter: Reporter) -> None:
+        """Copy blobs into the folder, which is made."""
+        with self._guard():
+            os.makedirs(f"{self._folder}/blobs/sha256", exist_ok=True)
+            missing = [each for each in blobs if not os.path.exists(self._blob(each.digest))]
+            with reporter.phase(title, key="send", total=sum(each.size for each in missing), unit="B") as phase:
+                for each in missing:
+                    beside = f"{self._folder}/blobs/.{each.digest[7:]}.{os.getpid()}-{os.urandom(4).hex()}"
+                    try:
+                        shutil.copyfile(each.dest, beside)
+                        os.rename(beside, self._blob(each.digest))
+                    finally:
+                        if os.path.lexists(beside):
+                            os.unlink(beside)
+                    phase.advance(each.size)
+
+    def name_it(self, tag: str, content: bytes) -> None:
+        """Put a manifest and its row in the index."""
+        import hashlib
+
+        digest = "sha256:" + hashlib.sha256(content).hexdigest()
+        with self._guard():
+            self._write(self._blob(digest), content)
+            with open(f"{self._folder}/oci-layout", "ab") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not lock.tell():
+                    lock.write(_LAYOUT)
+                path = f"{self._folder}/index.json"
+                index = documents.parse(
+                    read_file(path, self.name) if os.path.exists(path) else _NONE, f"{self.name}: index.json"
+                )
+                rows = index.get("manifests")
+                if not isinstance(rows, list):
+                    raise PackageInvalid(f"cannot read {self.name}: its index.json has no manifests")
+                kept = [row for row in rows if documents.texts(row.get("annotations")).get(REF_NAME) != tag]
+                said = documents.parse(content, tag)
+                row = {
+                    "mediaType": said["mediaType"],
+                    "artifactType": said["artifactType"],
+                    "digest": digest,
+                    "size": len(content),
+                    "annotations": {REF_NAME: tag},
+                }
+                index["manifests"] = [*kept, row]
+                self._write(path, json.dumps(index, sort_keys=True, separators=(",", ":")).encode())
+
+    def _write(self, path: str, content: bytes) -> None:
+        beside = f"{path}.{os.getpid()}-{os.urandom(4).hex()}"
+        with open(beside, "xb") as out:
+            out.write(content)
+        os.rename(beside, path)
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            path = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+            raise FetchFailed(f"cannot write to {self.name}: {path}{(error.strerror or '').lower()}") from error
