@@ -37,7 +37,8 @@ class Followed:
         assert isinstance(view, Holding)
         out = []
         for path, e in sorted(view.entries.items()):
-            if view.before.get(path) is e or (e.kind == "d" and path in view.before and view.before[path].mode == e.mode):
+            before = view.before.get(path)
+            if before is e or (before is not None and before.kind == e.kind == "d" and before.mode == e.mode):
                 continue
             owner = f" {e.uid}:{e.gid}" if e.uid or e.gid else ""
             what = f" -> {e.target}" if e.kind == "l" else f" {view.read(path).decode()!r}" if e.kind == "f" else ""

@@ -98,6 +98,8 @@ class World:
     """Triggers that scripts activated, in their order."""
     programs: dict[str, object] = field(default_factory=dict)
     """Scripts of the tree that were read already, by path."""
+    libraries: dict[tuple[str, int, int], tuple[int, str] | None] = field(default_factory=dict)
+    """What ldconfig knows of files that it looked at, by path, size and time."""
     steps: int = 0
     """Commands done so far: a script that never ends is refused."""
     serial: int = 0

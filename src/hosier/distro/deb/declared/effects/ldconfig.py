@@ -156,11 +156,11 @@ def _known(call: Call, path: str) -> tuple[int, str] | None:
     real = call.view.real(path, follow=True)
     node = call.view.node(real)
     assert node is not None
-    key = f"elf {real} {node.size} {node.mtime}"
-    if key not in call.world.programs:
-        call.world.programs[key] = soname(call.view.read(real))
-    found = call.world.programs[key]
-    return (found[0], found[1]) if isinstance(found, tuple) else None
+    known = call.world.libraries
+    key = (real, node.size, node.mtime)
+    if key not in known:
+        known[key] = soname(call.view.read(real))
+    return known[key]
 
 
 def _table(texts: set[bytes]) -> tuple[bytes, dict[bytes, int]]:
@@ -180,7 +180,8 @@ def _table(texts: set[bytes]) -> tuple[bytes, dict[bytes, int]]:
 
 def cache(entries: list[tuple[str, str, int]], generator: bytes) -> bytes:
     """The cache's bytes: of sonames, paths and flags, in the order of the folders."""
-    ordered = sorted(entries, key=functools.cmp_to_key(lambda a, b: _compare(b[0], a[0]) or b[2] - a[2]))
+    by_name = functools.cmp_to_key(_compare)
+    ordered = sorted(entries, key=lambda entry: (by_name(entry[0]), entry[2]), reverse=True)
     texts = {t.encode("utf-8", "surrogateescape") for key, path, _ in ordered for t in (key, path)}
     strings, offsets = _table(texts)
     start = 48 + 24 * len(ordered)

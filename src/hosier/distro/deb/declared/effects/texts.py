@@ -80,19 +80,19 @@ def _ends(call: Call, *, first: bool) -> int:
 
 
 def cut(call: Call) -> int:
-    """cut(1), by fields"""
+    """cut(1), by one range of fields, or of characters"""
     options = call.options("s", values="fdc")
-    found = re.fullmatch(r"(\d+)(-?)", options.value("f", "c"))
-    text = inputs(call, options.rest)
-    if found is None or ("c" in options) == ("f" in options):
+    found = re.fullmatch(r"(?:([1-9]\d*)|([1-9]\d*)?-([1-9]\d*)?)", options.value("f", "c"))
+    if found is None or found[0] == "-" or ("c" in options) == ("f" in options):
         raise call.refusal()
+    kept = slice(int(found[1] or found[2] or 1) - 1, int(found[1]) if found[1] else int(found[3]) if found[3] else None)
+    text = inputs(call, options.rest)
     if text is None:
         return 1
-    number = int(found[1]) - 1
     out = []
     for line in lines(text):
         if "c" in options:
-            out.append(line[number:] if found[2] else line[number : number + 1])
+            out.append(line[kept])
             continue
         delimiter = options.value("d", default="\t")
         parts = line.split(delimiter)
@@ -100,7 +100,7 @@ def cut(call: Call) -> int:
             if "s" not in options:
                 out.append(line)
         else:
-            out.append(delimiter.join(parts[number:] if found[2] else parts[number : number + 1]))
+            out.append(delimiter.join(parts[kept]))
     call.write(joined(out))
     return 0
 
