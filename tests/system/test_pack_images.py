@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -328,6 +328,8 @@ def test_times_before_1970_are_told(tmp_path: Path) -> None:
 def test_the_programs_of_each_format_unpack_what_was_packed(tmp_path: Path) -> None:
     """Read by other code than the kernel's: all of squashfs as root; of erofs, content and modes."""
     entries, contents = corner_cases()
+    # ext4, where it is unpacked to, holds 4 KiB of attributes; the kernel's reading of all is tested above
+    entries = [replace(each, xattrs=tuple(x for x in each.xattrs[-10:] if len(x[1]) < 1000)) for each in entries]
     root = str(tmp_path / "root")
     place(root, entries, contents)
     write("squashfs", tmp_path / "s", root, entries)
@@ -335,14 +337,13 @@ def test_the_programs_of_each_format_unpack_what_was_packed(tmp_path: Path) -> N
     subprocess.run(["unsquashfs", "-quiet", "-no-progress", "-d", tmp_path / "su", tmp_path / "s"], check=True)
     assert scan(str(tmp_path / "su")) == expected(entries, epoch=EPOCH, leave=("system.",))
     subprocess.run(["fsck.erofs", f"--extract={tmp_path}/eu", tmp_path / "e"], check=True, capture_output=True)
-    wanted = {path: (each.kind, each.size, each.sha256, each.target) for path, each in bare(entries).items()}
     found = scan(str(tmp_path / "eu"))
-    assert {path: (each.kind, each.size, each.sha256, each.target) for path, each in found.items()} == wanted
+    assert contents_of(found.values()) == contents_of(entries)
 
 
-def bare(entries: list[Entry]) -> dict[str, Entry]:
-    """Without device nodes and pipes, which fsck.erofs 1.5 does not extract."""
-    return {each.path: each for each in entries if each.kind in "fdl"}
+def contents_of(entries: Iterable[Entry]) -> dict[str, tuple[object, ...]]:
+    """Without device nodes and pipes, which fsck.erofs does not extract in every version."""
+    return {each.path: (each.kind, each.size, each.sha256, each.target) for each in entries if each.kind in "fdl"}
 
 
 @root_only
