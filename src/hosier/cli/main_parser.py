@@ -25,6 +25,7 @@ VERBS = (
     "sbom",
     "run",
     "pack",
+    "push",
     "pull",
     "gc",
     "doctor",

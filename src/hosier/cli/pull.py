@@ -55,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
         store,
         args.ref,
         tag=args.tag,
-        architecture=args.architecture or host_architecture(),
-        asked=args.architecture is not None,
+        architecture=args.architecture,
+        own=host_architecture(),
         reporter=report,
     )
     did = "was here already" if pulled.reused else f"{pulled.layers} layers"

@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from hosier.errors import NotAuthentic, PackageInvalid, StoreFailed
+from hosier.errors import HosierError, NotAuthentic, PackageInvalid, StoreFailed
 from hosier.fetch.progress import Reporter
+from hosier.pack import layout
 from hosier.ship import documents, foreign, places, record, unpack
 from hosier.ship.documents import Config, Descriptor, Manifest
 from hosier.ship.places import Place, Wanted
@@ -30,6 +31,7 @@ FORMAT = 1
 """Part of every pulled tree's key; one more whenever the same layers give another tree."""
 
 _TEXT_MAX = 256 << 20
+_RECORDS_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +61,18 @@ class _Image:
     recorded: record.Recorded | None
 
 
-def pull(store: Store, words: str, *, tag: str | None, architecture: str, asked: bool, reporter: Reporter) -> Pulled:
+def pull(
+    store: Store, words: str, *, tag: str | None, architecture: str | None, own: str, reporter: Reporter
+) -> Pulled:
     """Pull what `words` name and set `tag`, or the name and version that it has; all or nothing.
 
-    `architecture` is Debian's name; `asked`: the user said it, so an image of a single other one is refused. What was
-    fetched stays in the store for the next try.
+    `architecture` is the one that was asked for, and an image of another is refused; None takes the machine's `own`, or
+    what there is where there is but one. Both are Debian's names. What was fetched stays in the store for the next try.
 
     Raises FetchFailed, NotAuthentic, PackageInvalid, StoreFailed or UsageError.
     """
     with places.opened(words, store, reporter=reporter) as place, ExitStack() as held:
-        image = _chosen(place, store, architecture, held, asked=asked, reporter=reporter)
+        image = _chosen(place, store, architecture or own, held, asked=architecture is not None, reporter=reporter)
         key = _key(image)
         held.enter_context(store.shared(f"tree-{key}"))
         reused = os.path.exists(f"{store.tree(key)}/manifest")
@@ -80,7 +84,7 @@ def pull(store: Store, words: str, *, tag: str | None, architecture: str, asked:
                     missing = _fetch(place, store, image, held, reporter)
                     _unpack(store, image, key, reporter)
         entries = _read(store, key)
-        return _commit(store, place, image, key, entries, tag, missing, reused=reused)
+        return _commit(store, place, image, key, entries, tag, own, missing, reused=reused)
 
 
 def _key(image: _Image) -> str:
@@ -120,7 +124,8 @@ def _chosen(
             f"cannot pull {place.name} for {architecture}: it is for {theirs} alone",
             hint=f"--architecture {theirs}",
         )
-    return _Image(name, digest, said, config, _recorded(place, store, digest, held, reporter))
+    label = documents.texts(config.service.get("Labels")).get(layout.HOSIER_DIGEST, "")
+    return _Image(name, digest, said, config, _recorded(place, store, digest, label, held, reporter))
 
 
 def _suited(offered: Sequence[Descriptor], name: str, architecture: str) -> Descriptor:
@@ -166,14 +171,36 @@ def _documents(
     return found
 
 
-def _recorded(place: Place, store: Store, digest: str, held: ExitStack, reporter: Reporter) -> record.Recorded | None:
-    """What an image of our own carries; None for a foreign one."""
+def _recorded(
+    place: Place, store: Store, digest: str, label: str, held: ExitStack, reporter: Reporter
+) -> record.Recorded | None:
+    """What an image of our own carries; None for a foreign one.
+
+    Whoever may write to the repository may have added records. The image's config says in `label` which image it is,
+    so that one counts; of several the least digest, so that every store takes the same.
+    """
     artifacts = [each for each in place.referrers(digest) if each.artifact_type == record.ARTIFACT]
-    if not artifacts:
-        return None
+    problem: HosierError | None = None
+    for artifact in sorted(artifacts, key=lambda each: each.digest)[:_RECORDS_MAX]:
+        try:
+            found = _read_record(place, store, artifact, digest, held, reporter)
+            if label and found.record.digest != label:
+                raise NotAuthentic(
+                    f"cannot pull {place.name}: it says that it is image {label[:12]}, and its record is of "
+                    f"{found.record.digest[:12]}"
+                )
+            return found
+        except (NotAuthentic, PackageInvalid) as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    return None
+
+
+def _read_record(
+    place: Place, store: Store, artifact: Descriptor, digest: str, held: ExitStack, reporter: Reporter
+) -> record.Recorded:
     name = f"the record of {place.name}"
-    # Several, where stores pushed the same layers: the same digest orders them wherever they are asked for.
-    artifact = min(artifacts, key=lambda each: each.digest)
     said = documents.manifest(documents.parse(place.document(artifact), name), name)
     if said.subject != digest:
         raise NotAuthentic(f"cannot pull {place.name}: its record is of {said.subject or 'no image'}")
@@ -243,6 +270,7 @@ def _commit(
     key: str,
     entries: Mapping[str, Entry],
     tag: str | None,
+    own: str,
     missing: Sequence[Descriptor],
     *,
     reused: bool,
@@ -251,12 +279,14 @@ def _commit(
     lock, spec = "", ""
     if image.recorded is not None:
         said = image.recorded
-        made = replace(said.record, tree=key)
+        made = replace(said.record, tree=key, created=now)
         lock, config, spec = said.lock, said.config, said.spec
     else:
         config = foreign.image_config(image.config)
         made = _record(store, place, image, key, entries, config, now)
-    name, version = split_tag(tag or f"{made.name}:{made.version}", made.version)
+    # As a build for several architectures names them.
+    its_own = made.version if made.architecture == own else f"{made.version}-{made.architecture}"
+    name, version = split_tag(tag or f"{made.name}:{its_own}", its_own)
     present = _present(store, made.digest)
     if present is None:
         store.add_image(made, lock, f"{name}:{version}", config, spec=spec, built=False)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hosier.errors import LockInvalid, NotAuthentic, PackageInvalid, StoreFailed
 from hosier.spec import lock as locks
-from hosier.store import ImageRecord, lookup, manifest
+from hosier.store import ImageRecord, Store, lookup, manifest
 from hosier.store.manifest import Entry
 
 ARTIFACT = "application/vnd.hosier.record.v1+json"
@@ -39,15 +39,30 @@ class Recorded:
     spec: str
 
 
+def write(store: Store, image: ImageRecord, entries: Mapping[str, Entry]) -> dict[str, bytes]:
+    """The artifact's layers by media type, for an image of the store: the same ones whichever store it is in."""
+    import zstandard
+
+    said = replace(image, tree="", created=image.epoch)  # what only this store knows
+    parts = {
+        MANIFEST: zstandard.ZstdCompressor(level=9).compress(manifest.dumps(entries.values()).encode("ascii")),
+        LOCK: store.lock_text(image.digest).encode(),
+        CONFIG: store.config(image.digest),
+        SPEC: store.spec_text(image.digest).encode(),
+        IMAGE: said.text().encode(),
+    }
+    return {media_type: content for media_type, content in parts.items() if content}
+
+
 def read(parts: Mapping[str, bytes], name: str) -> Recorded:
     """The artifact from its layers by media type, the manifest decompressed. Raises PackageInvalid, NotAuthentic."""
     try:
         entries = manifest.loads(parts[MANIFEST].decode("ascii"))
-        lock, config = parts[LOCK].decode(), parts[CONFIG]
+        lock, config = parts.get(LOCK, b"").decode(), parts[CONFIG]
         config.decode()
         spec = parts.get(SPEC, b"").decode()
         record = _record(lookup.fields(parts[IMAGE].decode()))
-        if lock:
+        if lock or record.lock:
             said = locks.digest(locks.loads(lock, name=f"the lock of {name}")).removeprefix("sha256:")
             if said != record.lock.removeprefix("sha256:"):
                 raise NotAuthentic(f"cannot take {name}: its lock has the digest {said}, and its record says another")
@@ -70,7 +85,7 @@ def _record(values: Mapping[str, str]) -> ImageRecord:
         and lookup.is_name(strings["version"])
         and all(_WORD.fullmatch(value) for value in strings.values())
         and all(0 <= number < 1 << 62 for number in numbers.values())
-        and lookup.is_digest(strings["lock"].removeprefix("sha256:"))
+        and (not strings["lock"] or lookup.is_digest(strings["lock"].removeprefix("sha256:")))
     ):
         raise ValueError("a line of it is not what a record says")
     return ImageRecord(digest=digest, tree="", **strings, **numbers)  # type: ignore[arg-type]

@@ -29,11 +29,11 @@ def opened(sources: Sequence[str], targets: Sequence[str], *, reporter: Reporter
         shelves: dict[str, Shelf] = {}
         for words in (*sources, *targets):
             if words not in shelves:
-                shelves[words] = _shelf(words, held, reporter)
+                shelves[words] = _shelf(words, held, push=words in targets, reporter=reporter)
         yield Cache(tuple(shelves[w] for w in sources), tuple(shelves[w] for w in targets), reporter)
 
 
-def _shelf(words: str, held: ExitStack, reporter: Reporter) -> Shelf:
+def _shelf(words: str, held: ExitStack, *, push: bool, reporter: Reporter) -> Shelf:
     kind, _, rest = words.partition(":")
     if kind == "oci":
         if not rest:
@@ -41,7 +41,7 @@ def _shelf(words: str, held: ExitStack, reporter: Reporter) -> Shelf:
         return Folder(rest)
     from hosier.ship.remote import shelf
 
-    return held.enter_context(shelf(words, reporter=reporter))
+    return held.enter_context(shelf(words, push=push, reporter=reporter))
 
 
 class Folder:
