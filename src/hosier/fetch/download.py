@@ -14,13 +14,14 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from hosier.errors import FetchFailed, NotAuthentic, StoreFailed
 from hosier.fetch.progress import Phase, Reporter
 from hosier.fetch.proxies import Proxies, bare
-from hosier.fetch.transport import Answer, Limits, Passing, Refused, Stopped, Transport, number
+from hosier.fetch.transport import Answer, Door, Limits, Passing, Refused, Stopped, Transport, number
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LONGEST_BUSY = 0.2
@@ -30,7 +31,8 @@ _LONGEST_BUSY = 0.2
 class Object:
     """One thing to fetch: `urls` are its origins in order of preference, `dest` the file to make of it.
 
-    `size` in bytes and `sha256` in hex are checked when given. `name` is what messages call it.
+    `size` in bytes and `sha256` in hex are checked when given. `name` is what messages call it, `places` what they call
+    the origin of each URL (none: they go by their hosts).
     """
 
     name: str
@@ -38,6 +40,7 @@ class Object:
     dest: str
     size: int | None = None
     sha256: str | None = None
+    places: tuple[str, ...] = ()
 
 
 class _Wrong(Refused):
@@ -47,10 +50,21 @@ class _Wrong(Refused):
 @dataclass(slots=True)
 class _Origin:
     url: str
+    place: str
     failures: int = 0
     dead: bool = False
     wrong: bool = False
     said: str = ""
+
+    def __str__(self) -> str:
+        url = bare(self.url)
+        return url if url.startswith(self.place) else f"{self.place}, {url}"
+
+    @property
+    def whose(self) -> str:
+        """What is told, and held against it: the place, or the host."""
+        parts = urlsplit(bare(self.url))
+        return self.place or f"{parts.scheme}://{parts.netloc}"
 
 
 @dataclass(slots=True)
@@ -73,40 +87,55 @@ def download(
     title: str | None = None,
     key: str = "fetch",
     limits: Limits | None = None,
+    doors: Mapping[str, Door] | None = None,
+    transport: Transport | None = None,
 ) -> None:
     """Fetch all `objects`, `jobs` at a time; those whose `dest` exists are taken as fetched.
 
     Packages are small, so what their number costs is the way to the mirror and back: 500 of them take 6 s with 6
     jobs and 2 s with 16 from a mirror 60 ms away.
 
+    An origin that served other bytes than were asked for is named in a warning and the next one is asked; it, and one that
+    did not answer, come last for the objects after that. `doors` open URLs of schemes that are not the transport's own.
+
     `on_done` is called once for each object that is there, from the thread that fetched it; what it raises stops the
     download. Raises FetchFailed or NotAuthentic with the object, its origins and what each did; StoreFailed when the
     disk is full or not ours to write. Whatever is raised, no thread goes on writing afterwards. `title` and `key` are
-    those of the phase that is reported.
+    those of the phase that is reported. `transport` is one that knows more of its servers than `proxies` do; it is
+    used up.
     """
     if not objects:
         return
     total = sum(each.size for each in objects if each.size is not None)
     count = len(objects)
     title = title or f"fetch {count} {'file' if count == 1 else 'files'}"
-    with Transport(proxies, limits=limits, connections=jobs) as transport:
+    with transport or Transport(proxies, limits=limits, connections=jobs, doors=doors) as transport:
         with reporter.phase(title, key=key, total=total or None, unit="B") as phase:
-            _Fetching(objects, transport, phase, on_done).run(min(jobs, count))
+            _Fetching(objects, transport, reporter, phase, on_done).run(min(jobs, count))
 
 
 class _Fetching:
     """The state that the threads of one `download` share."""
 
     def __init__(
-        self, objects: Sequence[Object], transport: Transport, phase: Phase, on_done: Callable[[Object], None] | None
+        self,
+        objects: Sequence[Object],
+        transport: Transport,
+        reporter: Reporter,
+        phase: Phase,
+        on_done: Callable[[Object], None] | None,
     ) -> None:
         self._transport = transport
         self._limits = transport.limits
+        self._reporter = reporter
+        self._failed: set[str] = set()
+        """Places that served wrong bytes or nothing at all."""
+        self._liars: set[str] = set()
         self._phase = phase
         self._on_done = on_done
         self._change = threading.Condition()
         self._ready: list[tuple[float, int, _Task]] = [
-            (0.0, number, _Task(each, [_Origin(url) for url in each.urls])) for number, each in enumerate(objects)
+            (0.0, number, _Task(each, _origins(each))) for number, each in enumerate(objects)
         ]
         self._open = len(objects)
         self._error: BaseException | None = None
@@ -174,17 +203,22 @@ class _Fetching:
         alive = [origin for origin in task.origins if not origin.dead]
         if not alive:
             raise _exhausted(task)
-        origin = min(alive, key=lambda each: each.failures)
+        origin = min(alive, key=lambda each: (each.failures, each.whose in self._failed))
         try:
             busy = self._fetch(task, origin)
         except Refused as error:
             origin.dead, origin.said = True, str(error)
             origin.wrong = isinstance(error, _Wrong)
+            if origin.wrong:
+                self._failed.add(origin.whose)
+            self._tell(task, origin)
             return 0.0
         except Passing as error:
             origin.failures += 1
             origin.said = str(error) if origin.failures == 1 else f"{error} (tried {origin.failures} times)"
             origin.dead = origin.failures >= self._limits.tries
+            self._failed.add(origin.whose)
+            self._tell(task, origin)
             return self._pause(task, error.after)
         except OSError as error:
             raise _unwritable(thing, error)
@@ -193,6 +227,22 @@ class _Fetching:
         if self._on_done is not None:
             self._on_done(thing)
         return None
+
+    def _tell(self, task: _Task, origin: _Origin) -> None:
+        """Say why another origin is asked, where there is one: of a liar once, of others to who wants details."""
+        if all(each.dead for each in task.origins if each is not origin):
+            return
+        if not origin.wrong:
+            self._reporter.detail(f"{origin}: {origin.said}; the next origin is asked")
+            return
+        with self._change:
+            if origin.whose in self._liars:
+                return
+            self._liars.add(origin.whose)
+        self._reporter.warn(
+            f"{origin.whose} served other bytes than were asked for as {task.object.name}: {origin.said}; "
+            "the next origin is asked"
+        )
 
     def _pause(self, task: _Task, asked: float) -> float:
         failures = min((each.failures for each in task.origins if not each.dead), default=0)
@@ -321,6 +371,11 @@ class _Fetching:
             task.counted = have
 
 
+def _origins(thing: Object) -> list[_Origin]:
+    places = thing.places or ("",) * len(thing.urls)
+    return [_Origin(url, place) for url, place in zip(thing.urls, places, strict=True)]
+
+
 def _problem(thing: Object, digest: hashlib._Hash, have: int) -> str | None:
     if thing.size is not None and have != thing.size:
         return f"{have} bytes, expected {thing.size}"
@@ -367,7 +422,7 @@ def _write(descriptor: int, piece: bytes) -> None:
 
 
 def _exhausted(task: _Task) -> FetchFailed | NotAuthentic:
-    lines = [f"{bare(each.url)}: {each.said}" for each in task.origins] or ["it has no origin"]
+    lines = [f"{each}: {each.said}" for each in task.origins] or ["it has no origin"]
     told = lines[0] if len(lines) == 1 else "no origin served it" + "".join(f"\n  {line}" for line in lines)
     message = f"cannot fetch {task.object.name}: {told}"
     if any(each.wrong for each in task.origins):

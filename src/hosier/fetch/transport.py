@@ -12,21 +12,23 @@ import stat
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
 from hosier import __name__ as _program
 from hosier.fetch.proxies import Proxies, bare
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from urllib3 import PoolManager
     from urllib3.response import BaseHTTPResponse
 
 CHUNK = 256 * 1024
-_REDIRECTS = (301, 302, 303, 307, 308)
-_PASSING = (408, 425, 429, 500, 502, 503, 504)
+REDIRECTS = (301, 302, 303, 307, 308)
+PASSING = (408, 425, 429, 500, 502, 503, 504)
 _MAX_REDIRECTS = 10
 
 
@@ -89,15 +91,40 @@ class Answer:
         self.close()
 
 
-class Transport:
-    """Requests over shared connections. Use as a context manager; `abort` calls off all that is under way."""
+Door = Callable[[str, Mapping[str, str], threading.Event], Answer]
+"""Opens a URL with these headers: what `Transport.open` promises, for a scheme of its own. The event calls it off."""
 
-    def __init__(self, proxies: Proxies, *, limits: Limits | None = None, connections: int = 8) -> None:
+
+class Body(Protocol):
+    """The body of a request that is too large for memory; its length stands in the request's headers."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes, at most `size`; none at the end."""
+        ...
+
+
+class Transport:
+    """Requests over shared connections. Use as a context manager; `abort` calls off all that is under way.
+
+    `trust` holds what is used in TLS with a host in the place of the usual, by "host" or "host:port".
+    """
+
+    def __init__(
+        self,
+        proxies: Proxies,
+        *,
+        limits: Limits | None = None,
+        connections: int = 8,
+        doors: Mapping[str, Door] | None = None,
+        trust: Mapping[str, SSLContext] | None = None,
+    ) -> None:
+        self._doors = doors or {}
+        self._trust = trust or {}
         self.limits = limits or Limits()
         self.stop = threading.Event()
         self._proxies = proxies
         self._connections = connections
-        self._managers: dict[str | None, PoolManager] = {}
+        self._managers: dict[tuple[str | None, str], PoolManager] = {}
         self._lock = threading.Lock()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
@@ -127,58 +154,81 @@ class Transport:
             scheme = _scheme(url)
             if scheme == "file":
                 return _open_file(url, self.stop)
+            if scheme in self._doors:
+                return self._doors[scheme](url, headers or {}, self.stop)
             if scheme not in ("http", "https"):
                 raise Refused(f"no way to fetch {scheme or 'a relative'} URLs")
             answer = self._request(url, dict(headers or {}))
-            if answer.status not in _REDIRECTS:
+            if answer.status not in REDIRECTS:
                 return answer
-            url = _redirected(url, answer)
+            url = redirected(url, answer)
             answer.close()
         raise Refused(f"more than {_MAX_REDIRECTS} redirects")
 
-    def _request(self, url: str, headers: dict[str, str]) -> _HttpAnswer:
-        import urllib3
-        from urllib3.util import make_headers
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Body | None = None,
+        *,
+        silence: float | None = None,
+    ) -> HttpAnswer:
+        """One request and whatever the server answers to it, redirects and refusals too.
 
-        # Bytes are wanted as they lie on the server: digests are over those.
-        headers |= {"Accept-Encoding": "identity", "User-Agent": _program}
-        login = self._proxies.login(url)
-        if login is not None:
-            headers |= make_headers(basic_auth=f"{login[0]}:{login[1]}")
+        `silence` is how long the answer may take, in seconds. Raises Refused and Passing where there is no answer.
+        """
+        import urllib3
+
+        if self.stop.is_set():
+            raise Stopped
         try:
             response = self._manager(url).urlopen(
-                "GET",
+                method,
                 bare(url),
-                headers=headers,
+                body=body,
+                # Bytes are wanted as they lie on the server: digests are over those.
+                headers={**headers, "Accept-Encoding": "identity", "User-Agent": _program},
                 redirect=False,
                 retries=False,
                 preload_content=False,
                 decode_content=False,
-                timeout=urllib3.Timeout(connect=self.limits.connect, read=self.limits.silence),
+                timeout=urllib3.Timeout(connect=self.limits.connect, read=silence or self.limits.silence),
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             if self.stop.is_set():
                 raise Stopped
             raise _told(error, self.limits)
-        answer = _HttpAnswer(response, self.stop, self.limits)
-        if answer.status in (200, 206, 304, 416, *_REDIRECTS):
+        return HttpAnswer(response, self.stop, self.limits)
+
+    def _request(self, url: str, headers: dict[str, str]) -> HttpAnswer:
+        from urllib3.util import make_headers
+
+        login = self._proxies.login(url)
+        if login is not None:
+            headers |= make_headers(basic_auth=f"{login[0]}:{login[1]}")
+        answer = self.exchange("GET", url, headers)
+        if answer.status in (200, 206, 304, 416, *REDIRECTS):
             return answer
         answer.discard()
-        reason = f"{answer.status} {_shown(response.reason or '')}".strip()
-        if answer.status in _PASSING:
-            raise Passing(reason, after=_retry_after(answer.headers.get("retry-after")))
-        raise Refused(reason)
+        if answer.status in PASSING:
+            raise Passing(answer.reason, after=retry_after(answer.headers.get("retry-after")))
+        raise Refused(answer.reason)
 
     def _manager(self, url: str) -> PoolManager:
         import urllib3
         from urllib3.util import make_headers
 
         proxy = self._proxies.for_url(url)
+        host = urlsplit(url).netloc.rpartition("@")[2].lower()
+        trusted = host if host in self._trust else ""
         with self._lock:
-            manager = self._managers.get(proxy)
+            manager = self._managers.get((proxy, trusted))
             if manager is not None:
                 return manager
             settings: dict[str, Any] = {"maxsize": self._connections, "num_pools": 64, "block": False}
+            if trusted:
+                settings["ssl_context"] = self._trust[trusted]
             if proxy is None:
                 manager = urllib3.PoolManager(**settings)
             elif proxy.startswith("socks"):
@@ -192,7 +242,7 @@ class Transport:
                 secret = make_headers(proxy_basic_auth=f"{login[0]}:{login[1]}") if login else None
                 manager = urllib3.ProxyManager(bare(proxy), proxy_headers=secret, **settings)
             manager.pool_classes_by_scheme = self._pools(manager.pool_classes_by_scheme)
-            self._managers[proxy] = manager
+            self._managers[proxy, trusted] = manager
             return manager
 
     def _pools(self, classes: dict[str, Any]) -> dict[str, Any]:
@@ -213,15 +263,19 @@ class Transport:
         return {scheme: watched(pool) for scheme, pool in classes.items()}
 
 
-class _HttpAnswer(Answer):
+class HttpAnswer(Answer):
+    """What a server answered. `reason` is its status line, as a terminal may see it."""
+
     def __init__(self, response: BaseHTTPResponse, stop: threading.Event, limits: Limits) -> None:
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        headers = {name.lower(): value for name, value in response.headers.itermerged()}
         super().__init__(response.status, headers, number(headers.get("content-length", "")))
+        self.reason = f"{response.status} {shown(response.reason or '')}".strip()
         self._response = response
         self._stop = stop
         self._limits = limits
 
     def pieces(self) -> Iterator[bytes]:
+        """See `Answer`."""
         import urllib3
 
         limits = self._limits
@@ -250,6 +304,7 @@ class _HttpAnswer(Answer):
             raise Passing(f"connection dropped after {got} of {self.length} bytes")
 
     def close(self) -> None:
+        """See `Answer`."""
         # A response read to its end has given its connection back already; then this changes nothing.
         self._response.close()
 
@@ -293,8 +348,11 @@ def _open_file(url: str, stop: threading.Event) -> Answer:
     if parts.netloc not in ("", "localhost"):
         raise Refused(f"a file URL cannot name the host {parts.netloc}")
     try:
-        # O_NONBLOCK: a FIFO in the place of a file must not hang the build.
-        descriptor = os.open(unquote(parts.path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        path = unquote(parts.path)
+        # To open a device may set it going, and a FIFO would hang the build: look before, and O_NONBLOCK besides.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise Refused("not a regular file")
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except (OSError, ValueError) as error:
         raise Refused((getattr(error, "strerror", None) or str(error)).lower())
     status = os.fstat(descriptor)
@@ -318,12 +376,13 @@ def _scheme(url: str) -> str:
         raise Refused("not a valid URL")
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """What a server says, as a terminal may see it."""
     return "".join(each if each.isprintable() else "?" for each in text[:200])
 
 
-def _redirected(url: str, answer: Answer) -> str:
+def redirected(url: str, answer: Answer) -> str:
+    """Where an answer's Location leads. Raises Refused for what is none, and for a way down from https."""
     target = answer.headers.get("location")
     if not target:
         raise Refused(f"{answer.status} without a Location")
@@ -341,7 +400,8 @@ def _redirected(url: str, answer: Answer) -> str:
     return new
 
 
-def _retry_after(value: str | None) -> float:
+def retry_after(value: str | None) -> float:
+    """Seconds that the header Retry-After asks for; 0 when there is none."""
     # RFC 9110 10.2.3 also allows a date; the back-off serves as well then.
     return float(number(value or "") or 0)
 
