@@ -407,5 +407,34 @@ def test_progress_counts_what_is_there_once(servers: tuple[Server, Server], tmp_
         thing = Object("x", (servers[0].url("/x"), servers[1].url("/x")), str(tmp_path / "x"), len(BODY), SHA)
         report = reporter(quiet=False, verbose=True)
         download([thing], proxies=Proxies(), reporter=report, title="fetch 1 package", limits=QUICK)
-    assert re.fullmatch(r"fetch 1 package, 300\.0 kB \(\d\.\d s\)\n", out.getvalue())
+    assert re.fullmatch(
+        rf"{re.escape(servers[0].url('/x'))}: connection dropped; the next origin is asked\n"
+        r"fetch 1 package, 300\.0 kB \(\d\.\d s\)\n",
+        out.getvalue(),
+    )
     assert list(report.timings) == ["fetch"]
+
+
+def test_an_origin_that_lies_is_named_once_and_asked_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    liar = {f"/{n}": BODY[:-1] + b"?" for n in range(6)}
+    honest = {f"/{n}": BODY for n in range(6)}
+    with Server(liar) as bad, Server(honest) as good:
+
+        def thing(n: int, *servers: Server) -> Object:
+            urls = tuple(server.url(f"/{n}") for server in servers)
+            places = tuple("liar" if server is bad else "good" for server in servers)
+            return Object(f"thing {n}", urls, str(tmp_path / str(n)), len(BODY), SHA, places)
+
+        report = reporter(quiet=False, verbose=False)
+        download([thing(n, bad, good) for n in range(5)], proxies=Proxies(), reporter=report, limits=QUICK, jobs=1)
+        wrong = hashlib.sha256(liar["/0"]).hexdigest()
+        assert capsys.readouterr().err == (
+            f"warning: liar served other bytes than were asked for as thing 0: sha256 is {wrong}, expected {SHA}; "
+            "the next origin is asked\n"
+        )
+        assert [r.path for r in bad.requests] == ["/0"]
+        assert all((tmp_path / str(n)).read_bytes() == BODY for n in range(5))
+        with pytest.raises(NotAuthentic) as raised:
+            download([thing(5, bad)], proxies=Proxies(), reporter=report, limits=QUICK)
+        assert str(raised.value) == f"cannot fetch thing 5: liar, {bad.url('/5')}: sha256 is {wrong}, expected {SHA}"
+    assert sorted(os.listdir(tmp_path)) == [str(n) for n in range(5)]

@@ -95,8 +95,8 @@ def download(
     Packages are small, so what their number costs is the way to the mirror and back: 500 of them take 6 s with 6
     jobs and 2 s with 16 from a mirror 60 ms away.
 
-    An origin that served other bytes than were asked for is named in a warning and the next one is asked; it, and one that
-    did not answer, come last for the objects after that. `doors` open URLs of schemes that are not the transport's own.
+    An origin that served other bytes than were asked for is named in a warning and the next one is asked; it, and one
+    that did not answer, come last for the objects after that. `doors` open URLs of other schemes.
 
     `on_done` is called once for each object that is there, from the thread that fetched it; what it raises stops the
     download. Raises FetchFailed or NotAuthentic with the object, its origins and what each did; StoreFailed when the
