@@ -18,6 +18,7 @@ from hosier.spec.lock import (
     LockedKey,
     LockedPackage,
     LockedRepo,
+    LockFile,
     digest,
     dumps,
     loads,
@@ -129,7 +130,7 @@ def test_the_digest_is_of_the_text_that_would_be_written() -> None:
 
 
 def test_json_has_the_keys_of_the_file() -> None:
-    shown = to_json(LOCK)
+    shown = to_json(LockFile((LOCK,)))
     assert list(shown) == [
         "format",
         "spec",
@@ -166,7 +167,7 @@ class Refusal(NamedTuple):
 REFUSALS = [
     Refusal("damaged TOML", "epoch = 1700000000", "epoch = ", "line 5: damaged TOML: invalid value"),
     Refusal("cut short", "\n'''\n", "\n", "line 34: damaged TOML: expected \"'''\""),
-    Refusal("a later format", "format = 1", "format = 2", "line 2: format version 2 is not known; this hosier reads 1"),
+    Refusal("a later format", "format = 1", "format = 3", "line 2: format version 3 is not known; this hosier reads 1 and 2"),
     Refusal("no format", "format = 1\n", "", "the lock lacks 'format'"),
     Refusal("no packages", "\npackages = [", "\npackets = [", "line 21: the lock knows no key 'packets'"),
     Refusal("a mistyped value", "epoch = 17", "epoch = -17", "line 5: epoch of the lock is out of range"),

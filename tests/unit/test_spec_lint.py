@@ -98,7 +98,7 @@ zzz = 1
         [
             "1:1 error[unknown-key] a spec has no section 'name' | write name below [image]",
             "2:2 error[unknown-key] a spec has no section 'imge' | write 'image'",
-            "3:2 error[unknown-key] a spec has no section 'zzz' | use one of image, vars, repo, packages, group, user, device, file, link, run, sync, service",
+            "3:2 error[unknown-key] a spec has no section 'zzz' | use one of image, vars, repo, origin, packages, group, user, device, file, link, run, sync, service",
             "9:1 error[unknown-key] [[repo]] has no key 'nmae' | write 'name'",
             "10:1 error[unknown-key] [[repo]] has no key 'sourc' | write 'source'",
             "11:1 error[unknown-key] [[repo]] has no key 'Suites' | write 'suites'",

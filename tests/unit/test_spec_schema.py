@@ -14,7 +14,8 @@ import pytest
 from test_lock import LOCK, TEXT
 
 from hosier.spec import model, schema
-from hosier.spec.lock import to_json
+from hosier.spec.lock import LockFile, to_json
+from hosier.spec.sections import ORIGIN_KINDS
 from hosier.spec.starter import starter
 from hosier.spec.words import SECTIONS
 
@@ -91,7 +92,7 @@ def test_the_first_spec_fits_the_schema() -> None:
 
 def test_locks_fit_the_schema_as_files_and_as_json() -> None:
     assert faults(tomllib.loads(TEXT), schema.lock_schema()) == []
-    assert faults(json.loads(json.dumps(to_json(LOCK))), schema.lock_schema()) == []
+    assert faults(json.loads(json.dumps(to_json(LockFile((LOCK,))))), schema.lock_schema()) == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_the_schema_refuses_what_lint_refuses(text: str, expected: list[str]) ->
 
 
 def test_the_schema_of_locks_refuses_what_the_reader_refuses() -> None:
-    lock = copy.deepcopy(to_json(LOCK))
+    lock = copy.deepcopy(to_json(LockFile((LOCK,))))
     lock["format"] = 2
     lock["packages"][0]["sha256"] = "aa"
     del lock["packages"][1]["stage"]
@@ -134,9 +135,12 @@ def test_the_words_are_those_of_the_model() -> None:
         "run": model.RunStep,
         "service": model.Service,
         "packages": model.Packages,
+        "origin": model.Origin,
     }
     for name, kind in sections.items():
         fields = {field.name.replace("_", "-") for field in dataclasses.fields(kind)} - {"position"}
         if name == "device":
             fields = fields - {"kind"} | {"type"}
+        if name == "origin":
+            fields = fields - {"kind", "where"} | set(ORIGIN_KINDS)
         assert set(SECTIONS[name].words) - {"when"} == fields

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         lock = check_lock(args.spec)
         if args.json:
-            json.dump(locks.to_json(lock), sys.stdout, indent=2)
+            json.dump(locks.to_json(locks.LockFile((lock,))), sys.stdout, indent=2)
             print()
         return 0
     update: frozenset[str] | None = frozenset()
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         update = frozenset(args.update) or None
     locked = lock_spec(args.spec, args.root_store, update=update, reporter=report)
     if args.json:
-        json.dump(locks.to_json(locked.lock), sys.stdout, indent=2)
+        json.dump(locks.to_json(locks.LockFile((locked.lock,))), sys.stdout, indent=2)
         print()
         return 0
     for line in locked.changes:

@@ -1,6 +1,7 @@
 """The digest of a spec: all that can change a build, and nothing else.
 
-Positions, comments, layout, and the folder that the spec is in do not count.
+Positions, comments, layout, the folder that the spec is in, where else locked packages may be had, and the other
+architectures that the spec is for do not count.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from hosier.errors import SpecInvalid
 from hosier.spec.model import File, Packages, Repo, Request, Spec
 
-_LEFT_OUT = frozenset({"position", "relative", "sources", "digest"})
+_LEFT_OUT = frozenset({"position", "relative", "sources", "digest", "origins", "architectures"})
 
 
 def digest(spec: Spec, names: Mapping[str, str]) -> Spec:

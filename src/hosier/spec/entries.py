@@ -181,7 +181,7 @@ class Checker:
         raise _wrong(name, value, "a string", mend)
 
     def _texts(self, document: Document, path: Path, name: str, values: list[Any]) -> tuple[Text, ...]:
-        expands = path != ("image", "include")
+        expands = path not in (("image", "include"), ("image", "architectures"))
         texts: list[Text] = []
         for number, value in enumerate(values):
             place = (*path, number)

@@ -25,6 +25,9 @@ ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]*")
 _VERSION = re.compile(r"(?:\d+:)?[A-Za-z0-9.+~-]+")
 """Debian policy 5.6.12; that upstream versions begin with a digit is a "should" there."""
 _REQUEST = re.compile(r"([^\s:=(/]+)(?::([^\s=(]*))?(?:=(\S*)|\s*\(\s*([<>=!~]*)\s*([^\s)]*)\s*\))?")
+_SCHEMES = ("http://", "https://", "file:/")
+_REGISTRY = re.compile(r"(?:\[[0-9a-f:]+\]|[A-Za-z0-9.-]+)(?::\d{1,5})?(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)+")
+"""Host names, and repositories as the OCI distribution specification names them."""
 _OPERATORS = ("<<", "<=", "=", ">=", ">>")
 _TIME = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)[Tt ](\d\d):?(\d\d):?(\d\d)(?:[Zz]|\+00:00)")
 _DEBCONF_KINDS = ("string", "boolean", "select", "multiselect", "note", "text", "password", "title", "error", "seen")
@@ -98,6 +101,22 @@ def debian_version(version: str) -> str:
     if "*" in version:
         mend = f'name the range, as in "(>= {version.partition("*")[0].rstrip(".") or "1"})"'
     raise Malformed("version-invalid", f"{version!r} is not a version", mend)
+
+
+def uri(text: str) -> str:
+    """The URI of an archive, without "/" at its end."""
+    if text.startswith(_SCHEMES) and not any(character.isspace() for character in text):
+        return text.rstrip("/")
+    mend = "write a URI that begins with http://, https:// or file:/"
+    raise Malformed("repo-invalid", f"{text!r} is not the URI of an archive", mend)
+
+
+def registry(text: str) -> str:
+    """A repository of a container registry: HOST[:PORT]/NAME, without tag and digest."""
+    if _REGISTRY.fullmatch(text):
+        return text
+    mend = 'write it as "registry.example.org/team/vendor"'
+    raise Malformed("origin-invalid", f"{text!r} is not a repository of a registry", mend)
 
 
 def root_path(path: str) -> str:

@@ -1,21 +1,20 @@
 """The lock: exactly what a spec is, written so that a person can review its diff.
 
 One TOML file beside the spec (`NAME.lock`); every package is one line, sorted. The format carries a version; a
-reader refuses one that it does not know.
+reader refuses one that it does not know. Format 1 is the lock of one architecture, format 2 those of several, or one
+with origins: what is the same for all of them stands once.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from hosier.errors import LockInvalid
 
 FORMAT = 1
-_PLAIN = re.compile(r'[^"\\\x00-\x1f\x7f\ud800-\udfff]*')
-HEADING = "# Written by hosier: every package that the image is made of. Change the spec, not this file.\n"
+SEVERAL = 2
+"""The format of a file with several locks, or with origins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,17 @@ class LockedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class LockedOrigin:
+    """Another place that serves what is locked, as `hosier.spec.model.Origin`: a folder is seen from the lock's own."""
+
+    name: str
+    kind: str
+    where: str
+    repo: str = ""
+    first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LockedPackage:
     """One package. `path` is relative to the repo's uris, or absolute for a local file (repo == "").
 
@@ -72,9 +82,11 @@ class LockedPackage:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A whole lock. `epoch` is seconds since 1970: the newest Date of the Release files used, so of when this is
-    the choice; no time in an image comes from it (docs/why.md). `requests` are the spec's, as text, in its order.
-    `packages` are sorted by (name, architecture)."""
+    """The lock of one architecture. `epoch` is seconds since 1970: the newest Date of the Release files used, so of
+    when this is the choice; no time in an image comes from it (docs/why.md). `requests` are the spec's, as text, in
+    its order. `packages` are sorted by (name, architecture). `origins` change nothing of the image: an image keeps its
+    lock without them, and `digest` leaves them out.
+    """
 
     spec: str
     architecture: str
@@ -84,89 +96,49 @@ class Lock:
     indices: tuple[LockedIndex, ...]
     keys: tuple[LockedKey, ...]
     packages: tuple[LockedPackage, ...]
+    origins: tuple[LockedOrigin, ...] = ()
 
 
-def _quoted(text: str) -> str:
-    """A TOML basic string: the escapes of https://toml.io/en/v1.0.0#string."""
-    if _PLAIN.fullmatch(text):
-        return f'"{text}"'
-    return '"' + "".join(_written(character) for character in text) + '"'
+@dataclass(frozen=True, slots=True)
+class LockFile:
+    """What is in one file: a lock for each architecture, sorted by that; all of them have the same origins."""
 
+    locks: tuple[Lock, ...]
 
-def _written(character: str) -> str:
-    if character in '"\\':
-        return "\\" + character
-    if character < " " or character == "\x7f":
-        return f"\\u{ord(character):04x}"
-    if "\ud800" <= character <= "\udfff":
-        raise LockInvalid("cannot write the lock: a name in it is not UTF-8", hint="rename the file, or move the spec")
-    return character
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """Those that there is a lock for."""
+        return tuple(lock.architecture for lock in self.locks)
 
+    @property
+    def origins(self) -> tuple[LockedOrigin, ...]:
+        """The origins of all."""
+        return self.locks[0].origins if self.locks else ()
 
-def _listed(texts: Iterable[str]) -> str:
-    return "[" + ", ".join(map(_quoted, texts)) + "]"
-
-
-def _array(name: str, entries: Iterable[str]) -> str:
-    lines = [f"    {entry},\n" for entry in entries]
-    return f"{name} = [\n{''.join(lines)}]\n" if lines else f"{name} = []\n"
-
-
-def _package_line(package: LockedPackage) -> str:
-    line = (
-        f"{{ name = {_quoted(package.name)}, version = {_quoted(package.version)}, "
-        f"architecture = {_quoted(package.architecture)}, size = {package.size}, sha256 = {_quoted(package.sha256)}, "
-        f"repo = {_quoted(package.repo)}, path = {_quoted(package.path)}, why = {_quoted(package.why)}, "
-        f"stage = {package.stage}"
-    )
-    if package.pre_depends:
-        line += f", pre-depends = {_listed(sorted(package.pre_depends))}"
-    if package.depends:
-        line += f", depends = {_listed(sorted(package.depends))}"
-    return line + " }"
+    def of(self, architecture: str) -> Lock | None:
+        """The lock for `architecture`."""
+        return next((lock for lock in self.locks if lock.architecture == architecture), None)
 
 
 def dumps(lock: Lock) -> str:
-    """The text of a lock: one line for each repo, index and package, the last two sorted, so that a diff of an upgrade
-    is one pair of lines.
+    """The text of a lock in format 1, as an image keeps it, without its origins: one line for each repo, index and
+    package, the last two sorted, so that a diff of an upgrade is one pair of lines.
 
     Repos and requests keep their order. Raises LockInvalid for a name that UTF-8 cannot write.
     """
-    return "".join(
-        (
-            HEADING,
-            f"format = {FORMAT}\n",
-            f"spec = {_quoted(lock.spec)}\n",
-            f"architecture = {_quoted(lock.architecture)}\n",
-            f"epoch = {lock.epoch}\n",
-            _array("requests", map(_quoted, lock.requests)),
-            "\n",
-            _array(
-                "repos",
-                (
-                    f"{{ name = {_quoted(repo.name)}, type = {_quoted(repo.type)}, uris = {_listed(repo.uris)}, "
-                    f"suites = {_listed(repo.suites)}, components = {_listed(repo.components)} }}"
-                    for repo in lock.repos
-                ),
-            ),
-            "\n",
-            _array(
-                "indices",
-                (
-                    f"{{ repo = {_quoted(index.repo)}, path = {_quoted(index.path)}, "
-                    f"sha256 = {_quoted(index.sha256)} }}"
-                    for index in sorted(lock.indices, key=lambda index: (index.repo, index.path))
-                ),
-            ),
-            "\n",
-            _array("packages", map(_package_line, sorted(lock.packages, key=package_order))),
-            *(
-                f"\n[[keys]]\nrepo = {_quoted(key.repo)}\nfingerprint = {_quoted(key.fingerprint)}\n"
-                f"data = '''\n{_wrapped(key.data)}'''\n"
-                for key in sorted(lock.keys, key=lambda key: (key.repo, key.fingerprint))
-            ),
-        )
-    )
+    from hosier.spec.locktext import one
+
+    return one(lock)
+
+
+def dump_file(file: LockFile) -> str:
+    """The text of a lock file: that of `dumps` for one lock without origins, else format 2.
+
+    Raises LockInvalid for a name that UTF-8 cannot write.
+    """
+    from hosier.spec.locktext import several
+
+    return several(file) if len(file.locks) != 1 or file.origins else dumps(file.locks[0])
 
 
 def package_order(package: LockedPackage) -> tuple[str, str]:
@@ -174,22 +146,28 @@ def package_order(package: LockedPackage) -> tuple[str, str]:
     return package.name, package.architecture
 
 
-def _wrapped(base64: str) -> str:
-    joined = "".join(base64.split())
-    return "".join(joined[at : at + 76] + "\n" for at in range(0, len(joined), 76))
-
-
 def digest(lock: Lock) -> str:
-    """ "sha256:HEX" over the text of a lock; comments and layout of an edited file do not count."""
+    """ "sha256:HEX" over the text of a lock; comments and layout of an edited file do not count, nor do origins, nor
+    whether the file holds others."""
     import hashlib
 
     return "sha256:" + hashlib.sha256(dumps(lock).encode()).hexdigest()
 
 
-def to_json(lock: Lock) -> dict[str, Any]:
-    """A lock as `hosier lock --json` prints it: the keys of the file, every one present."""
+def to_json(file: LockFile) -> dict[str, Any]:
+    """A lock file as `hosier lock --json` prints it: the keys of the file, every one present, and of several locks
+    each whole."""
+    if len(file.locks) == 1 and not file.origins:
+        return {"format": FORMAT, **_json(file.locks[0])}
+    origins = [
+        {"name": each.name, "kind": each.kind, "where": each.where, "repo": each.repo, "first": each.first}
+        for each in file.origins
+    ]
+    return {"format": SEVERAL, "origins": origins, "locks": [_json(lock) for lock in file.locks]}
+
+
+def _json(lock: Lock) -> dict[str, Any]:
     return {
-        "format": FORMAT,
         "spec": lock.spec,
         "architecture": lock.architecture,
         "epoch": lock.epoch,
@@ -226,10 +204,19 @@ def to_json(lock: Lock) -> dict[str, Any]:
 
 
 def loads(text: str, *, name: str) -> Lock:
-    """The lock that `text` says; `name` is the file's, for messages.
+    """The lock of one architecture that `text` says, which an image keeps. Raises LockInvalid as `load_file`."""
+    file = load_file(text, name=name)
+    if len(file.locks) != 1:
+        raise LockInvalid(f"cannot use {name}: it is for {', '.join(file.architectures)}, and one was expected")
+    return file.locks[0]
+
+
+def load_file(text: str, *, name: str) -> LockFile:
+    """The locks that `text` says; `name` is the file's, for messages.
 
     Raises LockInvalid, with the line, for damaged TOML, an unknown format version, keys that are missing, unknown or
-    mistyped, a repo, index, key or package that is there twice, and a dependency or repo that is not in the lock.
+    mistyped, an architecture, repo, index, key, origin or package that is there twice, and a dependency or repo that
+    is not in the lock.
     """
     from hosier.spec.lockfile import read
 

@@ -1,18 +1,29 @@
-"""Read a lock, and refuse with its line whatever a lock cannot be.
+"""Read a lock file, and refuse with its line whatever a lock cannot be.
 
-Lines of packages that are exactly as the writer writes them are taken by one pattern; anything else is read by
-tomllib. Both give the same lock.
+Of format 2, what stands before the locks is a part of each. Lines of packages that are exactly as the writer writes
+them are taken by one pattern; anything else is read by tomllib. Both give the same lock.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hosier.errors import LockInvalid
-from hosier.spec.lock import FORMAT, Lock, LockedIndex, LockedKey, LockedPackage, LockedRepo, package_order
+from hosier.spec.lock import (
+    FORMAT,
+    SEVERAL,
+    Lock,
+    LockedIndex,
+    LockedKey,
+    LockedOrigin,
+    LockedPackage,
+    LockedRepo,
+    LockFile,
+    package_order,
+)
 
 if TYPE_CHECKING:
     from hosier.spec.positions import Path, Positions
@@ -33,13 +44,15 @@ FORMS = {
     "some": r"[^\x00-\x1f\x7f]+",
     "any": r"[^\x00-\x1f\x7f]*",
     "spec": r"sha256:[0-9a-f]{64}",
+    "kind": r"uri|snapshot|folder|registry",
 }
 _COMPILED = {form: re.compile(pattern) for form, pattern in FORMS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of a table of the lock: `kind` is "text", "texts", "number" or "tables", `form` a pattern's name."""
+    """One key of a table of the lock: `kind` is "text", "texts", "number", "boolean" or "tables", `form` the name of a
+    pattern."""
 
     kind: str
     form: str = "any"
@@ -76,6 +89,13 @@ KEY: Mapping[str, Key] = {
     "fingerprint": Key("text", "fingerprint"),
     "data": Key("text", "data"),
 }
+ORIGIN: Mapping[str, Key] = {
+    "name": Key("text", "some"),
+    "kind": Key("text", "kind"),
+    "where": Key("text", "some"),
+    "repo": Key("text", "some", required=False),
+    "first": Key("boolean", required=False),
+}
 LOCK: Mapping[str, Key] = {
     "format": Key("number"),
     "spec": Key("text", "spec"),
@@ -86,6 +106,19 @@ LOCK: Mapping[str, Key] = {
     "indices": Key("tables"),
     "packages": Key("tables"),
     "keys": Key("tables", required=False),
+}
+SHARED: Mapping[str, Key] = {
+    name: Key(key.kind, key.form, required=False)
+    for name, key in LOCK.items()
+    if name not in ("format", "spec", "architecture")
+}
+"""What locks of format 2 have in common, or each of its own; of arrays of tables, a part each."""
+ONE: Mapping[str, Key] = {"architecture": LOCK["architecture"], "spec": LOCK["spec"], **SHARED}
+SEVERAL_LOCKS: Mapping[str, Key] = {
+    "format": LOCK["format"],
+    "origins": Key("tables", required=False),
+    **SHARED,
+    "locks": Key("tables"),
 }
 
 
@@ -108,16 +141,20 @@ def _line_pattern() -> str:
 _PACKAGE_LINE = re.compile(_line_pattern())
 
 
-class _Reader:
-    """One reading of one text; `package_line` tells a package's line, by its number in the file."""
+_Part = tuple["Path", dict[str, Any]]
+"""A table that says something of a lock, and where it stands."""
 
-    __slots__ = ("name", "package_line", "positions", "text")
+
+class _Reader:
+    """One reading of one text. `blocks` are the packages that were taken by one pattern, each with its first line."""
+
+    __slots__ = ("blocks", "name", "positions", "text")
 
     def __init__(self, text: str, name: str) -> None:
         self.text = text
         self.name = name
         self.positions: Positions | None = None
-        self.package_line: Callable[[int], int] = lambda number: self.line(("packages", number))
+        self.blocks: list[tuple[int, list[LockedPackage]]] = []
 
     def line(self, path: Path) -> int:
         from hosier.spec.positions import scan
@@ -145,72 +182,117 @@ class _Reader:
         except RecursionError:
             raise self.invalid(None, "damaged TOML: nested too deep")
 
-    def read(self) -> Lock:
-        whole, packages = self.fast()
-        if whole is None:
-            whole = self.parse(self.text)
+    def read(self) -> LockFile:
+        whole = self.fast() or self.parse(self.text)
         number = whole.get("format")
-        if number is not None and number != FORMAT:
-            reason = f"format version {number!r} is not known; this hosier reads {FORMAT}"
+        if number is not None and number not in (FORMAT, SEVERAL):
+            reason = f"format version {number!r} is not known; this hosier reads {FORMAT} and {SEVERAL}"
             raise self.invalid(self.line(("format",)), reason, hint=_OTHER)
-        self.check((), whole, LOCK)
-        repos = self.repos(whole["repos"])
+        if number != SEVERAL:
+            self.check((), whole, LOCK)
+            return LockFile((self.lock(((), whole)),))
+        self.check((), whole, SEVERAL_LOCKS)
+        origins = tuple(self.origins(whole.get("origins", [])))
+        locks: dict[str, Lock] = {}
+        for at, table in enumerate(whole["locks"]):
+            self.check(("locks", at), table, ONE)
+            lock = self.lock((("locks", at), table), ((), whole), origins=origins)
+            if lock.architecture in locks:
+                raise self.invalid(self.line(("locks", at)), f"the lock of {lock.architecture} is there twice")
+            locks[lock.architecture] = lock
+        if not locks:
+            raise self.invalid(self.line(("locks",)), "there is no lock in it")
+        known = {repo.name for lock in locks.values() for repo in lock.repos}
+        for at, origin in enumerate(origins):
+            if origin.repo and origin.repo not in known:
+                reason = f"the repo {origin.repo} of the origin {origin.name} is not in the lock"
+                raise self.invalid(self.line(("origins", at)), reason)
+        return LockFile(tuple(locks[architecture] for architecture in sorted(locks)))
+
+    def lock(self, *parts: _Part, origins: tuple[LockedOrigin, ...] = ()) -> Lock:
+        """The lock that its own table says, and then the one that it shares with others."""
+        own = parts[0][1]
+        repos = self.repos(*self.stated("repos", parts))
         names = {repo.name for repo in repos}
-        if packages is None:
-            packages = [self.package(number, table) for number, table in enumerate(whole["packages"])]
+        packages = list(self.packages(parts))
         lock = Lock(
-            spec=whole["spec"],
-            architecture=whole["architecture"],
-            epoch=whole["epoch"],
-            requests=tuple(whole["requests"]),
+            spec=own["spec"],
+            architecture=own["architecture"],
+            epoch=self.stated("epoch", parts)[1],
+            requests=tuple(self.stated("requests", parts)[1]),
             repos=tuple(repos),
-            indices=tuple(self.indices(whole["indices"], names)),
-            keys=tuple(self.keys(whole.get("keys", []), names)),
-            packages=tuple(sorted(packages, key=package_order)),
+            indices=tuple(self.indices(parts, names)),
+            keys=tuple(self.keys(parts, names)),
+            packages=tuple(sorted((package for package, _ in packages), key=package_order)),
+            origins=origins,
         )
         self.check_packages(lock.architecture, packages, names)
         return lock
 
-    def fast(self) -> tuple[dict[str, Any] | None, list[LockedPackage] | None]:
-        """The packages by one pattern when every line is as `dumps` writes it (tomllib needs ten times as long), and
-        the rest of the lock; nothing at all otherwise."""
+    def stated(self, name: str, parts: Sequence[_Part]) -> tuple[Path, Any]:
+        """What one of the parts says, and where; refused when none or both do."""
+        found = [(path, part[name]) for path, part in parts if name in part]
+        if not found:
+            raise self.invalid(self.line(parts[0][0]), f"{_where(parts[0][0])} lacks {name!r}")
+        if len(found) > 1:
+            raise self.invalid(self.line((*found[0][0], name)), f"{name} is there twice: for all locks, and for one")
+        path, value = found[0]
+        return (*path, name), value
+
+    def tables(self, name: str, parts: Sequence[_Part]) -> Iterator[tuple[Path, Any]]:
+        """The tables of that name of all parts, each with where it stands."""
+        if not any(name in part for _, part in parts) and LOCK[name].required:
+            raise self.invalid(self.line(parts[0][0]), f"{_where(parts[0][0])} lacks {name!r}")
+        for path, part in parts:
+            for number, table in enumerate(part.get(name, ())):
+                yield (*path, name, number), table
+
+    def fast(self) -> dict[str, Any] | None:
+        """The lock with its packages taken by one pattern (tomllib needs ten times as long), when every line of them is
+        as it is written here; each such array then holds but its number in `blocks`. None otherwise."""
         opening = "\npackages = [\n"
-        start = self.text.find(opening) + len(opening)
-        end = self.text.find("\n]\n", start)
-        if start < len(opening) or end < 0:
-            return None, None
-        lines = self.text[start:end].split("\n")
-        packages = []
-        for line in lines:
-            match = _PACKAGE_LINE.fullmatch(line)
-            if match is None:
-                return None, None
-            name, version, architecture, size, sha256, repo, path, why, stage, pre_depends, depends = match.groups()
-            packages.append(
-                LockedPackage(
-                    name,
-                    version,
-                    architecture,
-                    int(size),
-                    sha256,
-                    repo,
-                    path,
-                    why,
-                    int(stage),
-                    tuple(sorted(pre_depends.split('", "'))) if pre_depends else (),
-                    tuple(sorted(depends.split('", "'))) if depends else (),
-                )
-            )
-        rest = self.parse(self.text[:start] + "\n" * (len(lines) - 1) + self.text[end:])
-        if rest.get("packages") != []:
-            return None, None
-        first = self.text.count("\n", 0, start) + 1
-        self.package_line = lambda number: first + number
-        return rest, packages
+        pieces = []
+        blocks: list[tuple[int, list[LockedPackage]]] = []
+        done = 0
+        line = 1
+        while (start := self.text.find(opening, done)) >= 0:
+            start += len(opening)
+            end = self.text.find("\n]\n", start)
+            if end < 0:
+                return None
+            line += self.text.count("\n", done, start)
+            lines = self.text[start:end].split("\n")
+            packages = [package for package in map(_quick, lines) if package is not None]
+            if len(packages) != len(lines):
+                return None
+            pieces += [self.text[done:start], str(len(blocks)), "\n" * (len(lines) - 1)]
+            blocks.append((line, packages))
+            line += len(lines) - 1
+            done = end
+        if not blocks:
+            return None
+        whole = self.parse("".join([*pieces, self.text[done:]]))
+        locks = whole.get("locks", [])
+        parts = [whole, *(each for each in locks if isinstance(each, dict))] if isinstance(locks, list) else [whole]
+        said = [part["packages"] for part in parts if part.get("packages", []) != []]
+        # Of another spelling, an array says something itself; of another number, lines were in a string.
+        if repr(said) != repr([[number] for number in range(len(blocks))]):
+            return None
+        self.blocks = blocks
+        return whole
+
+    def packages(self, parts: Sequence[_Part]) -> Iterator[tuple[LockedPackage, Path | int]]:
+        """Each package, and where it stands: its path, or its line."""
+        for place, table in self.tables("packages", parts):
+            if self.blocks:
+                first, block = self.blocks[table]
+                yield from ((package, first + number) for number, package in enumerate(block))
+            else:
+                yield self.package(place, table), place
 
     def check(self, path: Path, table: object, keys: Mapping[str, Key]) -> None:
         """Refuse a table that lacks a key, has one too many, or one of the wrong kind or form."""
-        where = f"an entry of {path[0]}" if path else "the lock"
+        where = _where(path)
         if not isinstance(table, dict):
             raise self.invalid(self.line(path), f"{where} is not a table")
         for name in table:
@@ -225,10 +307,10 @@ class _Reader:
             if reason:
                 raise self.invalid(self.line((*path, name)), f"{name} of {where} {reason}")
 
-    def repos(self, tables: Sequence[dict[str, Any]]) -> list[LockedRepo]:
+    def repos(self, at: Path, tables: Sequence[dict[str, Any]]) -> list[LockedRepo]:
         repos: list[LockedRepo] = []
         for number, table in enumerate(tables):
-            path = ("repos", number)
+            path = (*at, number)
             self.check(path, table, REPO)
             if any(repo.name == table["name"] for repo in repos):
                 raise self.invalid(self.line(path), f"the repo {table['name']} is there twice")
@@ -243,10 +325,21 @@ class _Reader:
             )
         return repos
 
-    def indices(self, tables: Sequence[dict[str, Any]], repos: set[str]) -> list[LockedIndex]:
-        indices: dict[tuple[str, str], LockedIndex] = {}
+    def origins(self, tables: Sequence[dict[str, Any]]) -> Iterator[LockedOrigin]:
+        names: set[str] = set()
         for number, table in enumerate(tables):
-            path = ("indices", number)
+            path = ("origins", number)
+            self.check(path, table, ORIGIN)
+            if table["name"] in names:
+                raise self.invalid(self.line(path), f"the origin {table['name']} is there twice")
+            names.add(table["name"])
+            yield LockedOrigin(
+                table["name"], table["kind"], table["where"], table.get("repo", ""), table.get("first", False)
+            )
+
+    def indices(self, parts: Sequence[_Part], repos: set[str]) -> list[LockedIndex]:
+        indices: dict[tuple[str, str], LockedIndex] = {}
+        for path, table in self.tables("indices", parts):
             self.check(path, table, INDEX)
             index = LockedIndex(table["repo"], table["path"], table["sha256"])
             if index.repo not in repos:
@@ -256,10 +349,9 @@ class _Reader:
             indices[index.repo, index.path] = index
         return [indices[order] for order in sorted(indices)]
 
-    def keys(self, tables: Sequence[dict[str, Any]], repos: set[str]) -> list[LockedKey]:
+    def keys(self, parts: Sequence[_Part], repos: set[str]) -> list[LockedKey]:
         keys: dict[tuple[str, str], LockedKey] = {}
-        for number, table in enumerate(tables):
-            path = ("keys", number)
+        for path, table in self.tables("keys", parts):
             if isinstance(table, dict) and isinstance(table.get("data"), str):
                 table["data"] = "".join(table["data"].split())
             self.check(path, table, KEY)
@@ -273,8 +365,8 @@ class _Reader:
             keys[key.repo, key.fingerprint] = key
         return [keys[order] for order in sorted(keys)]
 
-    def package(self, number: int, table: dict[str, Any]) -> LockedPackage:
-        self.check(("packages", number), table, PACKAGE)
+    def package(self, path: Path, table: dict[str, Any]) -> LockedPackage:
+        self.check(path, table, PACKAGE)
         return LockedPackage(
             table["name"],
             table["version"],
@@ -289,28 +381,59 @@ class _Reader:
             tuple(sorted(table.get("depends", ()))),
         )
 
-    def check_packages(self, native: str, packages: Sequence[LockedPackage], repos: set[str]) -> None:
+    def check_packages(
+        self, native: str, packages: Sequence[tuple[LockedPackage, Path | int]], repos: set[str]
+    ) -> None:
         """Each package once, from a repo of the lock, and with all that it depends on in its stage or before."""
+
+        def refused(place: Path | int, reason: str) -> LockInvalid:
+            return self.invalid(place if isinstance(place, int) else self.line(place), reason)
+
         stages: dict[str, int] = {}
-        for number, package in enumerate(packages):
+        for package, place in packages:
             qualified = f"{package.name}:{package.architecture}"
             if qualified in stages:
-                raise self.invalid(self.package_line(number), f"the package {qualified} is there twice")
+                raise refused(place, f"the package {qualified} is there twice")
             stages[qualified] = package.stage
             if package.architecture in (native, "all"):
                 stages[package.name] = package.stage
             if package.repo and package.repo not in repos:
-                reason = f"the repo {package.repo} of {package.name} is not in the lock"
-                raise self.invalid(self.package_line(number), reason)
-        for number, package in enumerate(packages):
+                raise refused(place, f"the repo {package.repo} of {package.name} is not in the lock")
+        for package, place in packages:
             for needed in (*package.pre_depends, *package.depends):
                 stage = stages.get(needed)
                 if stage is None:
-                    reason = f"{package.name} depends on {needed}, which is not in the lock"
-                    raise self.invalid(self.package_line(number), reason)
+                    raise refused(place, f"{package.name} depends on {needed}, which is not in the lock")
                 if stage > package.stage:
                     reason = f"{package.name} of stage {package.stage} depends on {needed} of stage {stage}"
-                    raise self.invalid(self.package_line(number), reason)
+                    raise refused(place, reason)
+
+
+def _where(path: Path) -> str:
+    """What messages call the table at `path`."""
+    names = [step for step in path if isinstance(step, str)]
+    return f"an entry of {names[-1]}" if names else "the lock"
+
+
+def _quick(line: str) -> LockedPackage | None:
+    """The package of a line that is exactly as the writer writes it."""
+    match = _PACKAGE_LINE.fullmatch(line)
+    if match is None:
+        return None
+    name, version, architecture, size, sha256, repo, path, why, stage, pre_depends, depends = match.groups()
+    return LockedPackage(
+        name,
+        version,
+        architecture,
+        int(size),
+        sha256,
+        repo,
+        path,
+        why,
+        int(stage),
+        tuple(sorted(pre_depends.split('", "'))) if pre_depends else (),
+        tuple(sorted(depends.split('", "'))) if depends else (),
+    )
 
 
 def _fault(key: Key, value: object) -> str | None:
@@ -320,6 +443,8 @@ def _fault(key: Key, value: object) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int):
             return "is not a whole number"
         return None if 0 <= value < 10**18 else "is out of range"
+    if key.kind == "boolean":
+        return None if isinstance(value, bool) else "is not true or false"
     if key.kind == "text":
         if not isinstance(value, str):
             return "is not a string"
@@ -335,6 +460,6 @@ def _fault(key: Key, value: object) -> str | None:
     return None
 
 
-def read(text: str, *, name: str) -> Lock:
-    """What `hosier.spec.lock.loads` promises."""
+def read(text: str, *, name: str) -> LockFile:
+    """What `hosier.spec.lock.load_file` promises."""
     return _Reader(text.replace("\r\n", "\n"), name).read()

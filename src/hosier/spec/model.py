@@ -46,6 +46,24 @@ class Repo:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """One `[[origin]]`: another place that serves what a lock names, checked by digest whoever serves it.
+
+    `kind` is "uri" (laid out as the repo), "snapshot" (a URI before "/YYYYMMDDTHHMMSSZ/"), "folder" (made by `hosier
+    vendor`) or "registry". `where` is the URI without "/" at its end, the folder as seen from that of the spec (or
+    absolute, as written), or HOST[:PORT]/REPOSITORY. `repo` is the locked repo that it serves, "" for any; `first`
+    puts it before the repo's own uris.
+    """
+
+    name: str
+    kind: str
+    where: str
+    repo: str = ""
+    first: bool = False
+    position: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One entry of `packages.install`: a name with an optional architecture and version constraint, or a local file.
 
@@ -185,8 +203,8 @@ class Service:
 class Spec:
     """A whole spec, its includes merged in order.
 
-    `digest` is "sha256:HEX" over everything that can change a build: the expanded model (positions left out) and the
-    bytes of every file that it names. `files` are the spec files read, the first one being the spec itself.
+    `digest` is "sha256:HEX" over everything that can change a build: the expanded model (positions, origins and the
+    other architectures left out) and the bytes of every file that it names.
     """
 
     name: str
@@ -194,7 +212,11 @@ class Spec:
     release: str = "1"
     architecture: str | None = None
     """None: the architecture of the machine that builds."""
+    architectures: tuple[str, ...] = ()
+    """All that the image is made for, as written; empty when `architecture` is all. The conditions of this Spec are
+    decided for `architecture`, which is one of them."""
     repos: tuple[Repo, ...] = ()
+    origins: tuple[Origin, ...] = ()
     packages: Packages = field(default_factory=Packages)
     groups: tuple[Group, ...] = ()
     users: tuple[User, ...] = ()

@@ -12,6 +12,7 @@ from hosier.spec.model import (
     File,
     Group,
     HostLink,
+    Origin,
     Packages,
     Position,
     Repo,
@@ -33,7 +34,10 @@ class Draft:
     """
 
     image: dict[str, Entry] = field(default_factory=dict)
+    architecture: str | None = None
+    architectures: list[Text] = field(default_factory=list)
     repos: list[Repo] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
     packages: Packages = field(default_factory=Packages)
     install: list[Request] = field(default_factory=list)
     exclude: list[Text] = field(default_factory=list)
@@ -59,8 +63,10 @@ class Draft:
             name=said["name"],
             version=said.get("version", "0"),
             release=said.get("release", "1"),
-            architecture=said.get("architecture"),
+            architecture=self.architecture,
+            architectures=tuple(name for name, _ in self.architectures),
             repos=tuple(self.repos),
+            origins=tuple(self.origins),
             packages=self.packages,
             groups=tuple(self.groups),
             users=tuple(self.users),
@@ -76,7 +82,10 @@ class Draft:
 
 def check(draft: Draft) -> Iterator[Problem]:
     """All that is wrong between the parts."""
+    yield from _architectures(draft)
     yield from _duplicates("the repo", ((repo.name, repo.position) for repo in draft.repos))
+    yield from _duplicates("the origin", ((origin.name, origin.position) for origin in draft.origins))
+    yield from _origins(draft)
     yield from _packages(draft)
     yield from _duplicates("the group", ((group.name, group.position) for group in draft.groups))
     yield from _duplicates("the gid", ((group.gid, group.position) for group in draft.groups))
@@ -98,6 +107,35 @@ def _duplicates(what: str, things: Iterable[tuple[Hashable, Position | None]]) -
             text = f"{what} {thing} is there already, at {first[thing]}"
             yield Problem(position, "duplicate", ERROR, text, "take one of them out")
         first.setdefault(thing, position)
+
+
+def _architectures(draft: Draft) -> Iterator[Problem]:
+    entry = draft.image.get("architectures")
+    if entry is None:
+        return
+    yield from _duplicates("the architecture", draft.architectures)
+    if not draft.architectures:
+        mend = 'write ["amd64", "arm64"], or take it out'
+        yield Problem(entry.at("architectures"), "value-invalid", ERROR, "architectures is empty", mend)
+    if "architecture" in draft.image:
+        text = f"architectures is there, and architecture at {draft.image['architecture'].at('architecture')}"
+        yield Problem(entry.at("architectures"), "value-invalid", ERROR, text, "take one of them out")
+
+
+def _origins(draft: Draft) -> Iterator[Problem]:
+    """Each origin is of a repo that there is. A source = "host" may stand for several, NAME and NAME-…."""
+    names = [repo.name for repo in draft.repos]
+    hosts = tuple(f"{repo.name}-" for repo in draft.repos if repo.source is not None)
+    for origin in draft.origins:
+        if origin.position is None or not names:
+            continue
+        if origin.repo and origin.repo not in names and not origin.repo.startswith(hosts or ("\0",)):
+            near = nearest(origin.repo, names)
+            text = f"the origin {origin.name} is of the repo {origin.repo}, and there is none of that name"
+            yield Problem(origin.position, "origin-invalid", ERROR, text, f"write {near or names[0]!r}")
+        if not origin.repo and origin.kind in ("uri", "snapshot"):
+            text = f"the origin {origin.name} does not say which of the repos {', '.join(names)} it has"
+            yield Problem(origin.position, "origin-invalid", ERROR, text, f'write repo = "{names[0]}", or another')
 
 
 def _packages(draft: Draft) -> Iterator[Problem]:

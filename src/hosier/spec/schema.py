@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hosier.spec import forms, lockfile
-from hosier.spec.lock import FORMAT
+from hosier.spec.lock import FORMAT, SEVERAL
 from hosier.spec.words import CONDITION, PACKAGES_WHEN, SECTIONS, Section, Word
 
 FOLDER = os.path.join(os.path.dirname(__file__), "schemas")
@@ -77,20 +77,35 @@ def _value(word: Word) -> dict[str, Any]:
 
 
 def lock_schema() -> dict[str, Any]:
-    """The schema of a lock: of the file as TOML gives it, and of what `hosier lock --json` prints."""
+    """The schema of a lock of one architecture: of the file as TOML gives it, and of what `hosier lock --json` prints."""
+    return {"$schema": _DIALECT, "title": "A lock of hosier"} | _lock(lockfile.LOCK, FORMAT)
+
+
+def locks_schema() -> dict[str, Any]:
+    """The same of the locks of several architectures, or with origins."""
+    title = "Locks of hosier for several architectures, or with origins"
+    return {"$schema": _DIALECT, "title": title} | _lock(lockfile.SEVERAL_LOCKS, SEVERAL)
+
+
+def _lock(keys: Mapping[str, lockfile.Key], number: int | None = None) -> dict[str, Any]:
     tables = {
         "repos": lockfile.REPO,
         "indices": lockfile.INDEX,
         "packages": lockfile.PACKAGE,
         "keys": lockfile.KEY,
+        "origins": lockfile.ORIGIN,
     }
-    properties = {
-        name: {"type": "array", "items": _lock_table(tables[name])} if key.kind == "tables" else _lock_value(key)
-        for name, key in lockfile.LOCK.items()
-    }
-    properties["format"] = {"const": FORMAT}
-    required = [name for name, key in lockfile.LOCK.items() if key.required]
-    return {"$schema": _DIALECT, "title": "A lock of hosier"} | _object(properties, required)
+    properties = {}
+    for name, key in keys.items():
+        if name == "format":
+            properties[name] = {"const": number}
+        elif name == "locks":
+            properties[name] = {"type": "array", "items": _lock(lockfile.ONE)}
+        elif key.kind == "tables":
+            properties[name] = {"type": "array", "items": _lock_table(tables[name])}
+        else:
+            properties[name] = _lock_value(key)
+    return _object(properties, [name for name, key in keys.items() if key.required])
 
 
 def _lock_table(keys: Mapping[str, lockfile.Key]) -> dict[str, Any]:
@@ -101,6 +116,8 @@ def _lock_table(keys: Mapping[str, lockfile.Key]) -> dict[str, Any]:
 def _lock_value(key: lockfile.Key) -> dict[str, Any]:
     if key.kind == "number":
         return {"type": "integer", "minimum": 0}
+    if key.kind == "boolean":
+        return {"type": "boolean"}
     # The base64 of a key is wrapped in the file.
     pattern = r"^[A-Za-z0-9+/=\s]+$" if key.form == "data" else f"^(?:{lockfile.FORMS[key.form]})$"
     text = {"type": "string"} if key.form == "any" else {"type": "string", "pattern": pattern}
@@ -109,7 +126,11 @@ def _lock_value(key: lockfile.Key) -> dict[str, Any]:
 
 def schemas() -> dict[str, str]:
     """The text of each schema by the name of its file."""
-    made = {"spec.schema.json": spec_schema(), "lock.schema.json": lock_schema()}
+    made = {
+        "spec.schema.json": spec_schema(),
+        "lock.schema.json": lock_schema(),
+        "locks.schema.json": locks_schema(),
+    }
     return {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in made.items()}
 
 

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 from hosier.spec import forms
 from hosier.spec.entries import Checker, Entry
-from hosier.spec.model import Device, File, Group, HostLink, Position, Repo, Request, RunStep, User
+from hosier.spec.model import Device, File, Group, HostLink, Origin, Position, Repo, Request, RunStep, User
 
 Model = TypeVar("Model")
 
 _ARMOUR = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
-_SCHEMES = ("http://", "https://", "file:/")
+ORIGIN_KINDS = ("uri", "snapshot", "folder", "registry")
 
 
 class Converter:
@@ -54,9 +54,7 @@ class Converter:
                 self.error(self._key(entry, "third-party"), "repo-invalid", text, "take it out")
             self._layout(entry, suites)
         for uri, position in entry.get("uris", ()):
-            if not uri.startswith(_SCHEMES) or any(character.isspace() for character in uri):
-                mend = "write a URI that begins with http://, https:// or file:/"
-                self.error(position, "repo-invalid", f"{uri!r} is not the URI of an archive", mend)
+            self.form(forms.uri, uri, position)
         snapshot = entry.get("snapshot")
         if snapshot is not None:
             snapshot = self.form(forms.time, snapshot, entry.at("snapshot"))
@@ -94,6 +92,28 @@ class Converter:
         if suites and not flat and not entry.has("components"):
             mend = 'write components = ["main"], or end the suite in "/" for a flat archive'
             self.error(entry.position, "missing-key", "[[repo]] lacks 'components'", mend)
+
+    def origin(self, entry: Entry, wanted: bool) -> Origin | None:
+        """An `[[origin]]`."""
+        name = self.match(entry, "name", forms.REPO_NAME, "letters, digits and . _ -")
+        kinds = [key for key in ORIGIN_KINDS if entry.has(key)]
+        if len(kinds) != 1:
+            text = f"[[origin]] has {' and '.join(kinds) or 'no place'}"
+            self.error(entry.position, "origin-invalid", text, f"write one of {', '.join(ORIGIN_KINDS)}")
+            return None
+        where: str | None = entry.get(kinds[0])
+        if where is None:
+            return None
+        if kinds[0] == "folder":
+            path = self._host_path(entry, where, entry.at("folder"), wanted=False)
+            where = self.names.get(path, path)
+        else:
+            form = forms.registry if kinds[0] == "registry" else forms.uri
+            where = self.form(form, where, entry.at(kinds[0]))
+        if name is None or not where:
+            return None
+        repo, first = entry.get("repo", ""), entry.get("first", False)
+        return Origin(name, kinds[0], where, repo, first, entry.position)
 
     def local(self, entry: Entry, text: str, position: Position, *, wanted: bool) -> Request:
         """A request for a local package file."""

@@ -19,6 +19,8 @@ from hosier.spec.model import Spec
 
 FORMAT = 1
 _LEFT_OUT = frozenset({"position", "sources", "relative"})
+_LEFT_OUT_WHEN_EMPTY = frozenset({"origins", "architectures"})
+"""So that the text of a spec that does not use them is the same as before there were any."""
 
 
 def dumps(spec: Spec) -> str:
@@ -83,7 +85,8 @@ def _moved(spec: Spec, place: Callable[[str], str]) -> Spec:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in _LEFT_OUT}
+        plain = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in _LEFT_OUT}
+        return {name: item for name, item in plain.items() if item or name not in _LEFT_OUT_WHEN_EMPTY}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from hosier.errors import SpecInvalid
@@ -15,6 +16,7 @@ from hosier.spec import forms, rules
 from hosier.spec.documents import Document, Loader, Variables
 from hosier.spec.entries import Checker, Entry, Text
 from hosier.spec.model import (
+    Origin,
     Packages,
     Position,
     Request,
@@ -42,8 +44,9 @@ class Reading:
         loader.load(path)
         self.sources = tuple(loader.files)
         self._documents = loader.documents
-        self._architecture = self._written_architecture() or architecture
-        self._variables = Variables(self.problems.append, {**(variables or {}), "architecture": self._architecture})
+        self.architectures = self._written_architectures()
+        self.architecture = self._chosen(architecture)
+        self._variables = Variables(self.problems.append, {**(variables or {}), "architecture": self.architecture})
         self._checker = Checker(self.problems.append, self._variables)
         self.convert = Converter(self._checker, os.path.dirname(os.path.abspath(path)))
         self._suites: frozenset[str] = frozenset()
@@ -67,6 +70,7 @@ class Reading:
         self._merge("image", draft.image)
         self._image(draft)
         draft.repos = self._entries("repo", self.convert.repo)
+        draft.origins = [self._of_repo(origin, draft) for origin in self._entries("origin", self.convert.origin)]
         self._suites = frozenset(
             suite
             for repo in draft.repos
@@ -172,14 +176,23 @@ class Reading:
 
     # Conditions.
 
-    def _written_architecture(self) -> str | None:
-        written = None
+    def _written_architectures(self) -> tuple[str, ...]:
+        """What the files say before anything is checked: the last one of each key, `architectures` first."""
+        one: tuple[str, ...] = ()
+        several: tuple[str, ...] = ()
         for document in self._documents:
             image = document.values.get("image")
-            value = image.get("architecture") if isinstance(image, dict) else None
+            if not isinstance(image, dict):
+                continue
+            value, values = image.get("architecture"), image.get("architectures")
             if isinstance(value, str):
-                written = value
-        return written
+                one = (value,)
+            if isinstance(values, list):
+                several = tuple(each for each in values if isinstance(each, str))
+        return several or one
+
+    def _chosen(self, asked: str) -> str:
+        return asked if asked in self.architectures or not self.architectures else self.architectures[0]
 
     def _wanted(self, entry: Entry) -> bool:
         if "when" not in entry.values:
@@ -201,7 +214,7 @@ class Reading:
             self._checker.error(
                 condition.at("suite"), "condition-invalid", text, "make it depend on the architecture only"
             )
-        return (architectures is None or any(name == self._architecture for name, _ in architectures)) and (
+        return (architectures is None or any(name == self.architecture for name, _ in architectures)) and (
             suites is None or any(name in self._suites for name, _ in suites)
         )
 
@@ -228,6 +241,23 @@ class Reading:
             self._known_architecture(
                 image["architecture"].get("architecture"), image["architecture"].at("architecture")
             )
+            draft.architecture = image["architecture"].get("architecture")
+        if "architectures" in image:
+            draft.architectures = list(image["architectures"].get("architectures"))
+            draft.architecture = self.architecture
+        for name, position in draft.architectures:
+            if name == "all":
+                text = "'all' is what packages for every architecture say, and no machine's"
+                self._checker.error(position, "name-invalid", text, 'name each, as in ["amd64", "arm64"]')
+            else:
+                self._known_architecture(name, position)
+
+    @staticmethod
+    def _of_repo(origin: Origin, draft: rules.Draft) -> Origin:
+        """An origin that is laid out as a repo is of the only one, when it names none."""
+        if origin.repo or origin.kind not in ("uri", "snapshot") or len(draft.repos) != 1:
+            return origin
+        return replace(origin, repo=draft.repos[0].name)
 
     def _packages(self, draft: rules.Draft) -> None:
         recommends = False
@@ -312,6 +342,9 @@ def _sifted(problems: list[Problem], order: Mapping[str, int], *, broken: bool) 
 
 def read(path: str, *, architecture: str, suite: str | None = None, variables: Mapping[str, str] | None = None) -> Spec:
     """The spec in the file `path`, with its includes, for an image of `architecture` (Debian's name).
+
+    What the spec itself says of the architecture wins: its own one, or the first of several when `architecture` is not
+    among them.
 
     `suite` is what source = "host" stands for in conditions on the suite (VERSION_CODENAME of os-release(5));
     `variables` win over those of [vars]. Raises SpecInvalid, whose message lists all errors with their places.
