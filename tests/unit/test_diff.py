@@ -11,7 +11,7 @@ from hosier.cli.diff_text import shown
 from hosier.distro.deb import version
 from hosier.errors import StoreFailed
 from hosier.inspect import diff, running, textdiff
-from hosier.inspect.tree import Package
+from hosier.inspect.installed import Package
 from hosier.linux.rooted import Root
 from hosier.store.manifest import Entry, dumps
 

@@ -123,8 +123,7 @@ def test_owners_come_from_the_lists() -> None:
     assert foreign.owned(entries, texts.__getitem__)[0]["/usr/moved"].package == "base"
     del entries["/var/lib/dpkg/status"]
     assert foreign.owned(entries, texts.__getitem__) == (entries, 0)
-    listed = installed.listing(STATUS, "amd64")
-    assert [(each.name, each.version) for each in listed.packages] == [("base", "1"), ("lib", "2")]
+    assert [(each.name, each.version) for each in installed.parse(STATUS)] == [("base", "1"), ("lib", "2")]
 
 
 @pytest.mark.parametrize(

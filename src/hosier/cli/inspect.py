@@ -5,6 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hosier.inspect.installed import Package
+    from hosier.spec.lock import LockedPackage
+
 HELP = "show what is in an image"
 EXAMPLES = """\
 examples:
@@ -28,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from hosier.cli.images import facts, human_size, moment, table
     from hosier.inspect import installed
     from hosier.inspect.contents import contents
+    from hosier.linux.rooted import Root
     from hosier.spec import lock as locks
     from hosier.store import checking
     from hosier.store.layout import guard
@@ -37,13 +45,19 @@ def run(args: argparse.Namespace) -> int:
     image = store.find(args.image)
     text = store.lock_text(image.digest)
     lock = locks.loads(text, name=f"the lock of image {image.digest[:12]}") if text else None
-    with guard(f"read the manifest of image {args.image}"):
-        entries = checking.read_manifest(store.tree(image.tree))
-    packages = lock or installed.read(f"{store.tree(image.tree)}/root", entries, image.architecture)
-    held = contents(entries.values(), packages)
+    tree = store.tree(image.tree)
+    packages: Sequence[LockedPackage | Package]
+    with guard(f"read image {args.image}"):
+        entries = checking.read_manifest(tree)
+        if lock is not None:
+            packages = lock.packages
+        else:
+            with Root.at(f"{tree}/root") as root:
+                packages = installed.read(root) or ()
+    held = contents(entries.values(), packages, native=image.architecture)
     record = facts(image, store.tags()) | {
-        "packages": len(packages.packages),
-        "path": f"{store.tree(image.tree)}/root",
+        "packages": len(packages),
+        "path": f"{tree}/root",
         "requests": list(lock.requests) if lock is not None else [],
         "config": _config(store.config(image.digest)),
         "paths": held.kinds,
@@ -54,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
         told = [
             ("of files", human_size(image.size)),
-            ("packages", str(len(packages.packages))),
+            ("packages", str(len(packages))),
             ("paths", str(len(entries))),
             ("", image.architecture),
             ("", f"built {moment(image.created)}"),

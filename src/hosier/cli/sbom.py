@@ -48,22 +48,18 @@ def run(args: argparse.Namespace) -> int:
 
 def read(store: Store, image: ImageRecord, ref: str) -> Bill:
     """The bill of an image of the store. Raises StoreFailed."""
-    from hosier.distro.deb.ar import Malformed
-    from hosier.errors import StoreFailed
+    from hosier.errors import PackageInvalid, StoreFailed
     from hosier.inspect.bill import bill
+    from hosier.linux.rooted import Root
     from hosier.spec import lock as locks
-    from hosier.store import checking
     from hosier.store.layout import guard
 
     text = store.lock_text(image.digest)
     lock = locks.loads(text, name=f"the lock of image {image.digest[:12]}") if text else None
-    tree = store.tree(image.tree)
-    with guard(f"read image {ref}"):
-        entries = checking.read_manifest(tree)
+    with guard(f"read image {ref}"), Root.at(f"{store.tree(image.tree)}/root") as root:
         try:
             return bill(
-                os.path.join(tree, "root"),
-                entries,
+                root,
                 lock,
                 name=image.name,
                 version=image.version,
@@ -72,7 +68,7 @@ def read(store: Store, image: ImageRecord, ref: str) -> Bill:
                 created=image.epoch,
                 copyright_of=lambda package: _unpacked_copyright(store, package),
             )
-        except Malformed as error:
+        except PackageInvalid as error:
             raise StoreFailed(f"cannot list the packages of image {ref}: its dpkg status is damaged: {error}") from None
 
 

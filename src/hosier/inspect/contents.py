@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hosier.inspect.installed import Listing
-from hosier.spec.lock import Lock
+from hosier.inspect.installed import Package
+from hosier.spec.lock import LockedPackage
 from hosier.store.manifest import Entry
 
 
@@ -32,25 +32,24 @@ class Contents:
     """Number of paths by kind: "f", "d", "l", "c", "b", "p"."""
 
 
-def contents(entries: Iterable[Entry], lock: Lock | Listing) -> Contents:
-    """Sum up; a package of the lock, or of the root's own dpkg, that owns nothing is there with zeros."""
+def contents(entries: Iterable[Entry], packages: Iterable[LockedPackage | Package], *, native: str) -> Contents:
+    """Sum up an image for `native`; one of `packages` (of its lock, or else its dpkg) that owns nothing has zeros."""
     files: dict[str, int] = {}
     sizes: dict[str, int] = {}
     kinds: dict[str, int] = {}
     for entry in entries:
         kinds[entry.kind] = kinds.get(entry.kind, 0) + 1
-        owner = entry.package.removesuffix(f":{lock.architecture}")  # dpkg's name for one that may be there twice
+        owner = entry.package.removesuffix(f":{native}")  # dpkg's name for one that may be there twice
         if entry.kind != "d":
             files[owner] = files.get(owner, 0) + 1
         if entry.kind == "f" and not entry.hardlink:
             sizes[owner] = sizes.get(owner, 0) + entry.size
-    packages = []
-    for package in lock.packages:
-        foreign = package.architecture not in (lock.architecture, "all")
+    found = []
+    for package in packages:
+        foreign = package.architecture not in (native, "all")
         key = f"{package.name}:{package.architecture}" if foreign else package.name
-        packages.append(
-            PackageSize(key, package.version, package.architecture, package.why, files.get(key, 0), sizes.get(key, 0))
-        )
-    packages.sort(key=lambda each: (-each.size, each.name))
+        why = package.why if isinstance(package, LockedPackage) else ""
+        found.append(PackageSize(key, package.version, package.architecture, why, files.get(key, 0), sizes.get(key, 0)))
+    found.sort(key=lambda each: (-each.size, each.name))
     unowned = PackageSize("", "", "", "", files.get("", 0), sizes.get("", 0))
-    return Contents(tuple(packages), unowned, dict(sorted(kinds.items())))
+    return Contents(tuple(found), unowned, dict(sorted(kinds.items())))

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from hosier.errors import StoreFailed
 from hosier.inspect import changelog
 from hosier.inspect.changelog import News
+from hosier.inspect.installed import Package
 from hosier.inspect.subject import Subject
-from hosier.inspect.tree import Package, Tree
+from hosier.inspect.tree import Tree
 from hosier.store.manifest import Entry, read_line
 
 Order = Callable[[str], object]

@@ -1,56 +1,109 @@
-"""The packages of a root that no lock tells of: what its own dpkg has in its status file."""
+"""The packages of a root, as its own dpkg has them in its status file. All who ask what is installed ask here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from hosier.distro.deb import dpkgdb
-from hosier.errors import StoreFailed
-from hosier.store.manifest import Entry
-from hosier.store.reader import TreeReader
+from hosier.linux.rooted import Root
 
 STATUS = f"{dpkgdb.ADMIN}/status"
-STATUS_MAX = 256 << 20
+PARTS = f"{dpkgdb.ADMIN}/status.d"
+"""One stanza a file, in images that have packages but no dpkg."""
+MOST = 256 << 20
 """Bytes of the largest status file that is read; a desktop's has 6 MB."""
+
+_NONE = (2, 20)  # ENOENT, ENOTDIR
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """One installed package, with the fields that a lock's has; `why` is "" since nothing tells it."""
+class Package:
+    """One package of a root, or of a lock. `key` is its name, with the architecture when it is foreign ("libc6:i386").
 
+    `installed` is what the package says it takes, `download` the size of its file, both in bytes, None where it is not
+    known; `sha256` is the file's digest, "" likewise. `source` and `source_version` are those of the source package, ""
+    when nobody says. `fields` are all that dpkg's status has, by their names in lower case.
+    """
+
+    key: str
     name: str
     version: str
     architecture: str
-    why: str = ""
+    installed: int | None = None
+    download: int | None = None
+    sha256: str = ""
+    source: str = ""
+    source_version: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """All packages of a root, sorted by name and architecture."""
+def read(root: Root) -> list[Package] | None:
+    """The packages of a root, sorted by name and architecture; None where it has no status of any kind.
 
-    architecture: str
-    packages: tuple[Listed, ...]
-
-
-def listing(status: str, architecture: str) -> Listing:
-    """The packages that a status file has as installed, or in any state but removed."""
-    found = []
-    for stanza in dpkgdb.parse_status(status):
-        if stanza.state() not in ("not-installed", "config-files"):
-            version = next((line[9:] for line in stanza.lines if line.startswith("Version: ")), "")
-            found.append(Listed(stanza.name, version, stanza.architecture))
-    return Listing(architecture, tuple(sorted(found, key=lambda each: (each.name, each.architecture))))
-
-
-def read(root: str, entries: Mapping[str, Entry], architecture: str) -> Listing:
-    """The packages of the tree at `root`; none where it has no status file. Raises StoreFailed."""
-    entry = entries.get(STATUS)
-    if entry is None or entry.kind != "f" or entry.size > STATUS_MAX:
-        return Listing(architecture, ())
+    Raises OSError for a status that is there and cannot be read.
+    """
+    texts = []
     try:
-        with TreeReader(root) as reader:
-            with open(reader.open(STATUS), encoding="utf-8", errors="surrogateescape") as file:
-                return listing(file.read(), architecture)
+        texts.append(root.read(STATUS, most=MOST))
     except OSError as error:
-        raise StoreFailed(f"cannot read {STATUS} of {root}: {(error.strerror or '').lower()}") from error
+        if error.errno not in _NONE:
+            raise
+    try:
+        names = sorted(name for name in root.listdir(PARTS) if not name.endswith(".md5sums"))
+    except OSError:
+        names = []
+    texts += [root.read(f"{PARTS}/{name}", most=MOST) for name in names]
+    if not texts:
+        return None
+    found = [package for text in texts for package in parse(text.decode("utf-8", "surrogateescape"))]
+    return sorted(found, key=lambda each: (each.name, each.architecture))
+
+
+def parse(status: str) -> list[Package]:
+    """The packages of a status file whose files may be there: in any state but not-installed and config-files.
+
+    What is no stanza of a package is passed over, since the file may be anybody's. Keys are plain names: see `keyed`.
+    """
+    found = (_package(stanza.fields()) for stanza in dpkgdb.parse_status(status))
+    return [package for package in found if package is not None]
+
+
+def _package(fields: Mapping[str, str]) -> Package | None:
+    state = fields.get("status", "install ok installed").split()
+    name, version = fields.get("package", ""), fields.get("version", "")
+    if not name or not version or state[-1:] in (["config-files"], ["not-installed"]):
+        return None
+    source, _, said = fields.get("source", "").partition(" ")
+    size = fields.get("installed-size", "")
+    return Package(
+        key=name,
+        name=name,
+        version=version,
+        architecture=fields.get("architecture", ""),
+        installed=int(size) * 1024 if size.isascii() and size.isdecimal() and len(size) < 13 else None,
+        source=source or name,
+        source_version=said.strip("() ") or version,
+        fields=fields,
+    )
+
+
+def keyed(packages: Iterable[Package], native: str) -> dict[str, Package]:
+    """The packages by their keys: one of another architecture than `native` has it in its key."""
+    found = {}
+    for each in packages:
+        foreign = each.architecture not in (native, "all", "")
+        key = f"{each.name}:{each.architecture}" if foreign else each.name
+        found[key] = replace(each, key=key)
+    return found
+
+
+def native(packages: Iterable[Package]) -> str:
+    """What a root is for: the architecture of dpkg itself, else that of most packages; "" when nobody says."""
+    counts: dict[str, int] = {}
+    for each in packages:
+        if each.name == "dpkg":
+            return each.architecture
+        if each.architecture not in ("all", ""):
+            counts[each.architecture] = counts.get(each.architecture, 0) + 1
+    return max(sorted(counts), key=lambda name: counts[name], default="")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hosier.inspect import diff
 from hosier.inspect.diff import Change
@@ -12,6 +13,10 @@ from hosier.inspect.tree import FolderTree, ManifestTree
 from hosier.store import Store
 from hosier.store.layout import guard
 from hosier.store.objects import ImageRecord
+
+
+UNSAID = ("mode", "owner", "group", "xattrs")
+"""What the files of a plain store do not show (`hosier.store.plain`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +38,11 @@ class Intact:
 def check(store: Store, image: ImageRecord, folder: str) -> Intact:
     """Compare `folder` with the manifest of `image`; times are not compared.
 
-    A device node that is absent is right: an ordinary user cannot make one (mknod(2)). Raises StoreFailed when the
-    folder or the manifest cannot be opened.
+    A device node that is absent is right: an ordinary user cannot make one (mknod(2)). So are owners, modes and
+    attributes in a tree of a plain store. Raises StoreFailed when the folder or the manifest cannot be opened.
     """
     found = []
+    unsaid = UNSAID if store.plain and os.path.realpath(folder).startswith(os.path.realpath(store.path) + "/") else ()
     with ExitStack() as stack, guard(f"read {folder}"):
         stack.enter_context(store.shared(f"tree-{image.tree}"))
         built = ManifestTree(store.tree(image.tree), epoch=image.epoch, size=image.size, stack=stack)
@@ -44,8 +50,9 @@ def check(store: Store, image: ImageRecord, folder: str) -> Intact:
         scan = there.scan
         for change in diff.files(built, there):
             absent = change.what == ("removed",) and change.before is not None and change.before.kind in "cb"
-            if not absent:
-                found.append(change)
+            what = tuple(word for word in change.what if word not in unsaid)
+            if what and not absent:
+                found.append(replace(change, what=what))
         with open(f"{built.folder}/manifest", "rb") as lines:
             paths = sum(1 for _ in lines)
         return Intact(paths, tuple(found), tuple(scan.unreadable), tuple(scan.mounts))

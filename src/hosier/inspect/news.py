@@ -13,7 +13,7 @@ from hosier.errors import StoreFailed
 from hosier.inspect import changelog
 
 if TYPE_CHECKING:
-    from hosier.inspect.tree import Package
+    from hosier.inspect.installed import Package
     from hosier.linux.rooted import Root
     from hosier.store.objects import Store
 

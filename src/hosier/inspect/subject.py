@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hosier.errors import LockInvalid, StoreFailed, UsageError
-from hosier.inspect import changelog
-from hosier.inspect.tree import FolderTree, ManifestTree, Package, Tree, installed, names
+from hosier.inspect import changelog, installed
+from hosier.inspect.installed import Package
+from hosier.inspect.tree import FolderTree, ManifestTree, Tree, names
 from hosier.spec import lock as locks
 from hosier.spec.lock import Lock
 from hosier.store import lookup
 from hosier.store.layout import guard
 
 if TYPE_CHECKING:
-    from hosier.linux.rooted import Root
     from hosier.store.objects import ImageRecord, Store
 
 
@@ -139,16 +139,7 @@ def _of_lock(lock: Lock) -> dict[str, Package]:
         found.append(
             Package(each.name, each.name, each.version, each.architecture, download=each.size, sha256=each.sha256)
         )
-    return _keyed(found, lock.architecture)
-
-
-def _keyed(packages: Iterable[Package], native: str) -> dict[str, Package]:
-    found = {}
-    for each in packages:
-        foreign = each.architecture not in (native, "all", "")
-        key = f"{each.name}:{each.architecture}" if foreign else each.name
-        found[key] = replace(each, key=key)
-    return found
+    return installed.keyed(found, lock.architecture)
 
 
 def image(word: str, store: Store, stack: ExitStack, *, record: ImageRecord | None = None) -> Subject:
@@ -158,19 +149,19 @@ def image(word: str, store: Store, stack: ExitStack, *, record: ImageRecord | No
     with guard(f"read image {word}"):
         tree = ManifestTree(store.tree(record.tree), epoch=record.epoch, size=record.size, stack=stack)
         os.stat(f"{tree.folder}/manifest")
-    there = installed(tree.root)
+        there = installed.read(tree.root)
     text = store.lock_text(record.digest)
     packages: dict[str, Package] | None
     if text:
         packages = _of_lock(locks.loads(text, name=f"the lock of image {record.digest[:12]}"))
-        for each in _keyed(there or (), record.architecture).values():
+        for each in installed.keyed(there or (), record.architecture).values():
             known = packages.get(each.key)
             if known is not None and known.version == each.version:
                 packages[each.key] = replace(
                     known, installed=each.installed, source=each.source, source_version=each.source_version
                 )
     else:
-        packages = None if there is None else _keyed(there, record.architecture)
+        packages = None if there is None else installed.keyed(there, record.architecture)
     return _rooted("image", f"image {word}", record.architecture, packages, tree, store, record.digest)
 
 
@@ -178,9 +169,9 @@ def folder(path: str, store: Store, stack: ExitStack) -> Subject:
     """A folder with a root file system. Raises StoreFailed when it cannot be opened."""
     with guard(f"read folder {path}"):
         tree = FolderTree(path, stack=stack)
-    there = installed(tree.root)
-    architecture = _architecture(tree.root, there or [])
-    packages = None if there is None else _keyed(there, architecture)
+        there = installed.read(tree.root)
+    architecture = installed.native(there or ())
+    packages = None if there is None else installed.keyed(there, architecture)
     return _rooted("folder", f"folder {path}", architecture, packages, tree, store, "")
 
 
@@ -195,14 +186,3 @@ def _rooted(
 ) -> Subject:
     users, groups = names(tree.root, "/etc/passwd"), names(tree.root, "/etc/group")
     return Subject(kind, what, architecture, packages, tree, store, users, groups, digest)
-
-
-def _architecture(root: Root, packages: Iterable[Package]) -> str:
-    """What a root with dpkg is for: that of dpkg itself, else that of most packages; "" when nobody says."""
-    counts: dict[str, int] = {}
-    for each in packages:
-        if each.name == "dpkg":
-            return each.architecture
-        if each.architecture not in ("all", ""):
-            counts[each.architecture] = counts.get(each.architecture, 0) + 1
-    return max(sorted(counts), key=lambda name: counts[name], default="")

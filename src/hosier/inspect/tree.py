@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Protocol
 
 from hosier.distro.deb import dpkgdb
@@ -169,73 +168,3 @@ def _top(root: Root, name: str) -> str:
 
 def _text(root: Root, path: str) -> str:
     return root.read(path, most=LIST_MOST).decode("utf-8", "surrogateescape")
-
-
-@dataclass(frozen=True, slots=True)
-class Package:
-    """One package of a subject. `key` is its name, with the architecture when it is foreign ("libc6:i386").
-
-    `installed` is what the package says it takes, `download` the size of its file, both in bytes, None where it is not
-    known; `sha256` is the file's digest, "" likewise. `source` and `source_version` are those of the source package, ""
-    when nobody says.
-    """
-
-    key: str
-    name: str
-    version: str
-    architecture: str
-    installed: int | None = None
-    download: int | None = None
-    sha256: str = ""
-    source: str = ""
-    source_version: str = ""
-
-
-def installed(root: Root) -> list[Package] | None:
-    """The packages that a root's own dpkg database has, foreign ones not yet told from native ones; None without one.
-
-    Also reads status.d, which images without dpkg have.
-    """
-    texts = []
-    try:
-        texts.append(_text(root, f"{dpkgdb.ADMIN}/status"))
-    except OSError:
-        pass
-    try:
-        for name in root.listdir(f"{dpkgdb.ADMIN}/status.d"):
-            if not name.endswith(".md5sums"):
-                texts.append(_text(root, f"{dpkgdb.ADMIN}/status.d/{name}"))
-    except OSError:
-        pass
-    if not texts:
-        return None
-    found = []
-    for text in texts:
-        for stanza in dpkgdb.parse_status(text):
-            package = _package(stanza.lines)
-            if package is not None:
-                found.append(package)
-    return found
-
-
-def _package(stanza: list[str]) -> Package | None:
-    fields: Mapping[str, str] = {
-        line[:at].lower(): line[at + 1 :].strip()
-        for line in stanza
-        if line[0] not in " \t" and (at := line.find(":")) > 0
-    }
-    state = fields.get("status", "install ok installed").split()
-    name, version = fields.get("package", ""), fields.get("version", "")
-    if not name or not version or state[-1:] in (["config-files"], ["not-installed"]):
-        return None
-    source, _, said = fields.get("source", "").partition(" ")
-    size = fields.get("installed-size", "")
-    return Package(
-        key=name,
-        name=name,
-        version=version,
-        architecture=fields.get("architecture", ""),
-        installed=int(size) * 1024 if size.isascii() and size.isdecimal() and len(size) < 13 else None,
-        source=source or name,
-        source_version=said.strip("()") or version,
-    )

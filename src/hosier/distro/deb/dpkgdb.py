@@ -48,6 +48,21 @@ class StatusStanza:
                 return line.split()[-1]
         return "not-installed"
 
+    def fields(self) -> dict[str, str]:
+        """All fields by their names in lower case, lines that go on kept as they are; the last of a name counts."""
+        found: dict[str, str] = {}
+        name = ""
+        for line in self.lines:
+            if line[0] in " \t":
+                if name:
+                    found[name] += "\n" + line
+                continue
+            said, colon, value = line.partition(":")
+            name = said.lower() if colon else ""
+            if name:
+                found[name] = value.strip()
+        return found
+
     def pend(self, triggers: Iterable[str]) -> None:
         """Note triggers as pending: the package is configured and must process them."""
         wanted = set(triggers)
