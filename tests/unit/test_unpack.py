@@ -258,6 +258,8 @@ def test_long_names_of_both_kinds_are_read(form: int, tmp_path: Path) -> None:
     assert entries["/l"].target == name and entries["/" + name].size == 1
 
 
+LONG = "/".join(["n" * 250] * 9)
+
 # What must be refused: the layers, and words of the reason. Each is also given once without its defect.
 HOSTILE = [
     ("climbing", [Put("../evil")], "climbs out", [Put("evil")]),
@@ -301,6 +303,14 @@ HOSTILE = [
     ("a link to nothing", [Put("a", "l", target="")], "symbolic link to nothing", [Put("a", "l", target=".")]),
     ("a name that is too long", [Put("n" * 256)], "too long", [Put("n" * 255)]),
     ("a path that is too long", [Put("/".join(["n" * 200] * 21))], "too long", [Put("/".join(["n" * 200] * 12))]),
+    (
+        "a path that links make too long",
+        [Put("a", "l", target=LONG), Put("b", "l", target=f"a/{LONG}"), Put("b/x")],
+        "too long where its links lead",
+        [Put("a", "l", target=LONG), Put("a/x")],
+    ),
+    ("a device of no driver", [Put("a", "c", rdev=(4096, 0))], "the number 4096:0", [Put("a", "c", rdev=(4095, 0))]),
+    ("a device of no unit", [Put("a", "b", rdev=(8, 1 << 20))], "which none has", [Put("a", "b", rdev=(8, 1 << 19))]),
     ("NUL in a name", [Put("a", pax={"path": "a\0b"})], "NUL", [Put("a", pax={"path": "ab"})]),
     ("an id that no box maps", [Put("a", uid=65536)], "ids reach to 65535", [Put("a", uid=65535)]),
     ("a sparse file", [Put("a", "S")], "sparse", [Put("a", "7")]),
@@ -381,6 +391,40 @@ def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("hosier.ship.unpack.TEXT_MAX", 20)
     with pytest.raises(PackageInvalid, match="names and attributes"):
         unpacked(tmp_path, many)
+
+
+def test_folders_that_nobody_ships_count_as_those_that_somebody_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred names of 4 KB stood for 400,000 folders and a gigabyte of paths."""
+    deep = tar(Put("/".join("a" * 60)))
+    unpacked(tmp_path, deep)
+    monkeypatch.setattr("hosier.ship.unpack.TEXT_MAX", 1000)
+    with pytest.raises(PackageInvalid, match="names and attributes"):
+        unpacked(tmp_path, deep)
+    monkeypatch.undo()
+    monkeypatch.setattr("hosier.ship.unpack.PATHS_MAX", 60)
+    with pytest.raises(PackageInvalid, match="more than 60 paths"):
+        unpacked(tmp_path, deep)
+
+
+def test_work_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What looks through a tree, or walks far, once for each of its members: quadratic for who writes the layer."""
+    far = "/".join(["."] * 500)
+    attacks = {
+        "whiteouts": [*(Put(f"a/{n}") for n in range(100)), *(Put(".wh.a") for _ in range(100))],
+        "opaque folders": [*(Put(f"a/{n}") for n in range(100)), *(Put("a/.wh..wh..opq") for _ in range(100))],
+        "links": [Put("a", "l", target=far), Put("b", "l", target=f"a/{far}"), *(Put(f"b/{n}") for n in range(20))],
+        "hard links": [Put("a", "l", target=far), Put("x"), *(Put(f"{n}", "h", target="a/x") for n in range(20))],
+    }
+    for members in attacks.values():
+        unpacked(tmp_path, tar(*members))
+    monkeypatch.setattr("hosier.ship.unpack.STEPS_MAX", 8000)
+    unpacked(tmp_path, tar(*(Put(f"a/b/c/{n}") for n in range(200))))
+    for name, members in attacks.items():
+        with pytest.raises(PackageInvalid, match="more work than the largest image"):
+            unpacked(tmp_path, tar(*members))
+            raise AssertionError(name)
 
 
 def test_a_layer_that_is_not_what_the_config_says_is_refused(tmp_path: Path) -> None:

@@ -149,8 +149,8 @@ def _member(fields: tar.Fields, long_name: bytes | None, long_link: bytes | None
         member.target = plain(raw_link)
     elif kind in "cb":
         member.rdev = (tar.number(major, "major"), tar.number(minor, "minor"))
-        if min(member.rdev) < 0:
-            raise Malformed(f"{path!r} is a device with a negative number")
+        if not (0 <= member.rdev[0] < 1 << 12 and 0 <= member.rdev[1] < 1 << 20):  # linux/kdev_t.h
+            raise Malformed(f"{path!r} is a device with the number {member.rdev[0]}:{member.rdev[1]}, which none has")
     if kind in "fd" and pax:
         member.xattrs = _xattrs(pax, path)
     return member

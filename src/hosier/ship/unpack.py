@@ -28,9 +28,17 @@ PATHS_MAX = 1_000_000
 TEXT_MAX = 256 << 20
 """Bytes of names, link targets and attributes that the model may hold."""
 
+STEPS_MAX = 60_000_000
+"""Names that are passed on the way to members and whiteouts, over all layers: some ten times what a million paths take.
+
+A whiteout looks through all that it may hide, so that a small layer could keep a processor busy for days.
+"""
+
 LINKS_MAX = 40
 """Symbolic links followed in one path, as the kernel does (path_resolution(7))."""
 
+_PATH_MAX = 4095
+_MEMBER_STEPS = 16
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 
@@ -60,14 +68,15 @@ class _Inode:
 
 
 class _Node:
-    """One name of the model. `layer` is the one that put it there last."""
+    """One name of the model. `layer` is the one that put it there last, `length` that of its path, links followed."""
 
-    __slots__ = ("children", "inode", "layer", "member")
+    __slots__ = ("children", "inode", "layer", "length", "member")
 
     def __init__(self, member: Member, layer: int, inode: _Inode | None = None) -> None:
         self.member = member
         self.layer = layer
         self.inode = inode
+        self.length = 0
         self.children: dict[str, _Node] | None = {} if member.kind == "d" else None
 
 
@@ -120,10 +129,11 @@ class _Model:
         self._made = 0
         self._paths = 1
         self._text = 0
-        self._buffer = 0
+        self._steps = 0
 
     def take(self, member: Member, layer: int, reader: Reader) -> None:
         """Apply one member. Raises Malformed for what cannot be, StoreFailed when the disk does not take a file."""
+        self._step(_MEMBER_STEPS)
         if member.path == "/":
             if member.kind != "d":
                 raise Malformed("its root is not a folder")
@@ -141,9 +151,9 @@ class _Model:
         assert parent.children is not None
         there = parent.children.get(name)
         node = self._linked(member, layer) if member.kind == "h" else _Node(member, layer)
+        self._weigh(len(member.target) + sum(len(n) + len(v) for n, v in member.xattrs))
         if there is not None and there.children is not None and member.kind == "d":
             there.member, there.layer = member, layer
-            self._weigh(member)
             return
         if member.kind == "f":
             node.inode = self._content(member, reader)
@@ -151,14 +161,27 @@ class _Model:
             node.inode.names += 1
         if there is not None:  # after the count: what goes may be the last other name of what comes
             self._remove(there)
+        self._add(parent, name, node, member.path)
+
+    def _add(self, parent: _Node, name: str, node: _Node, told: str) -> None:
+        """Put a node in. Paths are counted as they are, not as they are said: below links they may be far longer."""
+        assert parent.children is not None
+        node.length = parent.length + 1 + len(name)
+        if node.length > _PATH_MAX:
+            raise Malformed(f"{told[:60]!r}… is too long where its links lead")
         parent.children[name] = node
         self._paths += 1
         if self._paths > PATHS_MAX:
             raise Malformed(f"the image has more than {PATHS_MAX} paths")
-        self._weigh(member)
+        self._weigh(node.length)
 
-    def _weigh(self, member: Member) -> None:
-        self._text += len(member.path) + len(member.target) + sum(len(n) + len(v) for n, v in member.xattrs)
+    def _step(self, count: int = 1) -> None:
+        self._steps += count
+        if self._steps > STEPS_MAX:
+            raise Malformed("its names take more work than the largest image does")
+
+    def _weigh(self, count: int) -> None:
+        self._text += count
         if self._text > TEXT_MAX:
             raise Malformed(f"its names and attributes are more than {TEXT_MAX >> 20} MiB")
 
@@ -185,8 +208,7 @@ class _Model:
         def make(parent: _Node, name: str) -> _Node:
             assert parent.children is not None
             made = _Node(Member("", "d", 0o755, 0, 0, member.mtime, 0), layer)
-            parent.children[name] = made
-            self._paths += 1
+            self._add(parent, name, made, member.path)
             return made
 
         node = self._walk(path, member.path, make)
@@ -209,6 +231,7 @@ class _Model:
         followed = 0
         while todo:
             part = todo.pop()
+            self._step()
             if part == ".":
                 continue
             if part == "..":
@@ -224,8 +247,6 @@ class _Model:
             if node is None:
                 if make is None:
                     return None
-                if len(way) > 2048:
-                    raise Malformed(f"{told!r} is too deep")
                 node = make(way[-1], part)
             if node.member.kind != "l":
                 way.append(node)
@@ -262,6 +283,7 @@ class _Model:
         todo: list[tuple[_Node, str, bool]] = [(parent, name, False)]
         while todo:
             above, base, emptied = todo.pop()
+            self._step()
             assert above.children is not None
             node = above.children[base]
             if node.children and not emptied:
