@@ -293,7 +293,7 @@ class Holding:
         site.perform(ops)
         path = "/"
         try:
-            for entry in folders:
+            for entry in map(site.on_disk, folders):
                 path = entry.path
                 os.chown(site.root + path, entry.uid, entry.gid)
                 os.chmod(site.root + path, entry.mode)

@@ -22,11 +22,12 @@ from hosier.store.manifest import Entry
 class Placing:
     """A tree while a spec's own paths are put into it. `root` is where it lies, `epoch` (seconds) what is made."""
 
-    def __init__(self, tree: Tree, root: str, epoch: int) -> None:
+    def __init__(self, tree: Tree, root: str, epoch: int, *, plain: bool = False) -> None:
         self.tree = tree
         self.entries = tree.entries
         self.root = root
         self.epoch = epoch
+        self.plain = plain
         self._links = HardLinks(tree.entries)
 
     def put(self, entry: Entry, *, named: str, content: bytes | None = None, blob: str | None = None) -> Op:
@@ -110,6 +111,9 @@ class Placing:
 
     def _change(self, there: Entry, mode: int, uid: int, gid: int) -> None:
         """Give a folder that is there an owner and a mode, at once: a folder's inode is the tree's own."""
+        if self.plain:
+            self.entries[there.path] = replace(there, mode=mode, uid=uid, gid=gid)
+            return
         target = self.root + there.path
         os.chown(target, uid, gid)
         os.chmod(target, mode)

@@ -26,7 +26,7 @@ def finish(site: Site, spec: Spec) -> None:
 
 
 def _finish(site: Site, spec: Spec, phase: Phase) -> None:
-    placing = Placing(site.state, site.root, site.epoch)
+    placing = Placing(site.state, site.root, site.epoch, plain=site.plain)
     if spec.groups or spec.users:
         _accounts(site, placing, spec)
     for file in spec.files:

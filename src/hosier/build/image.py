@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from hosier.build import finish, plan, records, stage
 from hosier.build.compose import Filter, Tree, Unpacked
 from hosier.build.provide import Supply, provide
-from hosier.build.site import Site, clone
+from hosier.build.site import Site
 from hosier.errors import BuildFailed, PackageInvalid
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
@@ -190,7 +190,7 @@ def _stages(order: _Order, stages: Sequence[plan.Stage], have: int, final: str) 
         with store.exclusive(f"tree-{final}-build"), store.work("finish") as folder:
             site = _site(order, folder, entries)
             with reporter.phase("copy"):
-                clone(f"{store.tree(last)}/root", site.root, entries)
+                site.copy(f"{store.tree(last)}/root")
             site.epoch = _newest(entries)
             site.read_state()
             finish.finish(site, order.spec)
@@ -213,6 +213,7 @@ def _site(order: _Order, folder: str, entries: Mapping[str, Entry]) -> Site:
         reporter=order.reporter,
         filter=Filter(packages.paths_exclude, packages.paths_include),
         debconf=packages.debconf,
+        plain=order.store.plain,
         declared=packages.scripts == "declared",
     )
 
@@ -235,7 +236,7 @@ def _one_stage(order: _Order, item: plan.Stage, below: str | None, entries: Mapp
             stage.first(site, list(packages.values()))
         else:
             with order.reporter.phase("copy"):
-                clone(f"{store.tree(below)}/root", site.root, entries)
+                site.copy(f"{store.tree(below)}/root")
             site.read_state()
             stage.further(site, item.packages, packages)
         records.mark_automatic(site, item.packages if below is not None else ())

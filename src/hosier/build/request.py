@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hosier.build.host import host_architecture, host_suite, need_architecture
-from hosier.errors import BuildFailed, LockInvalid, StoreFailed, UsageError
+from hosier.errors import BuildFailed, HostLacks, LockInvalid, StoreFailed, UsageError
 from hosier.fetch.progress import Reporter
 from hosier.spec import lock as locks
 from hosier.spec.lock import Lock, LockedPackage
@@ -110,7 +110,7 @@ def lock_spec(spec_path: str, store_path: str | None, *, update: frozenset[str] 
         if unknown:
             raise UsageError(f"cannot update {', '.join(unknown)}: not in {path}", hint=_near(unknown, known))
     architecture = spec.architecture or host_architecture()
-    store = Store.open(store_path)
+    store = Store.open(store_path, plain=True)
     refreshed = refresh(spec.repos, architecture, store.path, reporter=reporter, now=time.time())
     with reporter.phase("solve"):
         lock = solve(
@@ -227,19 +227,42 @@ def build_spec(
 ) -> Built:
     """Build a spec; as an ordinary user this process becomes root of a user namespace first."""
     from hosier.build.image import build
-    from hosier.linux.userns import become_root
     from hosier.store import Store
 
-    become_root()
     spec = read_spec(spec_path)
+    _take_place(spec, store_path)
     need_architecture(spec.architecture or host_architecture())
     lock, proxies = _usable_lock(spec_path, store_path, spec, update=update, reporter=reporter)
-    store = Store.open(store_path)
+    store = Store.open(store_path, plain=True)
+    if store.plain and cache is not None:
+        raise UsageError(
+            f"cannot share what the store {store.path} has: it is a plain one, whose files have no owners of their own",
+            hint="build without --cache-from and --cache-to",
+        )
     store.sweep()
     folder = os.path.dirname(os.path.abspath(spec_path))
     with _told(spec.tag):
         return build(
             store, spec, lock, folder=folder, tag=tag or spec.tag, reporter=reporter, proxies=proxies, cache=cache
+        )
+
+
+def _take_place(spec: Spec, store_path: str | None) -> None:
+    """Become root of a user namespace where that is needed. Raises HostLacks where the host forbids it."""
+    from hosier.store import lookup, plain
+
+    needless = spec.packages.scripts == "declared" and not spec.run
+    try:
+        plain.become_root(store_path, make=needless)
+    except HostLacks as error:
+        mend = "it holds trees already; another one needs none: --root-store DIR"
+        if not needless:
+            mend = 'scripts = "declared" in [packages], without [[run]], needs none'
+        raise HostLacks(str(error), hint=f"{error.hint}; {mend}" if error.hint else mend) from None
+    if lookup.is_plain(store_path or lookup.default_path()) and not needless:
+        raise HostLacks(
+            f"cannot build {spec.tag} in a plain store: its packages' scripts, or run steps, have to be run as root",
+            hint='set scripts = "declared" in [packages], without [[run]]; or use another store: --root-store DIR',
         )
 
 

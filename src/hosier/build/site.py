@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hosier.build import compose, merge, scripts
 from hosier.build.compose import Filter, Op
@@ -17,6 +17,7 @@ from hosier.distro.deb.dpkgdb import ADMIN
 from hosier.errors import BuildFailed
 from hosier.fetch.progress import Reporter
 from hosier.store.manifest import Entry
+from hosier.store.plain import on_disk
 
 RECORD_MAX = 1 << 28
 """Bytes of the largest record that is read, such as dpkg's status; a desktop's has 6 MB."""
@@ -40,6 +41,8 @@ class Site:
     debconf: tuple[str, ...] = ()
     name: str = ""
     """What is being built, for people: "stage 1"; empty when there is but one."""
+    plain: bool = False
+    """Whether the tree is a plain store's: owners and modes are in `state` alone (`hosier.store.plain`)."""
     declared: bool = False
     """Whether maintainer scripts are followed in memory, and not run (docs/declared.md)."""
 
@@ -111,7 +114,18 @@ class Site:
 
     def perform(self, ops: list[Op]) -> None:
         """Do `ops` on the disk."""
+        if self.plain:
+            ops = [replace(op, entry=on_disk(op.entry)) for op in ops]
         compose.perform(self.root, ops, self.state.entries)
+
+    def on_disk(self, entry: Entry) -> Entry:
+        """What a path of the tree is on the disk."""
+        return on_disk(entry) if self.plain else entry
+
+    def copy(self, source: str) -> None:
+        """Make the tree one that shares every inode of the tree `source`, whose entries are those of `state`."""
+        entries = self.state.entries
+        clone(source, self.root, {p: on_disk(e) for p, e in entries.items()} if self.plain else entries)
 
     def take_in(self, place: scripts.Workplace) -> None:
         """Take everything that scripts changed into the tree, and read what the next packages are unpacked by."""

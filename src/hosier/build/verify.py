@@ -18,7 +18,7 @@ from hosier.spec import lock as locks
 from hosier.spec import stored
 from hosier.spec.lock import Lock
 from hosier.spec.model import Spec
-from hosier.store import Store
+from hosier.store import Store, layout
 from hosier.store.objects import ImageRecord
 from hosier.store.reader import TreeReader
 
@@ -77,7 +77,10 @@ def verify(
     need_architecture(lock.architecture)
     wanted, folder = _spec(store, image, lock, spec)
     with store.work("verify") as place, store.shared(f"tree-{image.tree}"):
-        scratch = Store.open(os.path.join(place, "store"))
+        scratch_path = os.path.join(place, "store")
+        if store.plain:
+            layout.make(scratch_path, plain=True)
+        scratch = Store.open(scratch_path, plain=True)
         _take_packages(store, scratch, lock)
         built = build(scratch, wanted, lock, folder=folder, tag=wanted.tag, reporter=reporter)
         if built.digest == image.digest:

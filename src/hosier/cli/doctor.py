@@ -33,8 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
     from hosier.errors import HosierError, HostLacks, StoreFailed
     from hosier.inspect import doctor, kernel
-    from hosier.linux import userns
-    from hosier.store import lookup
+    from hosier.store import lookup, plain
     from hosier.store.objects import Store
 
     path = os.path.abspath(args.root_store or lookup.default_path())
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         _clear(folder)
     try:
         if uid and os.path.isdir(path):
-            userns.become_root()
+            plain.become_root(path)
         store = Store.open(path, write=False)
         found, damages = doctor.look(store, deep=args.deep)
         if args.repair and trusted and os.path.isdir(path):

@@ -60,13 +60,12 @@ def size(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Collect, and print what went."""
     from hosier.cli.images import human_size
-    from hosier.linux import userns
-    from hosier.store import gc, lookup
+    from hosier.store import gc, lookup, plain
     from hosier.store.objects import Store
 
     path = args.root_store or lookup.default_path()
-    userns.become_root()
-    store = Store.open(path)
+    plain.become_root(path)
+    store = Store.open(path, plain=True)
     asked, untagging = named(store, args.images)
     held, tagged, in_sessions = gc.survey(store, measure=args.dry_run or args.max_size is not None)
     tagged -= asked

@@ -121,15 +121,14 @@ def run(args: argparse.Namespace) -> int:
     chosen = args.format or format_of(args.output)
     _check(args, chosen)
     from hosier.cli import pack_formats
-    from hosier.linux import userns
     from hosier.pack import source
-    from hosier.store import lookup
+    from hosier.store import lookup, plain
     from hosier.store.objects import Store
 
     path = args.root_store or lookup.default_path()
     ordinary = os.geteuid() != 0
-    userns.become_root()
-    store = Store.open(path)
+    plain.become_root(path)
+    store = Store.open(path, plain=True)
     records = [store.find(image) for image in args.images]
     with ExitStack() as held:
         for record in records:

@@ -45,13 +45,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Rebuild or scan, and print what differs. Raises Differs when something does."""
     from hosier.errors import Differs, UsageError
-    from hosier.linux import userns
+    from hosier.store import plain
     from hosier.store.objects import Store
 
     if args.files is not None and (args.spec or args.origin):
         raise UsageError("cannot read the command line: --files builds nothing, so it takes no --spec and no --origin")
-    userns.become_root()
-    store = Store.open(args.root_store)
+    plain.become_root(args.root_store)
+    store = Store.open(args.root_store, plain=True)
     image = store.find(args.image)
     if args.files is not None:
         return _files(args, store, image)

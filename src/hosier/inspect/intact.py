@@ -14,7 +14,6 @@ from hosier.store import Store
 from hosier.store.layout import guard
 from hosier.store.objects import ImageRecord
 
-
 UNSAID = ("mode", "owner", "group", "xattrs")
 """What the files of a plain store do not show (`hosier.store.plain`)."""
 

@@ -43,6 +43,11 @@ def mask(names: tuple[int, ...]) -> int:
     return total
 
 
+def has(name: int) -> bool:
+    """Whether this process may do that now."""
+    return bool(syscalls.capget()[0] & name)
+
+
 def highest() -> int:
     """The last capability that this kernel knows."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hosier.errors import UsageError
+from hosier.errors import StoreFailed, UsageError
 from hosier.linux import box, signals
 from hosier.linux.rooted import Root
 from hosier.session import people, scratch
@@ -45,12 +45,16 @@ def run(request: Request, store_path: str | None) -> int:
     """
     if request.keep and request.read_only:
         raise UsageError("cannot run: --keep and --read-only exclude each other")
+    store = store_path or lookup.default_path()
+    if "/" not in request.image and lookup.is_plain(store):
+        raise StoreFailed(
+            f"cannot run {request.image}: the store {store} is a plain one, whose files have no owners of their own",
+            hint="pack it, and unpack it where it is to run; or build it in another store: --root-store DIR",
+        )
     if os.geteuid() != 0:
         from hosier.linux.userns import become_root
 
-        store_path = store_path or lookup.default_path()
         become_root()
-    store = store_path or lookup.default_path()
     lookup.trust(store)
     scratch.sweep(store)
     mark = -1

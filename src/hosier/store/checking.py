@@ -8,10 +8,12 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hosier.errors import StoreFailed
 from hosier.store import blobs, lookup, manifest
+from hosier.store.plain import on_disk
 from hosier.store.reader import TreeReader
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ def damaged(store: Store, *, since: float = 0.0, deep: bool = False) -> Iterator
     An object that another command removes meanwhile is not told. `since` also tells cached indices written later,
     whose digest is another file's, to be fetched again.
     """
-    checks = (("debs", _deb), ("blobs", _deb), ("unpacked", _unpacked), ("trees", _tree))
+    tree = partial(_tree, plain=store.plain)
+    checks = (("debs", _deb), ("blobs", _deb), ("unpacked", _unpacked), ("trees", tree))
     for kind, check in checks:
         for key, path in _objects(store, kind, since):
             if not deep and kind in ("debs", "blobs"):
@@ -142,7 +145,7 @@ def _content(reader: TreeReader, path: str, size: int, sha256: str, deep: bool) 
     return ""
 
 
-def _tree(path: str, key: str, deep: bool) -> str:
+def _tree(path: str, key: str, deep: bool, *, plain: bool) -> str:
     os.stat(os.path.join(path, "root"))
     manifest_path = os.path.join(path, "manifest")
     os.stat(manifest_path)
@@ -151,7 +154,7 @@ def _tree(path: str, key: str, deep: bool) -> str:
     entries = read_manifest(path)
     with TreeReader(os.path.join(path, "root")) as reader:
         for entry in entries.values():
-            if reason := differs(reader, entry, deep=True):
+            if reason := differs(reader, on_disk(entry) if plain else entry, deep=True):
                 return reason
         for entry in entries.values():
             if entry.kind == "d":

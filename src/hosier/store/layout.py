@@ -96,7 +96,7 @@ def check(path: str) -> bool:
         return False
     except OSError as error:
         raise StoreFailed(f"cannot use the store {path}: {(error.strerror or '').lower()}") from None
-    if version != VERSION:
+    if version not in (VERSION, lookup.PLAIN):
         raise StoreFailed(
             f"cannot use the store {path}: its layout is version {version[:20]!r}, and this Hosier knows {VERSION}",
             hint="use the Hosier that made it, or another folder with --root-store",
@@ -104,8 +104,11 @@ def check(path: str) -> bool:
     return True
 
 
-def make(path: str) -> None:
-    """Make the folders that are missing. Raises StoreFailed when `path` is not the caller's to write."""
+def make(path: str, *, plain: bool = False) -> None:
+    """Make the folders that are missing; with `plain` a plain store, or of an ordinary one without trees such a one.
+
+    Raises StoreFailed when `path` is not the caller's to write.
+    """
     there = check(path)
     with guard(f"use the store {path}"):
         if not there:
@@ -120,6 +123,8 @@ def make(path: str) -> None:
             # Trees hold setuid programs of any age: nobody but the owner may reach them by path.
             os.chmod(path, 0o700)
             write_record(os.path.join(path, "version"), VERSION + "\n")
+        if plain:
+            write_record(os.path.join(path, "version"), lookup.PLAIN + "\n")
         if stat.S_IMODE(status.st_mode) & 0o022 and there:
             raise StoreFailed(
                 f"cannot use the store {path}: others may write to it (mode {stat.S_IMODE(status.st_mode):04o})",

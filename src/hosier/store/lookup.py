@@ -12,6 +12,8 @@ from hosier.errors import StoreFailed
 NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+~-")
 HEX = frozenset("0123456789abcdef")
 SHORTEST_PREFIX = 4
+PLAIN = "1 plain"
+"""What the file `version` says of a plain store."""
 
 
 def default_path() -> str:
@@ -60,6 +62,14 @@ def trust(store_path: str) -> None:
         f"cannot use the store {store_path}: {reason}",
         hint=f"chmod go-w,o-x {store_path}" if mine else "use a store of your own: --root-store DIR or HOSIER_STORE",
     )
+
+
+def is_plain(store_path: str) -> bool:
+    """Whether a store's files have only in its manifests the owners and modes that they are to have (`store.plain`)."""
+    try:
+        return read(os.path.join(store_path, "version")).strip() == PLAIN
+    except OSError:
+        return False
 
 
 def read(path: str) -> str:
@@ -292,4 +302,4 @@ def settle_after_reboot(store_path: str) -> None:
     if recorded.split(" ", 1)[0] != boot_id():
         from hosier.store.objects import Store
 
-        Store.open(store_path)
+        Store.open(store_path, plain=True)

@@ -87,19 +87,27 @@ class Store:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.plain = lookup.is_plain(path)
+        """Whether the files of its trees have their owners and modes in the manifests alone (`hosier.store.plain`)."""
 
     @classmethod
-    def open(cls, path: str | None = None, *, write: bool = True) -> Store:
+    def open(cls, path: str | None = None, *, write: bool = True, plain: bool = False) -> Store:
         """The store at `path` (default: `lookup.default_path`), made when absent.
 
         Also removes what killed commands left (`sweep`), and after a reboot what did not reach the disk.
-        `write=False` makes and mends nothing, and takes a store that is not there for an empty one. Raises StoreFailed
-        when the folder is not a store, not of a known version, or not the caller's to write.
+        `write=False` makes and mends nothing, and takes a store that is not there for an empty one. `plain`: the caller
+        writes to a plain one as `hosier.store.plain` tells. Raises StoreFailed when the folder is not a store, not of a
+        known version, or not the caller's to write.
         """
         store = cls(os.path.abspath(path or lookup.default_path()))
         if not write:
             layout.check(store.path)
             return store
+        if store.plain and not plain:
+            raise StoreFailed(
+                f"cannot use the store {store.path} for this: it is a plain one, whose files have no owners of their own",
+                hint="use another store: --root-store DIR or $HOSIER_STORE",
+            )
         layout.make(store.path)
         from hosier.store import settling
 

@@ -20,6 +20,7 @@ from hosier.distro.deb import ar, control, inflate, tar
 from hosier.distro.deb.ar import Malformed
 from hosier.distro.deb.control import Control
 from hosier.errors import PackageInvalid, StoreFailed
+from hosier.store.plain import mode as plain_mode
 
 FORMAT = 1
 """The version of `meta.json`."""
@@ -46,12 +47,13 @@ def read_control(deb: str) -> Control:
         return _control(held)
 
 
-def unpack(deb: str, into: str, *, expect: tuple[str, str, str] | None) -> None:
+def unpack(deb: str, into: str, *, expect: tuple[str, str, str] | None, plain: bool = False) -> None:
     """Write the content of the package file `deb` into the existing, empty folder `into`.
 
     There are then the files `0`, `1`, …: the content of the regular files, with their final owner, mode and mtime;
     and `meta.json`, which says what they are. `expect` is the name, version and architecture that the package must
-    have. The caller needs the right to give files away, or all must be its own.
+    have. The caller needs the right to give files away, or all must be its own; with `plain` all are, and have a mode
+    by which the owner reads them (`hosier.store.plain`).
 
     Raises PackageInvalid for a package that is damaged, hostile or another one, StoreFailed when the folder cannot
     be written; in both cases the folder is left with a part and without `meta.json`.
@@ -62,7 +64,7 @@ def unpack(deb: str, into: str, *, expect: tuple[str, str, str] | None) -> None:
         except OSError as failure:
             raise StoreFailed(f"cannot unpack {package.name}: {into}: {failure.strerror}") from None
         try:
-            _unpack(package, folder, expect)
+            _unpack(package, _Blobs(folder, plain=plain), folder, expect)
         finally:
             os.close(folder)
 
@@ -174,8 +176,7 @@ def _content_limit(package: _Package, size_kib: int | None) -> int:
     return min(stated, 500 * package.size) + 64 * _MIB
 
 
-def _unpack(package: _Package, folder: int, expect: tuple[str, str, str] | None) -> None:
-    blobs = _Blobs(folder)
+def _unpack(package: _Package, blobs: _Blobs, folder: int, expect: tuple[str, str, str] | None) -> None:
     held: dict[str, bytes] = {}
     info: dict[str, tuple[int, int, int, str]] = {}
     for member, body in _control_members(package):
@@ -330,8 +331,9 @@ class _Content:
 class _Blobs:
     """The numbered files of one folder."""
 
-    def __init__(self, folder: int) -> None:
+    def __init__(self, folder: int, *, plain: bool) -> None:
         self._folder = folder
+        self._plain = plain
         self._count = 0
         self._owner = (-1, -1)
 
@@ -356,10 +358,13 @@ class _Blobs:
                 if written != len(piece):
                     _write(descriptor, piece[written:])
             owner = (member.uid, member.gid)
-            if owner != self._owner:
-                os.fchown(descriptor, *owner)
-            # After the owner: giving a file away takes its setuid bit.
-            os.fchmod(descriptor, member.mode)
+            if self._plain:
+                os.fchmod(descriptor, plain_mode(member.kind, member.mode))
+            else:
+                if owner != self._owner:
+                    os.fchown(descriptor, *owner)
+                # After the owner: giving a file away takes its setuid bit.
+                os.fchmod(descriptor, member.mode)
             os.utime(descriptor, (member.mtime, member.mtime))
         finally:
             os.close(descriptor)
