@@ -22,7 +22,7 @@ NAMES = [
     ("Apache-2.0", "Apache-2.0"),
     ("BSD-3-clause", "BSD-3-Clause"),
     ("public-domain", "LicenseRef-public-domain"),
-    ("GPL-2+ with OpenSSL exception", "LicenseRef-GPL-2-with-OpenSSL-exception"),
+    ("GPL-2+ with OpenSSL exception", "LicenseRef-GPL-2-or-later-with-OpenSSL-exception"),
     ("GPL-1+ or Artistic", "GPL-1.0-or-later OR Artistic-1.0-Perl"),
     ("GPL-2+ and LGPL-2.1+", "GPL-2.0-or-later AND LGPL-2.1-or-later"),
     ("GPL-2+ or Expat and BSD-2-clause", "GPL-2.0-or-later OR MIT AND BSD-2-Clause"),
@@ -85,3 +85,13 @@ def test_together() -> None:
     assert licences.together([]) == ""
     assert licences.together(["MIT", "MIT"]) == "MIT"
     assert licences.together(["MIT OR ISC", "Zlib"]) == "(MIT OR ISC) AND Zlib"
+    assert licences.together(["MIT AND ISC", "Zlib AND ISC", "(MIT OR X11) AND Zlib"]) == (
+        "ISC AND MIT AND (MIT OR X11) AND Zlib"
+    )
+    assert licences.together(["MIT OR ISC AND Zlib", "Zlib"]) == "(MIT OR ISC AND Zlib) AND Zlib"
+
+
+@given(st.lists(st.sampled_from([name for name, _ in NAMES]), min_size=1, max_size=4).map(", and ".join))
+def test_together_says_the_same(said: str) -> None:
+    expression = licences.expression(said)
+    assert spdx_licensing.is_equivalent(licences.together([expression]), expression)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from hosier.cli.diff import Comparison
     from hosier.inspect.diff import Change, PackageChange
-    from hosier.inspect.subject import Subject
     from hosier.inspect.installed import Package
+    from hosier.inspect.subject import Subject
     from hosier.store.manifest import Entry
 
 

@@ -186,7 +186,8 @@ def purl(package: Package, release: Mapping[str, str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    return quote(text, safe="~.-_")
+    """As the canonical form has it: a colon stands for itself."""
+    return quote(text, safe="~.-_:", errors="surrogateescape")
 
 
 def _os_release(root: Root) -> dict[str, str]:

@@ -32,6 +32,7 @@ _OWN_NAMES = {
     "artistic-2": "Artistic-2.0",
     "perl": "Artistic-1.0-Perl OR GPL-1.0-or-later",
     "same-as-perl": "Artistic-1.0-Perl OR GPL-1.0-or-later",
+    "apache-2-llvm-exceptions": "Apache-2.0 WITH LLVM-exception",
     "boost-1.0": "BSL-1.0",
     "bsd-2": "BSD-2-Clause",
     "bsd-3": "BSD-3-Clause",
@@ -40,6 +41,7 @@ _OWN_NAMES = {
     "epl-1": "EPL-1.0",
     "mpl-2": "MPL-2.0",
     "ofl-1": "OFL-1.1",
+    "openldap-2.8": "OLDAP-2.8",
     "zope-2.1": "ZPL-2.1",
     "lppl-1.3": "LPPL-1.3a",
     "psf-2": "PSF-2.0",
@@ -69,11 +71,25 @@ def stated(copyright_file: str) -> tuple[str, ...]:
 
 
 def together(expressions: Iterable[str]) -> str:
-    """One expression that says all of `expressions`; "" for none."""
-    each = sorted(set(expressions))
+    """One expression that says all of `expressions`, each licence once; "" for none."""
+    each = sorted({one for said in expressions for one in _conjuncts(said)})
     if len(each) < 2:
         return "".join(each)
     return " AND ".join(f"({one})" if " OR " in one else one for one in each)
+
+
+def _conjuncts(said: str) -> list[str]:
+    """What an expression asks for all together; one that offers a choice is one."""
+    found, depth = [""], 0
+    for word in said.split(" "):
+        if depth == 0 and word == "OR":
+            return [said]
+        if depth == 0 and word == "AND":
+            found.append("")
+            continue
+        depth += word.count("(") - word.count(")")
+        found[-1] += f" {word}" if found[-1] else word
+    return [one[1:-1] if one.startswith("(") else one for one in found]
 
 
 def expression(name: str) -> str:
@@ -104,7 +120,8 @@ def spdx_id(name: str) -> str:
         found = f"{family}-{gnu[2]}.{gnu[3] or '0'}-{ending}".lower()
         if found in _KNOWN:
             return _KNOWN[found]
-    return "LicenseRef-" + (re.sub(r"[^A-Za-z0-9.-]+", "-", name.strip())[:_NAME_MAX].strip("-") or "unnamed")
+    plain = re.sub(r"(?<=[0-9])\+", "-or-later", name.strip())
+    return "LicenseRef-" + (re.sub(r"[^A-Za-z0-9.-]+", "-", plain)[:_NAME_MAX].strip("-") or "unnamed")
 
 
 def references(expressions: Iterable[str]) -> tuple[str, ...]:
