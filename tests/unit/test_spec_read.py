@@ -476,7 +476,9 @@ BUILT = st.builds(
         recommends=st.booleans(),
     ),
     groups=st.lists(
-        st.builds(Group, ACCOUNTS, IDS), max_size=2, unique_by=(lambda at: at.name, lambda at: at.gid or at.name)
+        st.builds(Group, ACCOUNTS, IDS),
+        max_size=2,
+        unique_by=(lambda at: at.name, lambda at: at.name if at.gid is None else at.gid),
     ).map(tuple),
     users=st.lists(
         st.builds(User, ACCOUNTS, home=PATHS, gecos=LINES, create_home=st.booleans()),

@@ -8,9 +8,12 @@ with origins: what is the same for all of them stands once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hosier.errors import LockInvalid
+
+if TYPE_CHECKING:
+    from hosier.spec.model import Spec
 
 FORMAT = 1
 SEVERAL = 2
@@ -129,6 +132,11 @@ def dumps(lock: Lock) -> str:
     from hosier.spec.locktext import one
 
     return one(lock)
+
+
+def origins_of(spec: Spec) -> tuple[LockedOrigin, ...]:
+    """The origins that a lock of `spec` has."""
+    return tuple(LockedOrigin(each.name, each.kind, each.where, each.repo, each.first) for each in spec.origins)
 
 
 def dump_file(file: LockFile) -> str:

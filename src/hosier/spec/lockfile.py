@@ -93,7 +93,7 @@ ORIGIN: Mapping[str, Key] = {
     "name": Key("text", "some"),
     "kind": Key("text", "kind"),
     "where": Key("text", "some"),
-    "repo": Key("text", "some", required=False),
+    "repo": Key("text", "any", required=False),
     "first": Key("boolean", required=False),
 }
 LOCK: Mapping[str, Key] = {

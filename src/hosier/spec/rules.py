@@ -37,6 +37,8 @@ class Draft:
     architecture: str | None = None
     architectures: list[Text] = field(default_factory=list)
     repos: list[Repo] = field(default_factory=list)
+    repo_sources: dict[str, str | None] = field(default_factory=dict)
+    """Of every repo that is written, also for another architecture, its source."""
     origins: list[Origin] = field(default_factory=list)
     packages: Packages = field(default_factory=Packages)
     install: list[Request] = field(default_factory=list)
@@ -123,13 +125,13 @@ def _architectures(draft: Draft) -> Iterator[Problem]:
 
 
 def _origins(draft: Draft) -> Iterator[Problem]:
-    """Each origin is of a repo that there is. A source = "host" may stand for several, NAME and NAME-…."""
-    names = [repo.name for repo in draft.repos]
-    hosts = tuple(f"{repo.name}-" for repo in draft.repos if repo.source is not None)
+    """Each origin is of a repo that there is. A source = "host" may stand for several: NAME and NAME-…."""
+    names = list(draft.repo_sources)
+    hosts = tuple(f"{name}-" for name, source in draft.repo_sources.items() if source is not None)
     for origin in draft.origins:
         if origin.position is None or not names:
             continue
-        if origin.repo and origin.repo not in names and not origin.repo.startswith(hosts or ("\0",)):
+        if origin.repo and origin.repo not in names and not origin.repo.startswith(hosts):
             near = nearest(origin.repo, names)
             text = f"the origin {origin.name} is of the repo {origin.repo}, and there is none of that name"
             yield Problem(origin.position, "origin-invalid", ERROR, text, f"write {near or names[0]!r}")

@@ -77,7 +77,7 @@ def _value(word: Word) -> dict[str, Any]:
 
 
 def lock_schema() -> dict[str, Any]:
-    """The schema of a lock of one architecture: of the file as TOML gives it, and of what `hosier lock --json` prints."""
+    """The schema of one lock: of the file as TOML gives it, and of what `hosier lock --json` prints."""
     return {"$schema": _DIALECT, "title": "A lock of hosier"} | _lock(lockfile.LOCK, FORMAT)
 
 
@@ -95,7 +95,7 @@ def _lock(keys: Mapping[str, lockfile.Key], number: int | None = None) -> dict[s
         "keys": lockfile.KEY,
         "origins": lockfile.ORIGIN,
     }
-    properties = {}
+    properties: dict[str, Any] = {}
     for name, key in keys.items():
         if name == "format":
             properties[name] = {"const": number}

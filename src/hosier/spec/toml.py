@@ -19,6 +19,7 @@ from hosier.spec.model import (
     Origin,
     Packages,
     Position,
+    Repo,
     Request,
     Service,
     Spec,
@@ -69,7 +70,14 @@ class Reading:
         draft = rules.Draft()
         self._merge("image", draft.image)
         self._image(draft)
-        draft.repos = self._entries("repo", self.convert.repo)
+
+        def repo(entry: Entry, wanted: bool) -> Repo | None:
+            found = self.convert.repo(entry, wanted)
+            if found is not None:
+                draft.repo_sources[found.name] = found.source
+            return found
+
+        draft.repos = self._entries("repo", repo)
         draft.origins = [self._of_repo(origin, draft) for origin in self._entries("origin", self.convert.origin)]
         self._suites = frozenset(
             suite
@@ -255,9 +263,9 @@ class Reading:
     @staticmethod
     def _of_repo(origin: Origin, draft: rules.Draft) -> Origin:
         """An origin that is laid out as a repo is of the only one, when it names none."""
-        if origin.repo or origin.kind not in ("uri", "snapshot") or len(draft.repos) != 1:
+        if origin.repo or origin.kind not in ("uri", "snapshot") or len(draft.repo_sources) != 1:
             return origin
-        return replace(origin, repo=draft.repos[0].name)
+        return replace(origin, repo=next(iter(draft.repo_sources)))
 
     def _packages(self, draft: rules.Draft) -> None:
         recommends = False

@@ -95,7 +95,6 @@ SECTIONS: Mapping[str, Section] = {
             "registry": Word("string", "A repository of a container registry, where each object is a blob."),
             "repo": Word("string", "The repo whose packages it has. Default: the only one; any of a folder, registry."),
             "first": Word("boolean", "Ask it before the uris of the repo. Default false: after them."),
-            "when": _WHEN,
         },
     ),
     "packages": Section(

@@ -72,7 +72,31 @@ def refresh(
     environment: Mapping[str, str] | None = None,
     limits: Limits | None = None,
 ) -> Refreshed:
-    """Fetch and check every Release and the Packages files for `architecture`, into the store.
+    """What `refresh_all` promises, for one architecture."""
+    found = refresh_all(
+        {architecture: spec_repos},
+        store_path,
+        reporter=reporter,
+        now=now,
+        root=root,
+        environment=environment,
+        limits=limits,
+    )
+    return found[architecture]
+
+
+def refresh_all(
+    spec_repos: Mapping[str, Sequence[Repo]],
+    store_path: str,
+    *,
+    reporter: Reporter,
+    now: float,
+    root: str = "/",
+    environment: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
+) -> dict[str, Refreshed]:
+    """Fetch and check every Release and the Packages files for each architecture, whose repos `spec_repos` has, into
+    the store. A Release is asked for once, so that what it lists for several architectures is of one moment.
 
     What the store has already is not fetched again. `root` is where the host's apt configuration lies, `environment`
     what names its proxies (os.environ when None). Raises FetchFailed, NotAuthentic, SpecInvalid, HostLacks,
@@ -81,21 +105,29 @@ def refresh(
     environment = os.environ if environment is None else environment
     config = aptconf.load(root, environment)
     proxies = aptconf.proxies(config, environment)
-    suites = resolve(spec_repos, architecture, config)
+    suites = {architecture: resolve(repos, architecture, config) for architecture, repos in spec_repos.items()}
+    every = list(dict.fromkeys(suite for of in suites.values() for suite in of))
     folder = os.path.join(store_path, "indices")
     _make(os.path.join(folder, "release"))
-    with reporter.phase(f"check {len(suites)} {'archive' if len(suites) == 1 else 'archives'}", key="archives"):
-        found = current(suites, config, folder, proxies=proxies, reporter=reporter, now=now, limits=limits)
-    kept = _own(found, config, reporter)
-    wanted = [each for one in kept for each in _wanted(one, architecture, folder)]
-    _bring(wanted, store_path, proxies, reporter, limits)
-    return Refreshed(
-        repos=_repos(kept),
-        indices=tuple(each.index for each in wanted),
-        keys=_keys(kept),
-        epoch=max(one.release.date for one in kept),
-        proxies=proxies,
-    )
+    with reporter.phase(f"check {len(every)} {'archive' if len(every) == 1 else 'archives'}", key="archives"):
+        found = current(every, config, folder, proxies=proxies, reporter=reporter, now=now, limits=limits)
+    own = _own(found, config, reporter)
+    kept = {architecture: [one for one in own if one.suite in of] for architecture, of in suites.items()}
+    wanted = {
+        architecture: [each for one in of for each in _wanted(one, architecture, folder)]
+        for architecture, of in kept.items()
+    }
+    _bring([each for of in wanted.values() for each in of], store_path, proxies, reporter, limits)
+    return {
+        architecture: Refreshed(
+            repos=_repos(of),
+            indices=tuple(each.index for each in wanted[architecture]),
+            keys=_keys(of),
+            epoch=max((one.release.date for one in of), default=0),
+            proxies=proxies,
+        )
+        for architecture, of in kept.items()
+    }
 
 
 def _own(found: Sequence[Current], config: aptconf.AptConfig, reporter: Reporter) -> list[Current]:

@@ -10,8 +10,9 @@ them. A file in another order is put into it first, so that the order of a file 
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hosier.distro.deb import relations
@@ -265,7 +266,19 @@ class Universe:
         self._stanzas: dict[tuple[int, int], Package] = {}
         self._provided: list[dict[bytes, list[int]]] | None = None
         self._positions: dict[str, Position] = {}
+        self._only: Mapping[str, frozenset[str]] = {}
         self.local = tuple(self._package(read_fields(control.strip("\n")), -1 - n) for n, control in enumerate(local))
+
+    def limited(self, only: Mapping[str, frozenset[str]]) -> Universe:
+        """The same, where a name of `only` has these versions alone in the native architecture."""
+        limited = copy.copy(self)
+        limited._only = only
+        limited._versions, limited._providers = {}, {}
+        return limited
+
+    def _may(self, package: Package) -> bool:
+        only = self._only.get(package.name)
+        return only is None or package.version in only or package.key != package.name
 
     def _package(self, fields: dict[str, str], origin: int) -> Package:
         name = fields.get("Package", "")
@@ -310,6 +323,8 @@ class Universe:
         every = [package for package in self.local if package.name == name]
         for number, file in enumerate(self._files):
             every += [self._at(number, offset) for offset in file.offsets(encoded)]
+        if name in self._only:
+            every = [package for package in every if self._may(package)]
         if len(every) < 2:
             return tuple(every)
         every.sort(key=lambda p: (-p.pin, p.key != p.name, p.key, p.origin))
@@ -343,7 +358,7 @@ class Universe:
                 out[package] = None
         kept: dict[tuple[str, str], Package] = {}
         for package in out:
-            if package.name != name and package.name not in self.excluded:
+            if package.name != name and package.name not in self.excluded and self._may(package):
                 kept.setdefault((package.key, package.version), package)
         return tuple(kept.values())
 

@@ -33,6 +33,17 @@ class LocalPackage:
     control: str
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be solved for one architecture; `previous` is its lock of before."""
+
+    spec: Spec
+    refreshed: Refreshed
+    local: Sequence[LocalPackage]
+    architecture: str
+    previous: Lock | None = None
+
+
 def solve(
     spec: Spec,
     refreshed: Refreshed,
@@ -50,22 +61,35 @@ def solve(
     package that had to move. Raises Unsolvable, with the reason and a mend, or PackageInvalid for an index or a local
     file that cannot be used.
     """
-    sources = [Source(index.file, index.architecture, index.pin) for index in refreshed.indices]
-    suites = list(dict.fromkeys(index.suite for index in refreshed.indices))
-    universe = Universe(
-        sources,
-        architecture=architecture,
-        local=[package.control for package in local],
-        excluded=spec.packages.exclude,
-        described=", ".join(suites) or "the archives",
-    )
+    task = Task(spec, refreshed, local, architecture, previous)
     try:
-        wanted = _wanted(spec, universe, local)
-        held = {} if previous is None or update is None else _held(previous, update, universe, wanted, note)
-        chosen = _choose(spec, universe, wanted, held, note)
+        return solve_in(universe(task), task, update=update, note=note)
     except Unsolvable as error:
         raise Unsolvable(f"cannot lock {spec.name}: {error}", hint=error.hint)
-    return _lock(spec, refreshed, local, universe, chosen, wanted, None if update is None else previous)
+
+
+def universe(task: Task) -> Universe:
+    """All that may be chosen. Raises PackageInvalid."""
+    refreshed = task.refreshed
+    suites = list(dict.fromkeys(index.suite for index in refreshed.indices))
+    return Universe(
+        [Source(index.file, index.architecture, index.pin) for index in refreshed.indices],
+        architecture=task.architecture,
+        local=[package.control for package in task.local],
+        excluded=task.spec.packages.exclude,
+        described=", ".join(suites) or "the archives",
+    )
+
+
+def solve_in(
+    universe: Universe, task: Task, *, update: frozenset[str] | None, note: Callable[[str], None] | None
+) -> Lock:
+    """What `solve` promises, of the packages of `universe`. The reason of Unsolvable does not name the spec."""
+    spec, local, previous = task.spec, task.local, task.previous
+    wanted = _wanted(spec, universe, local)
+    held = {} if previous is None or update is None else _held(previous, update, universe, wanted, note)
+    chosen = _choose(spec, universe, wanted, held, note)
+    return _lock(spec, task.refreshed, local, universe, chosen, wanted, None if update is None else previous)
 
 
 # what is asked for

@@ -11,6 +11,7 @@ OPERATORS = ("<<", "<=", "=", ">=", ">>")
 
 _RUNS = re.compile(r"(\D*)(\d*)", re.ASCII)
 _VALID = re.compile(r"(?:[0-9]+:)?[0-9A-Za-z][A-Za-z0-9.+:~-]*\Z", re.ASCII)
+_REBUILD = re.compile(r"\+b[0-9]+\Z", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9.+~]+\Z", re.ASCII)
 
 
@@ -73,3 +74,9 @@ def satisfies(version: str, operator: str, wanted: str) -> bool:
     if operator == "<=":
         return ours <= theirs
     return ours > theirs
+
+
+def rebuilt(version: str) -> str:
+    """The version of the source that a binary package was built from: without the "+bN" of a rebuild for a single
+    architecture (Debian developer's reference 5.10.2.1)."""
+    return _REBUILD.sub("", version)
