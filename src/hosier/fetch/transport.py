@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import unquote, urljoin, urlsplit
 
 from hosier import __name__ as _program
@@ -84,7 +84,7 @@ class Answer:
         """Let go of the connection; it is kept for the next request only when the body was read to its end."""
         raise NotImplementedError
 
-    def __enter__(self) -> Answer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,6 +100,10 @@ class Body(Protocol):
 
     def read(self, size: int = -1, /) -> bytes:
         """The next bytes, at most `size`; none at the end."""
+        ...
+
+    def rewind(self) -> None:
+        """Go back to the beginning: it has to be sent once more."""
         ...
 
 
@@ -128,7 +132,7 @@ class Transport:
         self._lock = threading.Lock()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
-    def __enter__(self) -> Transport:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -226,7 +230,12 @@ class Transport:
             manager = self._managers.get((proxy, trusted))
             if manager is not None:
                 return manager
-            settings: dict[str, Any] = {"maxsize": self._connections, "num_pools": 64, "block": False}
+            settings: dict[str, Any] = {
+                "maxsize": self._connections,
+                "num_pools": 64,
+                "block": False,
+                "blocksize": CHUNK,
+            }
             if trusted:
                 settings["ssl_context"] = self._trust[trusted]
             if proxy is None:
@@ -307,6 +316,18 @@ class HttpAnswer(Answer):
         """See `Answer`."""
         # A response read to its end has given its connection back already; then this changes nothing.
         self._response.close()
+
+    def start(self, most: int) -> bytes:
+        """The first bytes of the body, at most `most`, for what is said in it; what cannot be read is left out."""
+        content = bytearray()
+        try:
+            for piece in self.pieces():
+                content += piece
+                if len(content) >= most:
+                    break
+        except Passing:
+            pass
+        return bytes(content[:most])
 
     def discard(self) -> None:
         """Read a short body to its end, so that the connection can be used again."""
