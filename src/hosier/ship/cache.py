@@ -108,7 +108,8 @@ def _brought(store: Store, shelf: Shelf, key: str, parent: str, reporter: Report
     name = f"tree {key[:12]}"
     said = documents.manifest(documents.parse(content, name), name)
     if said.artifact_type != ARTIFACT or not said.layers or said.layers[0].media_type != record.MANIFEST:
-        raise PackageInvalid(f"cannot read {name}: it is no tree but {said.artifact_type or said.config.media_type}")
+        what = documents.shown(said.artifact_type or said.config.media_type)
+        raise PackageInvalid(f"cannot read {name}: it is no tree but {what}")
     with ExitStack() as held, store.work("cache") as folder:
         blobs = [_blob(store, each, held) for each in said.layers]
         shelf.bring(blobs, title=f"fetch {name}", reporter=reporter)

@@ -110,10 +110,10 @@ def _chosen(
     said = documents.manifest(document, name)
     if said.config.media_type not in documents.CONFIGS:
         what = said.artifact_type or said.config.media_type or "something else"
-        raise PackageInvalid(f"cannot pull {place.name}: it is no image but {what}")
+        raise PackageInvalid(f"cannot pull {place.name}: it is no image but {documents.shown(what)}")
     config = documents.config(_documents(place, store, [said.config], held, reporter)[0], name)
     if config.os not in ("", "linux"):
-        raise PackageInvalid(f"cannot pull {place.name}: it is an image for {config.os}")
+        raise PackageInvalid(f"cannot pull {place.name}: it is an image for {documents.shown(config.os)}")
     if len(config.diff_ids) != len(said.layers):
         raise PackageInvalid(
             f"cannot pull {place.name}: it has {len(said.layers)} layers, and its config says {len(config.diff_ids)}"
@@ -219,9 +219,29 @@ def _fetch(place: Place, store: Store, image: _Image, held: ExitStack, reporter:
             raise PackageInvalid(f"cannot pull {place.name}: its layer {each.digest} is encrypted")
     wanted = [_blob(store, each, held) for each in layers]
     missing = [each for each, blob in zip(layers, wanted, strict=True) if not os.path.exists(blob.dest)]
+    _has_room(store, place, missing)
     count = len(missing)
     place.bring(wanted, title=f"fetch {count} {'layer' if count == 1 else 'layers'}", reporter=reporter)
     return missing
+
+
+def _has_room(store: Store, place: Place, missing: Sequence[Descriptor]) -> None:
+    """Raise StoreFailed when the layers cannot fit: told before the disk is full, not after."""
+    need = 0
+    for each in missing:
+        try:
+            need += each.size - os.stat(f"{store.blob(each.sha256)}.part").st_size
+        except FileNotFoundError:
+            need += each.size
+    with guard(f"look at the store {store.path}"):
+        room = os.statvfs(store.path)
+    free = room.f_bavail * room.f_frsize
+    if need > free:
+        raise StoreFailed(
+            f"cannot pull {place.name}: {need >> 20} MiB of its layers are missing, and {store.path} has room for "
+            f"{free >> 20} MiB",
+            hint="make room (hosier gc), or use --root-store",
+        )
 
 
 def _unpack(store: Store, image: _Image, key: str, reporter: Reporter) -> None:

@@ -21,12 +21,12 @@ from hosier.pack.layers import DEFAULT
 from hosier.pack.layout import Blob
 from hosier.pack.oci import OciImage
 from hosier.pack.source import Source
-from hosier.ship import documents, record
+from hosier.ship import record
 from hosier.store import Store
 from hosier.store.layout import guard
 
 _EMPTY = Blob("sha256:" + hashlib.sha256(b"{}").hexdigest(), 2, layout.EMPTY, content=b"{}")
-_JOBS = 8
+_JOBS = 4
 _TRIES = 8
 
 
@@ -89,7 +89,9 @@ def push(
     reference = _reference(ref)
     with ExitStack() as held:
         sources = _sources(store, images, held)
-        registry = held.enter_context(Registry(reference, reporter=reporter, push=True))
+        registry = held.enter_context(
+            Registry(reference, reporter=reporter, push=True, uploads=f"{store.path}/uploads")
+        )
         registry.has_blob(_EMPTY.digest)  # a password that is wrong is told before anything is compressed
         made = _packed(store, sources, held, compression, layers, reporter)
         folder = held.enter_context(store.work("push"))
@@ -100,7 +102,7 @@ def push(
         missing = _missing(registry, blobs)
         title = f"push {len(missing)} of {len(blobs)} blobs"
         sent = registry.send([_file(each, folder) for each in blobs if each.digest in missing], title=title)
-        top = _named(registry, reference, made, records)
+        top = _named(registry, reference, made, [each.document for each in records])
     size = {each.digest: each.size for each in blobs}
     return Pushed(
         ref=str(reference),
@@ -186,37 +188,23 @@ def _file(blob: Blob, folder: str) -> registries.Blob:
     return registries.Blob(blob.digest, blob.size, path)
 
 
-def _named(registry: Registry, reference: Reference, made: Sequence[OciImage], records: Sequence[_Record]) -> Blob:
-    """Put the documents, the one that the tag names last; that one."""
-    for image, each in zip(made, records, strict=True):
+def _named(registry: Registry, reference: Reference, made: Sequence[OciImage], records: Sequence[Blob]) -> Blob:
+    """Put the documents, the one that the tag names last; that one. Raises FetchFailed."""
+    for image, artifact in zip(made, records, strict=True):
         registry.put_manifest(image.document.digest, image.document.content, layout.MANIFEST)
-        registry.put_manifest(each.document.digest, each.document.content, layout.MANIFEST)
-        _refer(registry, image.document.digest, each.document)
+        _refer(registry, image.document.digest, artifact)
     top = oci.index(made) if len(made) > 1 else made[0].document
     registry.put_manifest(reference.tag, top.content, top.media_type)
     return top
 
 
 def _refer(registry: Registry, subject: str, artifact: Blob) -> None:
-    """See to it that the registry tells the artifact to who asks for the subject's referrers.
-
-    One that does not know of subjects tells what is in the index with the tag "sha256-HEX", which clients keep (OCI
-    distribution specification 1.1, "Unavailable Referrers API"). Two that change it at once may each put an index
-    without the other's row, so it is looked at again.
-    """
-    tag = subject.replace(":", "-")
+    """Put the artifact until the registry lists it: where the list is a tag, another push may put one without it."""
     for _ in range(_TRIES):
+        registry.put_manifest(artifact.digest, artifact.content, layout.MANIFEST)
         if any(row.get("digest") == artifact.digest for row in registry.referrers(subject)):
             return
-        there = registry.manifest(tag)
-        rows: list[object] = []
-        if there is not None:
-            found = documents.parse(there.content, f"the referrers of {subject}").get("manifests")
-            rows = found if isinstance(found, list) else []
-        row = layout.descriptor(artifact) | {"artifactType": record.ARTIFACT}
-        index = layout.index_of([*(each for each in rows if isinstance(each, dict)), row])
-        registry.put_manifest(tag, index.content, index.media_type)
-    raise FetchFailed(f"cannot push the record of {subject}: the registry does not keep the tag {tag}")
+    raise FetchFailed(f"cannot push the record of {subject}: the registry does not list it as what refers to that")
 
 
 def _told(given: Source, image: OciImage, made: _Record, missing: set[str]) -> PushedImage:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hosier.errors import LockInvalid, NotAuthentic, PackageInvalid, StoreFailed
+from hosier.ship import documents
 from hosier.spec import lock as locks
 from hosier.store import ImageRecord, Store, lookup, manifest
 from hosier.store.manifest import Entry
@@ -121,7 +122,7 @@ def compare(said: Mapping[str, Entry], held: Mapping[str, Entry], epoch: int, na
         else:
             reason = _difference(ours, theirs, epoch)
         if reason:
-            raise NotAuthentic(f"cannot take {name}: {path} {reason}")
+            raise NotAuthentic(f"cannot take {name}: {documents.shown(path)} {reason}")
 
 
 def _difference(said: Entry, held: Entry, epoch: int) -> str:
