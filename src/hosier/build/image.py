@@ -18,6 +18,7 @@ from hosier.build.compose import Filter, Tree, Unpacked
 from hosier.build.provide import Supply, provide
 from hosier.build.site import Site
 from hosier.errors import BuildFailed, PackageInvalid
+from hosier.fetch.origins import Origin
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
 from hosier.spec import lock as locks
@@ -58,6 +59,7 @@ class _Order:
     reporter: Reporter
     proxies: Proxies | None
     cache: Cache | None
+    origins: tuple[Origin, ...]
 
 
 def build(
@@ -70,10 +72,12 @@ def build(
     reporter: Reporter,
     proxies: Proxies | None = None,
     cache: Cache | None = None,
+    origins: Sequence[Origin] = (),
 ) -> Built:
     """Build `lock`, or find it built; the image carries `tag` afterwards.
 
-    `folder` is where the lock lies: its local packages are named from there. `cache` may have the trees, and gets those
+    `folder` is where the lock lies: its local packages are named from there. `origins` are asked for packages before
+    those of the lock. `cache` may have the trees, and gets those
     that it lacks.
 
     Raises BuildFailed, FetchFailed, NotAuthentic, PackageInvalid or StoreFailed; then no image was made, and what was
@@ -81,7 +85,7 @@ def build(
     """
     digest = locks.digest(lock).removeprefix("sha256:")
     log = store.log(f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}.log")
-    order = _Order(store, spec, lock, digest, folder, log, reporter, proxies, cache)
+    order = _Order(store, spec, lock, digest, folder, log, reporter, proxies, cache, tuple(origins))
     built = _known(order, tag)
     if built is None:
         busy = f"another process is building {spec.tag}; waiting for it"
@@ -135,7 +139,15 @@ def _build(order: _Order, tag: str) -> Built:
             missing = [p for item in stages[have + 1 :] for p in item.packages]
             for package in missing:
                 held.enter_context(store.shared(f"unpacked-{package.sha256}"))
-            supply = provide(store, lock, missing, folder=order.folder, proxies=order.proxies, reporter=order.reporter)
+            supply = provide(
+                store,
+                lock,
+                missing,
+                folder=order.folder,
+                proxies=order.proxies,
+                reporter=order.reporter,
+                origins=order.origins,
+            )
             entries = _stages(order, stages, have, final)
         with order.reporter.phase("commit"):
             config = plan.image_config(lock, spec)

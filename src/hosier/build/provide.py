@@ -7,16 +7,16 @@ package's digest was checked by `fetch` before a worker opens it.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
 
-from hosier.errors import BuildFailed, FetchFailed, HosierError, PackageInvalid, StoreFailed
-from hosier.fetch.download import Object, download
+from hosier.build.obtain import obtain, whole
+from hosier.build.origins import places
+from hosier.errors import BuildFailed, HosierError, PackageInvalid
+from hosier.fetch.origins import Origin
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
 from hosier.spec.lock import Lock, LockedPackage
@@ -43,8 +43,11 @@ def provide(
     folder: str,
     proxies: Proxies | None,
     reporter: Reporter,
+    origins: Sequence[Origin] = (),
 ) -> Supply:
     """Bring every one of `packages` into the store, unpacked; local ones are named from `folder`.
+
+    `origins` are asked before those of the lock.
 
     Raises FetchFailed or NotAuthentic naming what no origin would give, PackageInvalid for a package that is damaged
     or is not what the lock says.
@@ -55,7 +58,7 @@ def provide(
     if not absent:
         return supply
     absent.sort(key=lambda p: -p.size)  # what takes longest first, so that no worker is left alone with it
-    here = [p for p in absent if _whole(store, p)]
+    here = [p for p in absent if whole(store, p)]
     away = [p for p in absent if p not in here]
     supply.unpacked, supply.fetched = len(absent), len(away)
     supply.bytes = sum(p.size for p in away)
@@ -64,52 +67,17 @@ def provide(
         for package in here:
             submit(package, store.deb(package.sha256))
         if away:
-            wanted = {store.deb(p.sha256): p for p in away}
-
-            def done(fetched: Object) -> None:
-                submit(wanted[fetched.dest], fetched.dest)
-
-            if proxies is None:
-                from hosier.distro.deb import aptconf
-
-                proxies = aptconf.proxies(aptconf.load(), os.environ)
-            download(
-                [_object(lock, p, folder, store.deb(p.sha256)) for p in away],
+            obtain(
+                store,
+                places(lock, folder=folder, first=origins, reporter=reporter),
+                away,
                 proxies=proxies,
                 reporter=reporter,
-                on_done=done,
-                title=f"fetch {len(away)} {'package' if len(away) == 1 else 'packages'}",
+                on_done=lambda package: submit(package, store.deb(package.sha256)),
             )
         with reporter.phase("unpack", total=len(absent), unit="packages") as phase:
             collect(len(absent), phase.advance)
     return supply
-
-
-def _whole(store: Store, package: LockedPackage) -> bool:
-    """Whether the store holds the package file, and it is still what was fetched; one that is not goes."""
-    path = store.deb(package.sha256)
-    try:
-        with open(path, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() == package.sha256:
-                return True
-    except FileNotFoundError:
-        return False
-    except OSError as exc:
-        raise StoreFailed(f"cannot read {path}: {(exc.strerror or '').lower()}") from exc
-    store.discard(path)
-    return False
-
-
-def _object(lock: Lock, package: LockedPackage, folder: str, dest: str) -> Object:
-    name = f"{package.name} {package.version}"
-    if not package.repo:
-        urls: tuple[str, ...] = (f"file://{quote(os.path.join(folder, package.path))}",)
-    else:
-        repo = next((r for r in lock.repos if r.name == package.repo), None)
-        if repo is None:
-            raise FetchFailed(f"cannot fetch {name}: the lock names no repository {package.repo}")
-        urls = tuple(f"{uri.rstrip('/')}/{quote(package.path)}" for uri in repo.uris)
-    return Object(name=name, urls=urls, dest=dest, size=package.size, sha256=package.sha256)
 
 
 Submit = Callable[[LockedPackage, str], None]
@@ -229,7 +197,7 @@ def _work(store: Store, parent: int, jobs: int, answers: int) -> None:
                 into = f"{folder}/package"
                 os.mkdir(into, 0o755)
                 with _stoppable():
-                    unpack(file, into, expect=(name, version, architecture))
+                    unpack(file, into, expect=(name, version, architecture), plain=store.plain)
                 store.add_unpacked(into, sha256)
             answer = "\n"
         except HosierError as exc:

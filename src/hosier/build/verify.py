@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from hosier.build.host import need_architecture
+from hosier.build.origins import with_origins
 from hosier.errors import LockInvalid, SpecInvalid
+from hosier.fetch.origins import Origin
 from hosier.fetch.progress import Reporter
 from hosier.inspect import causes, diff
 from hosier.inspect.causes import Cause
@@ -57,9 +59,11 @@ class Verification:
 
 
 def verify(
-    store: Store, image: ImageRecord, *, spec: str | None, origins: tuple[str, ...], reporter: Reporter
+    store: Store, image: ImageRecord, *, spec: str | None, origins: Sequence[Origin], reporter: Reporter
 ) -> Verification:
     """Rebuild `image` and compare. `spec` is a spec's path to use in place of what the image keeps.
+
+    `origins` are asked for packages before those of the spec.
 
     Packages that `store` holds are taken after a check of their digest, all else is made anew: nothing that was
     unpacked or built before is trusted. Raises SpecInvalid when what it was built from is not known or has changed,
@@ -76,13 +80,14 @@ def verify(
     lock = locks.loads(text, name=f"the lock of image {image.digest[:12]}")
     need_architecture(lock.architecture)
     wanted, folder = _spec(store, image, lock, spec)
+    lock = with_origins(lock, wanted)  # the image's own lock says nothing of them
     with store.work("verify") as place, store.shared(f"tree-{image.tree}"):
         scratch_path = os.path.join(place, "store")
         if store.plain:
             layout.make(scratch_path, plain=True)
         scratch = Store.open(scratch_path, plain=True)
         _take_packages(store, scratch, lock)
-        built = build(scratch, wanted, lock, folder=folder, tag=wanted.tag, reporter=reporter)
+        built = build(scratch, wanted, lock, folder=folder, tag=wanted.tag, reporter=reporter, origins=origins)
         if built.digest == image.digest:
             return Verification(image.digest, built.digest, ())
         rebuilt = scratch.record(built.digest)

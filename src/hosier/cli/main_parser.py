@@ -25,6 +25,7 @@ VERBS = (
     "sbom",
     "run",
     "pack",
+    "vendor",
     "push",
     "pull",
     "gc",

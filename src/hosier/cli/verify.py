@@ -34,7 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--spec", metavar="FILE", help="the spec that it was built from, where the image cannot tell")
     parser.add_argument(
-        "--origin", action="append", default=[], metavar="PLACE", help="ask this place for packages first (repeatable)"
+        "--origin",
+        action="append",
+        default=[],
+        metavar="DIR|REF",
+        help="ask this folder that hosier vendor made, or this repository of a registry, for packages first. May be "
+        "repeated",
     )
     parser.add_argument(
         "--explained", action="store_true", help="end with 0 when each difference has a known cause (docs/verify.md)"
@@ -76,7 +81,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _files(args: argparse.Namespace, store: Store, image: ImageRecord) -> int:
     """Compare a folder with the manifest and print what is otherwise. Raises Differs when something is."""
-    from hosier.cli.diff_text import shown
     from hosier.cli.images import table
     from hosier.errors import Differs
     from hosier.inspect import intact
@@ -105,8 +109,8 @@ def _files(args: argparse.Namespace, store: Store, image: ImageRecord) -> int:
         print(f"{name}: {found.paths} paths, all as they were built")
     else:
         rows: list[tuple[str, ...]] = [("PATH", "WHAT", "PACKAGE")]
-        rows += [(shown(each.path), ", ".join(each.what), each.package) for each in found.changes]
-        rows += [(shown(each.path), f"cannot be read: {each.reason}", "") for each in found.unreadable]
+        rows += [(each.path, ", ".join(each.what), each.package) for each in found.changes]
+        rows += [(each.path, f"cannot be read: {each.reason}", "") for each in found.unreadable]
         for line in table(rows):
             print(line)
     if found.whole:
@@ -116,24 +120,25 @@ def _files(args: argparse.Namespace, store: Store, image: ImageRecord) -> int:
 
 
 def _rebuilt(args: argparse.Namespace, store: Store, image: ImageRecord) -> Verification:
+    from hosier.build.origins import given
     from hosier.build.verify import verify
     from hosier.fetch.progress import reporter
 
     report = reporter(quiet=args.quiet, verbose=args.verbose)
-    return verify(store, image, spec=args.spec, origins=tuple(args.origin), reporter=report)
+    return verify(store, image, spec=args.spec, origins=[given(words) for words in args.origin], reporter=report)
 
 
 def told(deviations: tuple[Deviation, ...]) -> list[str]:
-    """What differs, a line each: the path, what of it, whose it is, and why."""
-    from hosier.cli.diff_text import shown
+    """What differs, a line each: the path, what of it, whose it is, and its cause by its code; then these in words."""
     from hosier.cli.images import table
 
     rows: list[tuple[str, ...]] = [("PATH", "WHAT", "PACKAGE", "CAUSE")]
     rows += [
-        (shown(each.path), ", ".join(each.what), each.package, each.cause.why if each.cause else "not known")
+        (each.path, ", ".join(each.what), each.package, each.cause.code if each.cause else "not known")
         for each in deviations
     ]
-    return list(table(rows))
+    causes = {each.cause.code: each.cause.why for each in deviations if each.cause}
+    return [*table(rows), *([""] if causes else []), *(f"{code}: {why}" for code, why in sorted(causes.items()))]
 
 
 def _facts(found: Verification) -> dict[str, object]:

@@ -18,7 +18,6 @@ from urllib.parse import quote
 from hosier.errors import FetchFailed
 from hosier.fetch.proxies import bare
 
-BY_DIGEST = ("folder", "registry")
 REGISTRY_SCHEME = "registry"
 _LAYOUT_MAX = 4096
 
@@ -64,8 +63,11 @@ def sources(origins: Sequence[Origin], thing: Thing, *, epoch: int) -> tuple[Sou
     `epoch` is the lock's, in seconds since 1970: the time of a snapshot. A thing of no repo has no place in an archive,
     so that only folders and registries can have it.
     """
-    found = (Source(url, str(each)) for each in origins if (url := _url(each, thing, epoch)))
-    return tuple({each.url: each for each in reversed(list(found))}.values())[::-1]
+    found: dict[str, Source] = {}
+    for each in origins:
+        if url := _url(each, thing, epoch):
+            found.setdefault(url, Source(url, str(each)))
+    return tuple(found.values())
 
 
 def _url(origin: Origin, thing: Thing, epoch: int) -> str:
