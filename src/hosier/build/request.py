@@ -1,238 +1,92 @@
-"""What `hosier lock` and `hosier build` ask for: from the path of a spec to its lock, and on to its image."""
+"""What `hosier build` asks for: from the path of a spec, by its lock, to its images."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shlex
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hosier.build.host import host_architecture, host_suite, need_architecture
-from hosier.errors import BuildFailed, HostLacks, LockInvalid, StoreFailed, UsageError
+from hosier.build.host import host_architecture, need_architecture
+from hosier.build.locked import architecture_of, read_specs, usable_lock
+from hosier.errors import BuildFailed, HostLacks, StoreFailed, UsageError
 from hosier.fetch.progress import Reporter
 from hosier.spec import lock as locks
-from hosier.spec.lock import Lock, LockedPackage
+from hosier.spec.lock import Lock, LockFile
 from hosier.spec.model import Spec
-from hosier.spec.toml import read
 from hosier.store.layout import guard
 
 if TYPE_CHECKING:
     from hosier.build.image import Built
-    from hosier.distro.deb.locking import LocalPackage
-    from hosier.fetch.proxies import Proxies
+    from hosier.fetch.origins import Origin
     from hosier.ship.cache import Cache
 
 SCRIPTS_FAULT = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 """What no healthy store answers, but what a script can bring about."""
 
 
-@dataclass(frozen=True, slots=True)
-class Locked:
-    """A lock that was just written: where, and what is different from the one before, in words."""
-
-    lock: Lock
-    path: str
-    changes: tuple[str, ...]
-    proxies: Proxies
-
-
-def lock_path(spec: str) -> str:
-    """The lock's path: beside the spec, NAME.lock."""
-    return (spec.removesuffix(".toml") if spec.endswith(".toml") else spec) + ".lock"
-
-
-def read_spec(path: str) -> Spec:
-    """Read the spec for this machine."""
-    return read(path, architecture=host_architecture(), suite=host_suite())
-
-
-def read_lock(path: str) -> Lock | None:
-    """The lock at `path`; None when there is none."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise LockInvalid(f"cannot read {path}: {exc}") from exc
-    return locks.loads(text, name=path)
-
-
-def check_lock(spec_path: str) -> Lock:
-    """The lock of a spec, which must be there and fresh; raises LockInvalid saying what changed."""
-    spec = read_spec(spec_path)
-    path = lock_path(spec_path)
-    lock = read_lock(path)
-    if lock is None:
-        raise LockInvalid(f"cannot use {path}: there is no lock", hint=f"hosier lock {shlex.quote(spec_path)}")
-    _fresh(lock, spec, spec_path)
-    return lock
-
-
-def _fresh(lock: Lock, spec: Spec, spec_path: str) -> None:
-    wanted = spec.architecture or host_architecture()
-    if lock.architecture != wanted:
-        raise LockInvalid(
-            f"cannot build {spec_path}: its lock is for {lock.architecture}, and {wanted} is asked for",
-            hint=f'set architecture = "{lock.architecture}" in [image], or make a lock of its own for {wanted}',
+def _chosen(specs: Sequence[Spec], asked: str | None, spec_path: str, reporter: Reporter) -> tuple[Spec, ...]:
+    """The specs, of one architecture each, that are built: the one that is `asked` for, or "all"; or else that of this
+    machine, and all of them when it is not among them. Raises UsageError for one that the spec is not for."""
+    own = host_architecture()
+    there = {architecture_of(spec): spec for spec in specs}
+    names = " and ".join(there)
+    if asked == "all" or (asked is None and own not in there):
+        if asked is None and len(there) > 1:
+            reporter.note(f"building {names}: {own}, this machine's own, is not among them")
+        return tuple(specs)
+    if asked is None:
+        if len(there) > 1:
+            reporter.note(f"building {own}, this machine's own, of {names} (--architecture all builds each)")
+        return (there[own],)
+    if asked not in there:
+        wanted = ", ".join(f'"{name}"' for name in (*there, asked))
+        raise UsageError(
+            f"cannot build {spec_path} for {asked}: it is for {names}",
+            hint=f"say architectures = [{wanted}] in [image], and lock it: hosier lock {shlex.quote(spec_path)}",
         )
-    if lock.spec == spec.digest:
-        return
-    from hosier.distro.deb.locking import stale
-
-    words = stale(lock, spec) or ["the spec says something else than when it was locked"]
-    raise LockInvalid(
-        f"cannot build {spec_path}: its lock is stale:" + "".join(f"\n  - {word}" for word in words),
-        hint=f"hosier build {shlex.quote(spec_path)} --update",
-    )
+    return (there[asked],)
 
 
-def lock_spec(spec_path: str, store_path: str | None, *, update: frozenset[str] | None, reporter: Reporter) -> Locked:
-    """Solve the spec and write its lock beside it; `update` as in `locking.solve`.
+def _tag(spec: Spec, tag: str | None, *, several: bool) -> str:
+    """The tag of the image of one architecture: of several, all but the machine's own say which they are."""
+    from hosier.store.objects import split_tag
 
-    The lock is replaced by rename; on any error the one before is as it was.
-    """
-    from hosier.distro.deb.archive import refresh
-    from hosier.distro.deb.locking import solve
-    from hosier.store import Store
-
-    spec = read_spec(spec_path)
-    path = lock_path(spec_path)
-    before = _before(path, anew=update is None)
-    if update:
-        known = {p.name for p in before.packages} if before is not None else set()
-        unknown = sorted(update - known)
-        if unknown:
-            raise UsageError(f"cannot update {', '.join(unknown)}: not in {path}", hint=_near(unknown, known))
-    architecture = spec.architecture or host_architecture()
-    store = Store.open(store_path, plain=True)
-    refreshed = refresh(spec.repos, architecture, store.path, reporter=reporter, now=time.time())
-    with reporter.phase("solve"):
-        lock = solve(
-            spec,
-            refreshed,
-            _local(spec),
-            architecture=architecture,
-            previous=before if before is not None and before.architecture == architecture else None,
-            update=update,
-            note=reporter.note,
-        )
-    lock = replace(lock, packages=tuple(_relative(package, spec) for package in lock.packages))
-    _write(path, locks.dumps(lock))
-    return Locked(lock, path, tuple(changes(before, lock)), refreshed.proxies)
-
-
-def _before(path: str, *, anew: bool) -> Lock | None:
-    """The lock to hold to. One that cannot be read is in nobody's way when everything is chosen anew."""
-    try:
-        return read_lock(path)
-    except LockInvalid:
-        if anew:
-            return None
-        raise
-
-
-def _near(unknown: list[str], known: set[str]) -> str:
-    import difflib
-
-    near = [each for name in unknown for each in difflib.get_close_matches(name, sorted(known), n=1)]
-    return f"did you mean {', '.join(near)}?" if near else "without names, --update chooses everything anew"
-
-
-def _relative(package: LockedPackage, spec: Spec) -> LockedPackage:
-    """A local package with its path as the spec has it, so that the lock holds wherever the folder lies."""
-    if package.repo:
-        return package
-    named = next((r.relative for r in spec.packages.install if r.path == package.path and r.relative), None)
-    return package if named is None else replace(package, path=named)
-
-
-def _local(spec: Spec) -> list[LocalPackage]:
-    """The package files that the spec names."""
-    from hosier.distro.deb.debfile import read_control
-    from hosier.distro.deb.locking import LocalPackage
-
-    found = []
-    for request in spec.packages.install:
-        if request.path is None:
-            continue
-        control = read_control(request.path)
-        with open(request.path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = os.fstat(file.fileno()).st_size
-        found.append(LocalPackage(path=request.path, size=size, sha256=digest, control=control.raw))
-    return found
-
-
-def _write(path: str, text: str) -> None:
-    beside = f"{path}.{os.getpid()}.new"
-    try:
-        with open(beside, "x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(beside, path)
-    except OSError as exc:
-        raise LockInvalid(f"cannot write {path}: {exc.strerror}") from exc
-    finally:
-        if os.path.lexists(beside):
-            os.unlink(beside)
-
-
-def changes(before: Lock | None, after: Lock) -> list[str]:
-    """What is different between two locks, a line each, sorted by package; empty for the first lock."""
-    if before is None:
-        return []
-    old = {(p.name, p.architecture): p.version for p in before.packages}
-    new = {(p.name, p.architecture): p.version for p in after.packages}
-    lines = []
-    for key in sorted(old.keys() | new.keys()):
-        if key not in new:
-            lines.append(f"- {key[0]} {old[key]}")
-        elif key not in old:
-            lines.append(f"+ {key[0]} {new[key]}")
-        elif old[key] != new[key]:
-            lines.append(f"~ {key[0]} {old[key]} -> {new[key]}")
-    return lines
-
-
-def _usable_lock(
-    spec_path: str, store_path: str | None, spec: Spec, *, update: bool, reporter: Reporter
-) -> tuple[Lock, Proxies | None]:
-    """The lock to build from: the one that is there if fresh; made when there is none or `update` says so."""
-    path = lock_path(spec_path)
-    lock = read_lock(path)
-    if lock is not None and (not update or lock.spec == spec.digest):
-        _fresh(lock, spec, spec_path)
-        return lock, None
-    locked = lock_spec(spec_path, store_path, update=frozenset(), reporter=reporter)
-    for line in locked.changes:
-        reporter.note(line)
-    return locked.lock, locked.proxies
+    name, version = split_tag(tag, "0") if tag is not None else (spec.name, spec.version)
+    if not several or architecture_of(spec) == host_architecture():
+        return tag or spec.tag
+    return f"{name}:{version}-{architecture_of(spec)}"
 
 
 def build_spec(
     spec_path: str,
     store_path: str | None,
     *,
+    architecture: str | None = None,
     tag: str | None,
     update: bool,
     reporter: Reporter,
     cache: Cache | None = None,
-) -> Built:
-    """Build a spec; as an ordinary user this process becomes root of a user namespace first."""
+    origins: Sequence[Origin] = (),
+) -> Iterator[tuple[str, Built]]:
+    """Build a spec for one architecture, or several in turn, each given with its architecture when it is done.
+
+    `architecture` is a name, "all", or None for this machine's own. `origins` are asked for packages before all
+    others. As an ordinary user this process becomes root of a user namespace first.
+    """
     from hosier.build.image import build
     from hosier.store import Store
 
-    spec = read_spec(spec_path)
-    _take_place(spec, store_path)
-    need_architecture(spec.architecture or host_architecture())
-    lock, proxies = _usable_lock(spec_path, store_path, spec, update=update, reporter=reporter)
+    specs = read_specs(spec_path)
+    chosen = _chosen(specs, architecture, spec_path, reporter)
+    _take_place(chosen, store_path)
+    for spec in chosen:
+        if not _needless(spec):
+            need_architecture(architecture_of(spec))
+    file, proxies = usable_lock(spec_path, store_path, specs, update=update, reporter=reporter)
     store = Store.open(store_path, plain=True)
     if store.plain and cache is not None:
         raise UsageError(
@@ -241,17 +95,40 @@ def build_spec(
         )
     store.sweep()
     folder = os.path.dirname(os.path.abspath(spec_path))
-    with _told(spec.tag):
-        return build(
-            store, spec, lock, folder=folder, tag=tag or spec.tag, reporter=reporter, proxies=proxies, cache=cache
-        )
+    for spec in chosen:
+        name = _tag(spec, tag, several=len(specs) > 1 and (tag is None or len(chosen) > 1))
+        lock = _of(file, spec)
+        with _told(name):
+            built = build(
+                store,
+                spec,
+                lock,
+                folder=folder,
+                tag=name,
+                reporter=reporter,
+                proxies=proxies,
+                cache=cache,
+                origins=origins,
+            )
+        yield lock.architecture, built
 
 
-def _take_place(spec: Spec, store_path: str | None) -> None:
+def _of(file: LockFile, spec: Spec) -> Lock:
+    lock = file.of(architecture_of(spec))
+    assert lock is not None, "a fresh lock file has a lock for each architecture of its spec"
+    return lock
+
+
+def _needless(spec: Spec) -> bool:
+    """Whether no program of the root is run to build it."""
+    return spec.packages.scripts == "declared" and not spec.run
+
+
+def _take_place(specs: Sequence[Spec], store_path: str | None) -> None:
     """Become root of a user namespace where that is needed. Raises HostLacks where the host forbids it."""
     from hosier.store import lookup, plain
 
-    needless = spec.packages.scripts == "declared" and not spec.run
+    needless = all(map(_needless, specs))
     try:
         plain.become_root(store_path, make=needless)
     except HostLacks as error:
@@ -261,7 +138,7 @@ def _take_place(spec: Spec, store_path: str | None) -> None:
         raise HostLacks(str(error), hint=f"{error.hint}; {mend}" if error.hint else mend) from None
     if lookup.is_plain(store_path or lookup.default_path()) and not needless:
         raise HostLacks(
-            f"cannot build {spec.tag} in a plain store: its packages' scripts, or run steps, have to be run as root",
+            f"cannot build {specs[0].tag} in a plain store: its packages' scripts, or run steps, must be run as root",
             hint='set scripts = "declared" in [packages], without [[run]]; or use another store: --root-store DIR',
         )
 
@@ -301,13 +178,21 @@ class BuildPlan:
     fetch_bytes: int
 
 
-def plan_spec(spec_path: str, store_path: str | None, *, update: bool, reporter: Reporter) -> BuildPlan:
-    """What `build_spec` would do. Only the lock is written, and only where a build would need one first."""
+def plan_spec(
+    spec_path: str, store_path: str | None, *, architecture: str | None = None, update: bool, reporter: Reporter
+) -> dict[str, BuildPlan]:
+    """What `build_spec` would do, by architecture. Only the lock is written, and only where a build would need one
+    first."""
+    specs = read_specs(spec_path)
+    chosen = _chosen(specs, architecture, spec_path, reporter)
+    file, _ = usable_lock(spec_path, store_path, specs, update=update, reporter=reporter)
+    return {architecture_of(spec): _plan(spec, _of(file, spec), store_path) for spec in chosen}
+
+
+def _plan(spec: Spec, lock: Lock, store_path: str | None) -> BuildPlan:
     from hosier.build import plan
     from hosier.store import Store
 
-    spec = read_spec(spec_path)
-    lock, _ = _usable_lock(spec_path, store_path, spec, update=update, reporter=reporter)
     store = Store.open(store_path, write=False)
     stages = plan.stages(lock, spec.packages)
     have = [s.number for s in stages if os.path.exists(f"{store.tree(s.key)}/manifest")]

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 
 TYPE_CHECKING = False
@@ -19,6 +20,8 @@ examples:
   hosier build web.toml                  lock if there is no lock, then build
   hosier build web.toml --update         lock again after a change of the spec, holding what can be held
   hosier build web.toml --cache-from registry.example.org/team/cache --cache-to registry.example.org/team/cache
+  hosier build web.toml --origin vendor  take packages from there first (hosier vendor): the network may be off
+  hosier build web.toml --architecture all   each that the spec names, foreign ones through qemu-user
   hosier build web.toml --json           digest, path, what was reused and the time of each phase, for machines
 """
 
@@ -26,6 +29,11 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the words of `hosier build`."""
     parser.add_argument("spec", metavar="SPEC", help="the spec, a TOML file")
+    parser.add_argument(
+        "--architecture",
+        metavar="ARCH",
+        help="of a spec for several: this one, or all (default: this machine's own; all when it is not among them)",
+    )
     parser.add_argument("--tag", metavar="NAME[:VERSION]", help="tag of the image (default: as the spec says)")
     parser.add_argument(
         "--update",
@@ -42,6 +50,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache-to", metavar="REF", action="append", default=[], help="send the trees of this build there afterwards"
     )
+    parser.add_argument(
+        "--origin",
+        metavar="DIR|REF",
+        action="append",
+        default=[],
+        help="ask this folder that hosier vendor made, or this repository of a registry, for packages before all "
+        "others. May be repeated",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be fetched and built, and do nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -51,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     # A build holds hundreds of thousands of values until it ends: to look through them again and again for cycles, of
     # which there are none, was a fifth of its own time.
     gc.set_threshold(100_000)
+    from hosier.build.origins import given
     from hosier.build.request import build_spec, plan_spec
     from hosier.cli.images import human_size
     from hosier.errors import StoreFailed, UsageError
@@ -62,18 +79,23 @@ def run(args: argparse.Namespace) -> int:
             split_tag(args.tag, "0")
         except StoreFailed as error:  # said before anything is built
             raise UsageError(str(error), hint=error.hint) from None
+    origins = [given(words) for words in args.origin]
     report = reporter(quiet=args.quiet, verbose=args.verbose)
     if args.dry_run:
-        plan = plan_spec(args.spec, args.root_store, update=args.update, reporter=report)
+        plans = plan_spec(
+            args.spec, args.root_store, architecture=args.architecture, update=args.update, reporter=report
+        )
         if args.json:
-            json.dump(asdict(plan), sys.stdout, indent=2)
-            print()
+            _print({architecture: asdict(plan) for architecture, plan in plans.items()})
             return 0
-        for stage in plan.stages:
-            print(f"stage {stage.number}: {stage.packages} packages, {'reused' if stage.reused else 'to build'}")
-        print(f"fetch: {plan.fetch_packages} packages, {human_size(plan.fetch_bytes)}")
-        print(f"unpack: {plan.unpack_packages} packages")
-        print(f"image: {'nothing to do' if plan.image else 'to build'}")
+        for architecture, plan in plans.items():
+            of = f"{architecture}: " if len(plans) > 1 else ""
+            for stage in plan.stages:
+                did = "reused" if stage.reused else "to build"
+                print(f"{of}stage {stage.number}: {stage.packages} packages, {did}")
+            print(f"{of}fetch: {plan.fetch_packages} packages, {human_size(plan.fetch_bytes)}")
+            print(f"{of}unpack: {plan.unpack_packages} packages")
+            print(f"{of}image: {'nothing to do' if plan.image else 'to build'}")
         return 0
     with contextlib.ExitStack() as held:
         cache = None
@@ -81,14 +103,31 @@ def run(args: argparse.Namespace) -> int:
             from hosier.ship.shelves import opened
 
             cache = held.enter_context(opened(args.cache_from, args.cache_to, reporter=report))
-        built = build_spec(args.spec, args.root_store, tag=args.tag, update=args.update, reporter=report, cache=cache)
-    report.result(told(built))
+        done = {}
+        for architecture, built in build_spec(
+            args.spec,
+            args.root_store,
+            architecture=args.architecture,
+            tag=args.tag,
+            update=args.update,
+            reporter=report,
+            cache=cache,
+            origins=origins,
+        ):
+            report.result(told(built))
+            done[architecture] = built
+            if not args.json:
+                print(f"{built.tag} {built.digest}", flush=True)
     if args.json:
-        json.dump(facts(built), sys.stdout, indent=2)
-        print()
-    else:
-        print(f"{built.tag} {built.digest}")
+        _print({architecture: facts(built) for architecture, built in done.items()})
     return 0
+
+
+def _print(each: Mapping[str, dict[str, object]]) -> None:
+    """One thing as it is; several, by their architectures, as a list that says of which each is."""
+    several = [{"architecture": architecture, **thing} for architecture, thing in each.items()]
+    json.dump(several if len(several) > 1 else next(iter(each.values())), sys.stdout, indent=2)
+    print()
 
 
 def facts(built: Built) -> dict[str, object]:

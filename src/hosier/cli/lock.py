@@ -6,12 +6,13 @@ import argparse
 import json
 import sys
 
-HELP = "solve a spec and write its lock"
+HELP = "solve a spec, for all its architectures together, and write its lock"
 EXAMPLES = """\
 examples:
   hosier lock web.toml                     write web.lock; hold what an earlier one says
   hosier lock web.toml --update            choose everything anew
   hosier lock web.toml --update openssl    move only openssl, and what it must take along
+  hosier lock web.toml --check             fail when web.lock is not what the spec says now
 """
 
 
@@ -31,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Lock; prints what changed, or with --json the lock."""
-    from hosier.build.request import check_lock, lock_spec
+    from hosier.build.locked import check_lock, lock_spec
     from hosier.errors import UsageError
     from hosier.fetch.progress import reporter
     from hosier.spec import lock as locks
@@ -42,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("cannot read the command line: which spec?", hint="see hosier lock --help")
     report = reporter(quiet=args.quiet, verbose=args.verbose)
     if args.check:
-        lock = check_lock(args.spec)
+        file = check_lock(args.spec)
         if args.json:
-            json.dump(locks.to_json(locks.LockFile((lock,))), sys.stdout, indent=2)
+            json.dump(locks.to_json(file), sys.stdout, indent=2)
             print()
         return 0
     update: frozenset[str] | None = frozenset()
@@ -52,11 +53,13 @@ def run(args: argparse.Namespace) -> int:
         update = frozenset(args.update) or None
     locked = lock_spec(args.spec, args.root_store, update=update, reporter=report)
     if args.json:
-        json.dump(locks.to_json(locks.LockFile((locked.lock,))), sys.stdout, indent=2)
+        json.dump(locks.to_json(locked.file), sys.stdout, indent=2)
         print()
         return 0
     for line in locked.changes:
         print(line)
-    size = sum(p.size for p in locked.lock.packages)
-    print(f"{locked.path}: {len(locked.lock.packages)} packages, {size / 1e6:.1f} MB")
+    for lock in locked.file.locks:
+        size = sum(p.size for p in lock.packages)
+        of = f"{lock.architecture}: " if len(locked.file.locks) > 1 else ""
+        print(f"{locked.path}: {of}{len(lock.packages)} packages, {size / 1e6:.1f} MB")
     return 0

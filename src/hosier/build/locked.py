@@ -1,0 +1,269 @@
+"""The lock beside a spec: read it, tell whether it is still the spec's, make it anew."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from hosier.build.host import host_architecture, host_suite
+from hosier.errors import LockInvalid, UsageError
+from hosier.fetch.progress import Reporter
+from hosier.spec import lock as locks
+from hosier.spec.lock import Lock, LockedPackage, LockFile
+from hosier.spec.model import Spec
+from hosier.spec.toml import read
+
+if TYPE_CHECKING:
+    from hosier.distro.deb.locking import LocalPackage
+    from hosier.fetch.proxies import Proxies
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A lock file that was just written: where, and what is different from the one before, in words."""
+
+    file: LockFile
+    path: str
+    changes: tuple[str, ...]
+    proxies: Proxies
+
+
+def lock_path(spec: str) -> str:
+    """The lock's path: beside the spec, NAME.lock."""
+    return (spec.removesuffix(".toml") if spec.endswith(".toml") else spec) + ".lock"
+
+
+def architecture_of(spec: Spec) -> str:
+    """What the image of `spec` is for."""
+    return spec.architecture or host_architecture()
+
+
+def read_specs(path: str) -> tuple[Spec, ...]:
+    """The spec, once for each architecture that it is for, in its order; else for the one it names, or this
+    machine's."""
+    own, suite = host_architecture(), host_suite()
+    first = read(path, architecture=own, suite=suite)
+    return tuple(
+        first if architecture == first.architecture else read(path, architecture=architecture, suite=suite)
+        for architecture in first.architectures
+    ) or (first,)
+
+
+def read_lock(path: str) -> LockFile | None:
+    """The lock file at `path`; None when there is none. Raises LockInvalid."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise LockInvalid(f"cannot read {path}: {exc}") from exc
+    return locks.load_file(text, name=path)
+
+
+def check_lock(spec_path: str) -> LockFile:
+    """The locks of a spec, which must be there and fresh; raises LockInvalid saying what changed."""
+    specs = read_specs(spec_path)
+    path = lock_path(spec_path)
+    file = read_lock(path)
+    if file is None:
+        raise LockInvalid(f"cannot use {path}: there is no lock", hint=f"hosier lock {shlex.quote(spec_path)}")
+    need_fresh(file, specs, spec_path)
+    return file
+
+
+def is_fresh(file: LockFile, specs: Sequence[Spec]) -> bool:
+    """Whether the locks are what the spec says: its architectures, its origins, and all that decides an image."""
+    said = {architecture_of(spec): spec for spec in specs}
+    return (
+        set(said) == set(file.architectures)
+        and all(lock.spec == said[lock.architecture].digest for lock in file.locks)
+        and file.origins == locks.origins_of(specs[0])
+    )
+
+
+def need_fresh(file: LockFile, specs: Sequence[Spec], spec_path: str) -> None:
+    """Raise LockInvalid, saying what changed, unless the locks are what the spec says."""
+    if is_fresh(file, specs):
+        return
+    if len(specs) == len(file.locks) == 1 and file.architectures[0] != architecture_of(specs[0]):
+        locked, wanted = file.architectures[0], architecture_of(specs[0])
+        raise LockInvalid(
+            f"cannot build {spec_path}: its lock is for {locked}, and {wanted} is asked for",
+            hint=f'set architecture = "{locked}" in [image], or architectures = ["{locked}", "{wanted}"] and lock it',
+        )
+    words = stale(file, specs) or ["the spec says something else than when it was locked"]
+    raise LockInvalid(
+        f"cannot build {spec_path}: its lock is stale:" + "".join(f"\n  - {word}" for word in words),
+        hint=f"hosier build {shlex.quote(spec_path)} --update",
+    )
+
+
+def stale(file: LockFile, specs: Sequence[Spec]) -> list[str]:
+    """What changed in the spec since its locks were made, in words; empty when nothing did."""
+    from hosier.distro.deb import locking
+
+    said = {architecture_of(spec): spec for spec in specs}
+    words = [f"{architecture} is asked for now" for architecture in said if file.of(architecture) is None]
+    words += [f"{each} is not asked for any more" for each in file.architectures if each not in said]
+    both = [lock for lock in file.locks if lock.architecture in said]
+    words += _told({lock.architecture: locking.stale(lock, said[lock.architecture]) for lock in both})
+    now = {each.name: each for each in locks.origins_of(specs[0])}
+    before = {each.name: each for each in file.origins}
+    words += [f"the origin {name} is new" for name in now if name not in before]
+    words += [f"the origin {name} is not there any more" for name in before if name not in now]
+    words += [f"the origin {name} changed" for name in now if before.get(name, now[name]) != now[name]]
+    if now == before and list(now) != list(before):
+        words.append("the order of the origins changed")
+    return words
+
+
+def _told(lines: dict[str, list[str]]) -> list[str]:
+    """The lines of each architecture, in their order; what is true of some of them only says of which."""
+    of: dict[str, list[str]] = {}
+    for architecture, words in lines.items():
+        for line in words:
+            of.setdefault(line, []).append(architecture)
+    return [line if len(those) == len(lines) else f"{line} ({', '.join(those)})" for line, those in of.items()]
+
+
+def usable_lock(
+    spec_path: str, store_path: str | None, specs: Sequence[Spec], *, update: bool, reporter: Reporter
+) -> tuple[LockFile, Proxies | None]:
+    """The locks to build from: those that are there if fresh; made when there are none or `update` says so."""
+    file = read_lock(lock_path(spec_path))
+    if file is not None and (not update or is_fresh(file, specs)):
+        need_fresh(file, specs, spec_path)
+        return file, None
+    locked = lock_spec(spec_path, store_path, update=frozenset(), reporter=reporter)
+    for line in locked.changes:
+        reporter.note(line)
+    return locked.file, locked.proxies
+
+
+def lock_spec(spec_path: str, store_path: str | None, *, update: frozenset[str] | None, reporter: Reporter) -> Locked:
+    """Solve the spec, for all its architectures together, and write its lock beside it; `update` as in
+    `locking.solve`.
+
+    The lock is replaced by rename; on any error the one before is as it was.
+    """
+    from hosier.distro.deb import together
+    from hosier.distro.deb.archive import refresh_all
+    from hosier.distro.deb.locking import Task
+    from hosier.store import Store
+
+    specs = {architecture_of(spec): spec for spec in read_specs(spec_path)}
+    path = lock_path(spec_path)
+    before = _before(path, anew=update is None)
+    if update:
+        known = {p.name for lock in before.locks for p in lock.packages} if before is not None else set()
+        unknown = sorted(update - known)
+        if unknown:
+            raise UsageError(f"cannot update {', '.join(unknown)}: not in {path}", hint=_near(unknown, known))
+    store = Store.open(store_path, plain=True)
+    repos = {architecture: spec.repos for architecture, spec in specs.items()}
+    refreshed = refresh_all(repos, store.path, reporter=reporter, now=time.time())
+    with reporter.phase("solve"):
+        tasks = [
+            Task(spec, refreshed[each], _local(spec), each, before.of(each) if before is not None else None)
+            for each, spec in specs.items()
+        ]
+        file = together.solve(tasks, update=update, note=reporter.note)
+    file = LockFile(tuple(_relative(lock, specs[lock.architecture]) for lock in file.locks))
+    _write(path, locks.dump_file(file))
+    return Locked(file, path, tuple(changes(before, file)), next(iter(refreshed.values())).proxies)
+
+
+def _before(path: str, *, anew: bool) -> LockFile | None:
+    """The locks to hold to. A file that cannot be read is in nobody's way when everything is chosen anew."""
+    try:
+        return read_lock(path)
+    except LockInvalid:
+        if anew:
+            return None
+        raise
+
+
+def _near(unknown: list[str], known: set[str]) -> str:
+    import difflib
+
+    near = [each for name in unknown for each in difflib.get_close_matches(name, sorted(known), n=1)]
+    return f"did you mean {', '.join(near)}?" if near else "without names, --update chooses everything anew"
+
+
+def _relative(lock: Lock, spec: Spec) -> Lock:
+    """Local packages with their paths as the spec has them, so that the lock holds wherever the folder lies."""
+    named = {r.path: r.relative for r in spec.packages.install if r.path is not None and r.relative}
+
+    def placed(package: LockedPackage) -> LockedPackage:
+        return package if package.repo else replace(package, path=named.get(package.path, package.path))
+
+    return replace(lock, packages=tuple(map(placed, lock.packages)))
+
+
+def _local(spec: Spec) -> list[LocalPackage]:
+    """The package files that the spec names."""
+    from hosier.distro.deb.debfile import read_control
+    from hosier.distro.deb.locking import LocalPackage
+
+    found = []
+    for request in spec.packages.install:
+        if request.path is None:
+            continue
+        control = read_control(request.path)
+        with open(request.path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = os.fstat(file.fileno()).st_size
+        found.append(LocalPackage(path=request.path, size=size, sha256=digest, control=control.raw))
+    return found
+
+
+def _write(path: str, text: str) -> None:
+    beside = f"{path}.{os.getpid()}.new"
+    try:
+        with open(beside, "x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(beside, path)
+    except OSError as exc:
+        raise LockInvalid(f"cannot write {path}: {exc.strerror}") from exc
+    finally:
+        if os.path.lexists(beside):
+            os.unlink(beside)
+
+
+def changes(before: LockFile | None, after: LockFile) -> list[str]:
+    """What is different between two lock files, a line each, sorted by package; what changed for some architectures
+    only says for which. Empty for the first lock."""
+    if before is None:
+        return []
+    new = [lock for lock in after.locks if before.of(lock.architecture) is None]
+    gone = [lock.architecture for lock in before.locks if after.of(lock.architecture) is None]
+    told: dict[str, list[str]] = {}
+    for lock in after.locks:
+        earlier = before.of(lock.architecture)
+        if earlier is not None:
+            told[lock.architecture] = _changes(earlier, lock)
+    lines = sorted(_told(told), key=lambda line: line.split(" ")[1:])
+    lines += [f"{lock.architecture} is new: {len(lock.packages)} packages" for lock in new]
+    return lines + [f"{architecture} is not locked any more" for architecture in gone]
+
+
+def _changes(before: Lock, after: Lock) -> list[str]:
+    old = {(p.name, p.architecture): p.version for p in before.packages}
+    new = {(p.name, p.architecture): p.version for p in after.packages}
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        if key not in new:
+            lines.append(f"- {key[0]} {old[key]}")
+        elif key not in old:
+            lines.append(f"+ {key[0]} {new[key]}")
+        elif old[key] != new[key]:
+            lines.append(f"~ {key[0]} {old[key]} -> {new[key]}")
+    return lines
