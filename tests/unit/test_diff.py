@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hosier.cli.diff_text import shown
+from hosier.linux.printable import shown
 from hosier.distro.deb import version
 from hosier.errors import StoreFailed
 from hosier.inspect import diff, running, textdiff

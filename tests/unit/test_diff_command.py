@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from hosier import cli
 from hosier.cli import main_parser
 from hosier.cli.diff_text import signed
 from hosier.errors import HosierError, HostLacks, LockInvalid, StoreFailed, UsageError
 from hosier.spec import lock as locks
-from hosier.spec.lock import Lock, LockedPackage, LockedRepo
+from hosier.spec.lock import Lock, LockedPackage, LockedRepo, LockFile
 from hosier.store import manifest
 from hosier.store.manifest import Entry
 from hosier.store.objects import ImageRecord, Store
@@ -163,10 +164,11 @@ def hosier(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 
 PACKAGES = """\
-  PACKAGE  BEFORE  AFTER  SIZE     FIXES
+  PACKAGE  BEFORE  AFTER  SIZE
 + fresh            1      +8.2 kB
 - old      3              -8.2 kB
-~ tool     1.0-1   2.0-1  +2.0 kB  CVE-2025-0001 CVE-2025-0002
+~ tool     1.0-1   2.0-1  +2.0 kB
+    fixes CVE-2025-0001 CVE-2025-0002
 
 news (--changelogs shows all of it):
   tool 2.0-1: Mend a hole \\x1b[31m(CVE-2025-0002, CVE-2025-0001)
@@ -379,7 +381,7 @@ def test_changelogs_are_shown_whole_when_asked(hosier: Call) -> None:
 
 def test_an_image_alone_is_held_against_the_one_before(store: Store, hosier: Call, tmp_path: Path) -> None:
     old = store.find("web:1").digest
-    assert hosier("web:2", "--packages").splitlines()[0] == f"image {old} -> image web:2"
+    assert hosier("web:2", "--packages").splitlines()[0] == f"image web:1 {old[:12]} -> image web:2"
     (tmp_path / "web.toml").write_text('[image]\nname = "web"\nversion = "1"\n')
     (tmp_path / "web.lock").write_text(locks.dumps(lock(2, NEW)))
     with pytest.raises(UsageError, match="cannot compare web:1: no image of the name web was there before it"):
@@ -394,6 +396,75 @@ def test_a_spec_alone_is_held_against_the_image_of_its_tag(
     printed = capsys.readouterr()
     assert printed.out.splitlines()[0] == "image web:1 -> spec new.toml"
     assert "~ tool     1.0-1   2.0-1" in printed.out
+
+
+def test_locks_of_several_architectures_are_compared_each_with_its_own(
+    store: Store, hosier: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = [lock(1, OLD, "amd64"), lock(1, OLD, "arm64")]
+    new = [lock(2, NEW, "amd64"), lock(2, OLD | {"tool": "3.0-1"}, "arm64")]
+    for name, made in (("old", old), ("new", new)):
+        (tmp_path / f"{name}.lock").write_text(locks.dump_file(LockFile(tuple(made))))
+    note = "note: only packages are compared: lock old.lock has no files\n"
+    said = hosier("old.lock", "new.lock", said=note)
+    assert "~ tool (amd64)   1.0-1   2.0-1" in said
+    assert "~ tool (arm64)   1.0-1   3.0-1" in said
+    assert "packages: 1 added, 1 removed, 2 upgraded" in said
+    # an image is held against the lock of its own architecture
+    note = "note: only packages are compared: lock new.lock has no files\n"
+    said = hosier("web:1", "new.lock", said=note)
+    assert "~ tool     1.0-1   2.0-1" in said and "3.0-1" not in said
+    # and so is that of a spec's tag, whichever is there
+    (tmp_path / "new.toml").write_text(
+        '[image]\nname = "web"\nversion = "1"\narchitectures = ["amd64", "arm64"]\n'
+        '[[repo]]\nname = "debian"\nuris = ["http://example.org/debian"]\nsuites = ["stable"]\ncomponents = ["main"]\n'
+    )
+    assert main_parser.main(["--root-store", store.path, "diff", "new.toml"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("image web:1 -> spec new.toml\n")
+    assert "2.0-1" in printed and "3.0-1" not in printed
+
+
+def test_lines_fit_a_terminal(store: Store, hosier: Call) -> None:
+    """What can be laid out for 80 columns is; a long name stands alone."""
+    deep = "/usr/share/" + "folder/" * 9
+    files: dict[str, Content] = {
+        deep + "a-file-with-a-long-name": b"1",
+        "/l": link("/" + "target/" * 12),
+        "/var/lib/dpkg/status": status(**{"a-package-with-a-long-name-indeed": "1:2.34.5-6+deb12u7", "tool": "1"}),
+    }
+    cves = "".join(f"  * Mend CVE-2025-{number:04}.\n" for number in range(9))
+    news = (
+        f"tool (2) stable; urgency=low\n\n  [ A. Person ]\n{cves}  * And {'more ' * 20}.\n\n -- A <a@example.org>  x\n"
+    )
+    add(store, 3, "wide:1", {"/var/lib/dpkg/status": status(tool="1")}, {"tool": "1"})
+    add(store, 4, "wide:2", {**files, DOC: news.encode()}, {"a-package-with-a-long-name-indeed": "1:2-3", "tool": "2"})
+    for words in (("wide:1", "wide:2"), ("wide:1", "wide:2", "--all")):
+        said = hosier(*words)
+        assert [line for line in said.splitlines() if len(line) > 80 and not line.startswith("  + /usr/share/f")] == [
+            "      link to /" + "target/" * 12
+        ]
+        assert "\n    fixes CVE-2025-0000 CVE-2025-0001 CVE-2025-0002 CVE-2025-0003" in said
+        assert "\n  tool 2: Mend CVE-2025-0000.\n" in said
+
+
+def test_what_others_named_moves_no_cursor(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "x\x1b]0;owned\x07\x9b31m"
+    add(store, 3, "odd:1", {"/var/lib/dpkg/status": status(**{hostile: hostile})}, None)
+    for ends, words in (
+        (2, ["diff", "odd:1", f"./{hostile}"]),
+        (0, ["inspect", "odd:1"]),
+        (0, ["diff", "web:1", "odd:1"]),
+        (10, ["why", "odd:1", hostile]),
+    ):
+        monkeypatch.setattr("sys.argv", ["hosier", "--root-store", store.path, *words])
+        assert cli.main() == ends
+    printed = capsys.readouterr()
+    for text in (printed.out, printed.err):
+        assert "x\\x1b]0;owned\\x07\\x9b31m" in text
+        assert text.replace("\n", "").isprintable()
 
 
 REFUSED: list[tuple[list[str], type[HosierError], str]] = [
@@ -432,7 +503,7 @@ def test_an_image_without_a_lock_is_known_by_its_own_database(store: Store, hosi
     add(store, 3, "pulled:1", NEW_FILES, None)
     assert "nothing differs" in hosier("web:2", "pulled:1", "--files")
     said = hosier("web:1", "pulled:1", "--packages")
-    assert "~ tool     1.0-1   2.0-1  +2.0 kB  CVE-2025-0001 CVE-2025-0002\n" in said
+    assert "~ tool     1.0-1   2.0-1  +2.0 kB\n    fixes CVE-2025-0001 CVE-2025-0002\n" in said
     add(store, 4, "bare:1", {"/x": b"x"}, None)
     note = "note: only files are compared: image bare:1 has no package database that is known here\n"
     assert "files: " in hosier("web:1", "bare:1", said=note)
@@ -446,7 +517,7 @@ def test_what_a_running_root_changes_is_set_apart(store: Store, hosier: Call, tm
     said = hosier("web:2", "after")
     assert "  + /etc/own  file 0644" in said
     assert (
-        "set apart, what a running root changes by nature (--all shows it): 2 state of what runs, 1 every machine"
+        "set apart, what a running root changes by nature (--all shows it): 2 state of\nwhat runs, 1 every machine"
         in said
     )
     assert "syslog" not in said

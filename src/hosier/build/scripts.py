@@ -17,6 +17,7 @@ from hosier.distro.deb.control import Control
 from hosier.distro.deb.dpkgdb import ADMIN, INFO, info_name
 from hosier.errors import BuildFailed
 from hosier.linux.box import Box, run
+from hosier.linux.printable import shown
 
 LAST_LINES = 12
 LINE_MAX = 400
@@ -240,10 +241,8 @@ def tail(log: str, start: int, package: str | None = None) -> str:
 
 
 def _shown(text: str) -> str:
-    """A line of a script's as a terminal may see it: what would move its cursor or change its colours is spelt out."""
-    text = text.expandtabs()
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """A line of a script's as a terminal may see it, and not endless."""
+    text = shown(text.expandtabs())
     return text if len(text) <= LINE_MAX else text[:LINE_MAX] + " …"
 
 

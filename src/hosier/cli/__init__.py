@@ -30,10 +30,7 @@ def main() -> int:
     except HosierError as error:
         if debug:
             raise
-        told = f"error: {error}\n"
-        if error.hint:
-            told += f"hint: {error.hint}\n"
-        sys.stderr.write(told.encode("utf-8", "backslashreplace").decode("utf-8"))
+        _tell(f"error: {error}", *([f"hint: {error.hint}"] if error.hint else []))
         return error.status
     except KeyboardInterrupt:
         if debug:
@@ -47,14 +44,22 @@ def main() -> int:
         if debug:
             raise
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        sys.stderr.write(f"error: cannot go on: {where}{str(error.strerror or error).lower()}\n")
+        _tell(f"error: cannot go on: {where}{str(error.strerror or error).lower()}")
         return 1
     except Exception as error:
         if debug:
             raise
-        sys.stderr.write(f"error: cannot go on: {type(error).__name__}: {error}\n")
-        sys.stderr.write("hint: this is a defect of hosier; --debug shows where\n")
+        _tell(f"error: cannot go on: {type(error).__name__}: {error}")
+        _tell("hint: this is a defect of hosier; --debug shows where")
         return 1
+
+
+def _tell(*said: str) -> None:
+    """Write to the standard error what may hold names and words that somebody else chose."""
+    from hosier.linux.printable import shown
+
+    for line in "\n".join(said).split("\n"):
+        sys.stderr.write(shown(line) + "\n")
 
 
 def _open_streams() -> None:

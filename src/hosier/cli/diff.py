@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hosier.inspect.scan import Scan
     from hosier.inspect.subject import Subject
     from hosier.spec.model import Spec
-    from hosier.store.objects import Store
+    from hosier.store.objects import ImageRecord, Store
 
 HELP = "compare images, locks, specs and folders: packages and files"
 EXAMPLES = """\
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         if missed:
             more = f", and {len(missed) - 1} more" if len(missed) > 1 else ""
             raise HostLacks(
-                f"cannot compare everything: {diff_text.shown(missed[0][0])}: {missed[0][1]}{more}",
+                f"cannot compare everything: {missed[0][0]}: {missed[0][1]}{more}",
                 hint="compare as root" if os.geteuid() else None,
             )
     return 1 if differs and args.exit_code else 0
@@ -176,7 +176,7 @@ class Comparison:
 
     def tell(self, stream: TextIO | None) -> None:
         """Say, for people, what the result leaves out."""
-        from hosier.cli.diff_text import shown
+        from hosier.linux.printable import shown
 
         lines = [f"note: {note}" for note in self.notes]
         if self.mounts:
@@ -225,8 +225,7 @@ def _sides(args: argparse.Namespace, store: Store, stack: ExitStack) -> tuple[tu
     one = first[0]
     if one.kind == "spec":
         _stale(args.before, first)
-        tag = _tag(args.before, one.architecture)
-        return (image(tag, store, stack),), first
+        return _images_of(_spec(args.before, one.architecture).tag, first, store, stack), first
     if one.kind == "image":
         record = store.record(one.digest)
         older = [
@@ -242,8 +241,23 @@ def _sides(args: argparse.Namespace, store: Store, stack: ExitStack) -> tuple[tu
                 hint=f"name what to compare it with: hosier diff A {args.before}",
             )
         newest = max(older, key=lambda each: (each.created, each.digest))
-        return (image(newest.digest, store, stack, record=newest),), first
+        return (image(f"{newest.name}:{newest.version} {newest.digest[:12]}", store, stack, record=newest),), first
     raise UsageError(f"cannot compare {one.what} with nothing", hint=f"name an image: hosier diff IMAGE {args.before}")
+
+
+def _images_of(tag: str, locked: Sequence[Subject], store: Store, stack: ExitStack) -> tuple[Subject, ...]:
+    """The images of a spec, one for each architecture that has one. Raises StoreFailed when none has."""
+    from hosier.inspect.subject import image
+
+    wanted = {each.architecture for each in locked}
+    named = {str(each): each.digest for each in store.tags()}
+    found: dict[str, tuple[str, ImageRecord]] = {}
+    for name in (tag, *(f"{tag}-{architecture}" for architecture in sorted(wanted))):
+        if name in named and (record := store.record(named[name])).architecture in wanted:
+            found.setdefault(record.architecture, (name, record))
+    if not found:
+        return (image(tag, store, stack),)
+    return tuple(image(name, store, stack, record=record) for name, record in found.values())
 
 
 def _stale(word: str, found: Sequence[Subject]) -> None:
@@ -252,8 +266,8 @@ def _stale(word: str, found: Sequence[Subject]) -> None:
         return
     from hosier.inspect.subject import read_locks
 
-    spec = _spec(word, found[0].architecture)
-    if any(lock.spec != spec.digest for lock in read_locks(word.removesuffix(".toml") + ".lock")):
+    locks = read_locks(word.removesuffix(".toml") + ".lock")
+    if any(lock.spec != _spec(word, lock.architecture).digest for lock in locks):
         print(
             f"warning: the lock of {word} is stale: the spec has changed since; packages are the lock's",
             file=sys.stderr,
@@ -265,10 +279,6 @@ def _spec(word: str, architecture: str) -> Spec:
     from hosier.spec.toml import read
 
     return read(word, architecture=architecture, suite=host_suite())
-
-
-def _tag(word: str, architecture: str) -> str:
-    return _spec(word, architecture).tag
 
 
 def _pairs(before: Sequence[Subject], after: Sequence[Subject]) -> Iterator[tuple[Subject, Subject]]:

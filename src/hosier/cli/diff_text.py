@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import textwrap
 from dataclasses import dataclass, field
 from typing import TextIO
 
 from hosier.cli.images import human_size
+from hosier.linux.printable import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,36 +22,21 @@ if TYPE_CHECKING:
     from hosier.inspect.subject import Subject
     from hosier.store.manifest import Entry
 
+COLUMNS = 80
+"""What a line is laid out for; a name that is too long for it makes it longer."""
+WIDEST = (25, 17, 17)
+"""Columns of the table of packages; a wider cell moves those after it."""
 PATHS_OF_A_PACKAGE = 6
 PATHS = 60
 """So many paths are shown at most, unless --all says otherwise."""
 CVES = 4
 NEWS = 20
-"""Packages whose news is told in a line."""
+"""Entries of changelogs that are told in a line."""
 
 MARKS = {"added": "+", "removed": "-"}
 _COLOURS = {"+": "32", "-": "31", "~": "33"}
 KINDS = {"f": "file", "d": "folder", "l": "link", "c": "character device", "b": "block device", "p": "pipe"}
 KINDS["s"] = "socket"
-
-
-def shown(text: str) -> str:
-    """Text that may have come from anybody, with nothing in it that a terminal would act on.
-
-    What cannot be printed, or is not UTF-8, is written by its number.
-    """
-    return text if text.isprintable() else "".join(map(_shown, text))
-
-
-def _shown(character: str) -> str:
-    if character.isprintable():
-        return character
-    number = ord(character)
-    if 0xDC80 <= number <= 0xDCFF:  # a byte that is not UTF-8, by surrogateescape
-        number -= 0xDC00
-    if number < 0x100:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def signed(size: int) -> str:
@@ -64,7 +52,8 @@ class _Group:
     removed: int = 0
     changed: int = 0
     growth: int = 0
-    lines: list[str] = field(default_factory=list)
+    paths: list[list[str]] = field(default_factory=list)
+    """Those that are shown, each with the lines that tell of it."""
 
     @property
     def number(self) -> int:
@@ -83,6 +72,7 @@ class Output:
     def __init__(self, args: argparse.Namespace, stream: TextIO) -> None:
         self.args = args
         self.stream = stream
+        self.uncut: bool = args.all or args.content
         self.whole: set[str] = set()
         """Packages that came or went: of their files a count says enough."""
         self.colours = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
@@ -112,13 +102,19 @@ class Output:
         encoding = self.stream.encoding or "utf-8"
         self.stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
+    def _wrapped(self, text: str, indent: str = "") -> None:
+        for line in textwrap.wrap(
+            shown(text), COLUMNS, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        ):
+            self._say(line)
+
     # Packages
 
     def _packages(self, comparison: Comparison, sums: list[str]) -> bool:
         changes = list(comparison.packages())
         self.whole = {change.key for _, change in changes if change.change in MARKS}
         several = len(comparison.pairs) > 1
-        rows: list[tuple[str, ...]] = [("  PACKAGE", "BEFORE", "AFTER", "SIZE", "FIXES")]
+        rows: list[tuple[str, ...]] = [("  PACKAGE", "BEFORE", "AFTER", "SIZE", "")]
         for architecture, change in changes:
             mark = MARKS.get(change.change, "~")
             name = f"{change.key} ({architecture})" if several else change.key
@@ -133,11 +129,13 @@ class Output:
         if not changes:
             return False
         self._say("")
-        from hosier.cli.images import table
-
-        clean = [tuple(shown(cell) for cell in row) for row in rows]
-        for row, line in zip(rows, table(clean), strict=True):
-            self._say(line, row[0][0].strip())
+        rows = [tuple(map(shown, row)) for row in rows]
+        starts = [0]
+        for column, widest in enumerate(WIDEST):
+            starts.append(starts[-1] + min(widest, max(len(row[column]) for row in rows)) + 2)
+        for *cells, fixes in rows:
+            self._say(_row(cells, starts), cells[0][0].strip())
+            self._wrapped(f"fixes {fixes}" if fixes else "", "    ")
         self._news([change for _, change in changes if change.news])
         names = sorted({cve for _, change in changes if change.change == "upgraded" for cve in change.cves})
         if names:
@@ -150,13 +148,15 @@ class Output:
         self._say("")
         if not self.args.changelogs:
             self._say("news (--changelogs shows all of it):")
-            some = changes if self.args.all else changes[:NEWS]
-            for change in some:
-                first = next((line.strip(" *-+") for line in change.news[0].text.split("\n") if line.strip(" *-+")), "")
-                first = first if len(first) < 81 else first[:78] + "…"
-                self._say(f"  {change.key} {change.news[0].version}: {first}")
-            if len(some) < len(changes):
-                self._say(f"  … and {len(changes) - len(some)} more (--all)")
+            told: dict[tuple[str, str], list[str]] = {}
+            for change in changes:
+                told.setdefault((change.news[0].version, _headline(change.news[0].text)), []).append(change.key)
+            some = list(told.items())[: None if self.args.all else NEWS]
+            for (version, headline), (key, *others) in some:
+                line = f"  {key}{f' (and {len(others)} more)' if others else ''} {version}: {headline}"
+                self._say(line if len(line) <= COLUMNS else f"{line[: COLUMNS - 2]} …")
+            if len(some) < len(told):
+                self._say(f"  … and {len(told) - len(some)} more (--all)")
             return
         for change in changes:
             gone = " (gone with this)" if change.change == "downgraded" else ""
@@ -180,17 +180,13 @@ class Output:
             package = change.package.removesuffix(f":{comparison.after.architecture}")
             group = groups.setdefault(package, _Group())
             group.count(change)
-            if (
-                self.args.all
-                or self.args.content
-                or (len(group.lines) < PATHS_OF_A_PACKAGE and package not in self.whole)
-            ):
-                group.lines.extend(_lines(comparison, change))
+            if self.uncut or (len(group.paths) < PATHS_OF_A_PACKAGE and package not in self.whole):
+                group.paths.append(list(_lines(comparison, change)))
         self._groups(groups)
         if apart:
             told = ", ".join(f"{number} {why}" for why, number in sorted(apart.items(), key=lambda item: -item[1]))
             self._say("")
-            self._say(f"set apart, what a running root changes by nature (--all shows it): {told}")
+            self._wrapped(f"set apart, what a running root changes by nature (--all shows it): {told}")
         counts = {
             "added": sum(group.added for group in groups.values()),
             "removed": sum(group.removed for group in groups.values()),
@@ -206,28 +202,46 @@ class Output:
         left, hidden, alone = PATHS, 0, False
         for name in sorted(groups):
             group = groups[name]
-            if not left and name not in self.whole and not (self.args.all or self.args.content):
+            if not left and name not in self.whole and not self.uncut:
                 hidden += group.number
                 continue
             sign = f"  {signed(group.growth)}" if group.growth else ""
             parts = ((group.added, "+"), (group.removed, "-"), (group.changed, "~"))
             told = " ".join(f"{mark}{number}" for number, mark in parts if number)
-            if group.lines or not alone:
+            if group.paths or not alone:
                 self._say("")
-            alone = not group.lines
+            alone = not group.paths
             self._say(f"{name or '(no package)'}  {told}{sign}")
-            if self.args.all or self.args.content:
-                lines = group.lines
-            else:
-                lines = group.lines[:left]
-                left -= len(lines)
-            for line in lines:
-                self._say(line, line[2:3] if line[2:3] in _COLOURS and line[3:4] == " " else "")
-            if lines and not self.args.all and not self.args.content and len(lines) < group.number:
-                self._say(f"  … and {group.number - len(lines)} more (--all)")
+            paths = group.paths if self.uncut else group.paths[:left]
+            left -= 0 if self.uncut else len(paths)
+            for line, *more in paths:
+                self._say(line, line[2])
+                for line in more:
+                    self._say(line)
+            if 0 < len(paths) < group.number:
+                self._say(f"  … and {group.number - len(paths)} more (--all)")
         if hidden:
             self._say("")
             self._say(f"… and {hidden} more paths of other packages (--all)")
+
+
+_NOTHING_SAID = re.compile(r"\[.*\]|(binary-only )?non-maintainer upload\b.*", re.IGNORECASE)
+"""Lines that begin an entry of a changelog, and tell who wrote it."""
+
+
+def _headline(text: str) -> str:
+    """The first line of a changelog's entry that tells something."""
+    lines = [line.strip(" *-+") for line in text.split("\n")]
+    lines = [line for line in lines if line]
+    return next((line for line in lines if not _NOTHING_SAID.fullmatch(line)), lines[0] if lines else "")
+
+
+def _row(cells: Sequence[str], starts: Sequence[int]) -> str:
+    """Cells in their columns; after one that is too wide, the next begin as soon as they can."""
+    line = ""
+    for start, cell in zip(starts, cells, strict=True):
+        line = (f"{line}  ".ljust(start) if start else "") + cell
+    return line
 
 
 PACKAGE_WORDS = ("added", "removed", "upgraded", "downgraded", "rebuilt")
@@ -284,8 +298,13 @@ def _downloads(comparison: Comparison, changes: Sequence[tuple[str, PackageChang
 
 def _lines(comparison: Comparison, change: Change) -> Iterator[str]:
     """A changed path, and with -U the lines in it."""
-    mark = MARKS.get(change.what[0], "~")
-    yield f"  {mark} {change.path}  {_facts(comparison, change)}"
+    line = f"  {MARKS.get(change.what[0], '~')} {change.path}"
+    facts = _facts(comparison, change)
+    if len(line) + 2 + len(facts) <= COLUMNS:
+        yield f"{line}  {facts}"
+    else:
+        yield line
+        yield f"      {facts}"
     if comparison.args.content and "content" in change.what:
         lines, why = comparison.text(change)
         if why:

@@ -78,7 +78,10 @@ def moment(seconds: int) -> str:
 
 
 def table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Rows as lines of columns, each as wide as its widest cell."""
+    """Rows as lines of columns, each as wide as its widest cell; nothing in them moves a cursor."""
+    from hosier.linux.printable import shown
+
+    rows = [tuple(map(shown, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

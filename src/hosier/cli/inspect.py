@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from hosier.cli.images import facts, human_size, moment, table
     from hosier.inspect import installed
     from hosier.inspect.contents import contents
+    from hosier.linux.printable import shown
     from hosier.linux.rooted import Root
     from hosier.spec import lock as locks
     from hosier.store import checking
@@ -89,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
     record["epoch"] = moment(image.epoch)
     record["paths"] = ", ".join(f"{count} {KINDS[kind]}" for kind, count in held.kinds.items())
     for name, value in record.items():
-        shown = ", ".join(str(each) for each in value) if isinstance(value, list) else str(value)
-        print(f"{name + ':':<14}{shown}".rstrip())
+        said = ", ".join(str(each) for each in value) if isinstance(value, list) else str(value)
+        print(shown(f"{name + ':':<14}{said}").rstrip())
     print()
     rows: list[tuple[str, ...]] = [("PACKAGE", "VERSION", "FILES", "SIZE", "WHY")]
     rows += [(each.name, each.version, str(each.files), human_size(each.size), each.why) for each in held.packages]

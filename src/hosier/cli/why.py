@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     from hosier.errors import StoreFailed
     from hosier.inspect import why as reasons
+    from hosier.linux.printable import shown
     from hosier.spec import lock as locks
     from hosier.store import checking
     from hosier.store.layout import guard
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(asdict(answer), indent=2))
     else:
         for line in lines(answer, every=args.verbose):
-            print(line)
+            print(shown(line))
     return 0
 
 

@@ -126,7 +126,7 @@ def read_locks(path: str) -> tuple[Lock, ...]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise LockInvalid(f"cannot read {path}: {reason.lower()}") from None
-    return (locks.loads(text, name=path),)
+    return locks.load_file(text, name=path).locks
 
 
 def _locked(lock: Lock, kind: str, path: str, store: Store) -> Subject:
