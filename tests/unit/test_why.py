@@ -126,7 +126,7 @@ def test_a_path_that_no_package_brought(path: str, reason: str) -> None:
 
 
 def test_contents_are_summed_by_package_the_largest_first() -> None:
-    held = contents(ENTRIES.values(), LOCK)
+    held = contents(ENTRIES.values(), LOCK.packages, native=LOCK.architecture)
     assert [(each.name, each.files, each.size) for each in held.packages[:2]] == [
         ("bash", 3, 100),
         ("base-files", 1, 0),
@@ -141,7 +141,7 @@ def test_what_dpkg_names_with_its_architecture_is_counted_for_its_package() -> N
         Entry("/a", "f", 0o644, 0, 0, 0, size=3, package="libc6:amd64"),
         Entry("/b", "f", 0o644, 0, 0, 0, size=5, package="libc6:i386"),
     ]
-    held = contents(entries, LOCK)
+    held = contents(entries, LOCK.packages, native=LOCK.architecture)
     assert [(each.name, each.files, each.size) for each in held.packages[:2]] == [("libc6:i386", 1, 5), ("libc6", 1, 3)]
 
 
