@@ -468,7 +468,7 @@ class Counting:
     up: int = 0
     down: int = 0
     hold: Callable[[Counting, bytes], bool] | None = None
-    """Asked with each piece on its way to the server; True: neither it nor anything after it on that connection goes."""
+    """Asked with each piece on its way to the server; True: it and what comes after it on that connection stay here."""
     slow: float = 0.0
     """Seconds to wait before each piece of up to 64 kB, both ways."""
     held: threading.Event = field(default_factory=threading.Event)
