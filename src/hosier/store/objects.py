@@ -105,7 +105,7 @@ class Store:
             return store
         if store.plain and not plain:
             raise StoreFailed(
-                f"cannot use the store {store.path} for this: it is a plain one, whose files have no owners of their own",
+                f"cannot do this in the store {store.path}: it is a plain one, whose files have no owners of their own",
                 hint="use another store: --root-store DIR or $HOSIER_STORE",
             )
         layout.make(store.path)

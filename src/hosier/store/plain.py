@@ -41,7 +41,7 @@ def _without_trees(path: str) -> bool:
 
 
 def _owners_can_be_given() -> bool:
-    """Whether this process is root, or can become it. Tried in a child, as there is no way back from half of the way."""
+    """Whether this process is root, or can become it: tried in a child, as half of the way has no way back."""
     if os.geteuid() == 0:
         return capabilities.has(capabilities.CHOWN)
     child = os.fork()

@@ -77,6 +77,13 @@ class Call:
         """A variable that programs are given, "" where it is not set."""
         return self.shell.variables.get(name, "") if name in self.shell.exported else ""
 
+    def leave_out(self, what: str) -> None:
+        """Note what the root is without, for people."""
+        packages = self.world.left_out.setdefault(what, [])
+        package = self.environment("DPKG_MAINTSCRIPT_PACKAGE")
+        if package not in packages:
+            packages.append(package)
+
     def refusal(self) -> Refusal:
         """What to raise where this form of the command is not known."""
         words = " ".join([self.name, *self.arguments])

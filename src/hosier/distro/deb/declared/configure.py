@@ -20,6 +20,8 @@ from hosier.errors import BuildFailed
 
 HINT = 'set scripts = "run" in [packages], which runs it in a box; or exclude the package'
 SAID_LINES = 6
+TOUCHED = ("/", "/usr/sbin", "/var/log", ADMIN, f"{ADMIN}/triggers", f"{ADMIN}/updates")
+"""Folders that are as new as the last script wherever scripts run: files of the box, and of dpkg, come and go there."""
 
 
 @dataclass(slots=True)
@@ -87,7 +89,7 @@ def configure(site: Configuration, done: Callable[[str], None]) -> None:
 def save(site: Configuration) -> None:
     """Write what dpkg and debconf keep."""
     world = site.world
-    for folder in (f"{ADMIN}/updates", ADMIN):
+    for folder in (*TOUCHED, *((DEBCONF,) if world.debconf.changed else ())):
         if world.view.node(folder) is not None:
             world.view.change(folder, mtime=world.epoch)
     world.write(f"{ADMIN}/status", dpkgdb.dump_status(status.written(s) for s in world.stanzas.values()))

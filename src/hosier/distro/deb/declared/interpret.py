@@ -57,6 +57,8 @@ class Shell:
         self.cwd = "/"
         self.status = 0
         self.umask = 0o022
+        self.user = (0, 0)
+        """The numbers of the user and the group that commands run as."""
         self.line = 0
         self.depth = 0
         self.checked = 0
@@ -99,7 +101,7 @@ class Shell:
         below.functions = dict(self.functions)
         below.options = set(self.options)
         below.cwd, below.status, below.umask, below.line = self.cwd, self.status, self.umask, self.line
-        below.depth, below.checked = self.depth + 1, self.checked
+        below.depth, below.checked, below.user = self.depth + 1, self.checked, self.user
         below.input, below.outputs = self.input, dict(self.outputs)
         if below.depth > DEPTH_MAX:
             raise self.refusal("it calls itself without end")
@@ -317,6 +319,8 @@ class Shell:
         if path is None:
             self.say(f"{name}: not found\n")
             return NOT_FOUND
+        if self.user != (0, 0):
+            raise self.refusal(f"{name} as another user is not known")
         effect = self.table.effects.get(name if name in self.table.effects else os.path.basename(path))
         if effect is not None and ("/" not in name or name in self.table.effects or path in self.table.places(name)):
             try:
@@ -485,6 +489,8 @@ class Shell:
             return Nowhere()
         if name == "/dev/stderr":
             return self.outputs.get(2, Nowhere())
+        if self.user != (0, 0):
+            raise self.refusal(f"a file that another user writes ({name}) is not known")
         path = self.path(name)
         node = self.world.view.node(path)
         if node is None or not append:

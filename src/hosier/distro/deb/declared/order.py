@@ -16,8 +16,7 @@ def place(name: str) -> int:
     """Where dpkg's hash table has a name."""
     value = _BASIS
     for byte in name.lower().encode():
-        value = (value * _PRIME) & 0xFFFFFFFF
-        value ^= byte
+        value = ((value ^ byte) * _PRIME) & 0xFFFFFFFF
     return value % BINS
 
 

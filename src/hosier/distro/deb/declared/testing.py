@@ -133,7 +133,7 @@ class _Condition:
             case "u" | "g" | "k":
                 return bool(node.mode & {"u": 0o4000, "g": 0o2000, "k": 0o1000}[operator[1]])
             case "O":
-                return node.uid == 0
+                return node.uid == self.shell.user[0]
             case "G":
-                return node.gid == 0
+                return node.gid == self.shell.user[1]
         return node.kind == operator[1]

@@ -100,6 +100,8 @@ class World:
     """Scripts of the tree that were read already, by path."""
     libraries: dict[tuple[str, int, int], tuple[int, str] | None] = field(default_factory=dict)
     """What ldconfig knows of files that it looked at, by path, size and time."""
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    """What the root is without, with the packages whose scripts would have made it."""
     steps: int = 0
     """Commands done so far: a script that never ends is refused."""
     serial: int = 0

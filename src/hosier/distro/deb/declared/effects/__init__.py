@@ -13,6 +13,7 @@ from hosier.distro.deb.declared.effects import (
     left_out,
     machine,
     pam,
+    postgresql,
     questions,
     sed,
     services,
@@ -38,6 +39,7 @@ TABLE = Table(
         **pam.EFFECTS,
         **ucf.EFFECTS,
         **machine.EFFECTS,
+        **postgresql.EFFECTS,
         **left_out.EFFECTS,
     },
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from hosier.distro.deb.declared.calls import Call, Effect
+from hosier.distro.deb.declared.shell import parse
 
 SYSTEM = range(100, 1000)
 DAY = 86400
@@ -49,7 +50,7 @@ class Tables:
                 continue
             if node is not None:
                 self.call.world.write(f"{path}-", self.before[name], mode=node.mode)
-                self.call.view.change(f"{path}-", mode=node.mode, uid=node.uid, gid=node.gid)
+                self.call.view.change(f"{path}-", mode=node.mode, uid=node.uid, gid=node.gid, mtime=node.mtime)
             self.call.world.write(path, text)
             self.before[name] = text
         lock = "/etc/.pwd.lock"
@@ -121,9 +122,13 @@ def adduser(call: Call) -> int:
     uid = int(options.value("uid")) if options.any("uid") else tables.free("passwd")
     home = options.value("home", default="/nonexistent" if options.any("no-create-home") else f"/home/{name}")
     gecos = options.value("gecos", "comment")
-    # chfn(1) keeps room for the fields that are not given.
-    tables.add_user(name, uid, gid, gecos + ",,," if gecos and "," not in gecos else gecos, home,
-                    options.value("shell", default="/usr/sbin/nologin"))  # fmt: skip
+    tables.add_user(name, uid, gid, "", home, options.value("shell", default="/usr/sbin/nologin"))
+    if gecos:
+        # A second program writes it, chfn(1), which keeps room for the fields that are not given.
+        row = tables.row("passwd", name)
+        assert row is not None
+        row[4] = gecos if "," in gecos else gecos + ",,,"
+        tables.save()
     if not options.any("no-create-home") and home != "/nonexistent" and call.view.node(home) is None:
         call.world.folders(home)
         call.view.change(home, uid=uid, gid=gid, mode=0o755)
@@ -318,6 +323,18 @@ def id_(call: Call) -> int:
     return 0
 
 
+def su(call: Call) -> int:
+    """su(1) -c, for words of the shell alone: what a user's programs would do is not known"""
+    options = call.options("", values="sc", long={"shell": True, "command": True})
+    row = Tables(call).row("passwd", options.rest[0]) if len(options.rest) == 1 else None
+    if row is None or options.value("s", "shell", default=row[6]) not in ("/bin/sh", "/bin/bash"):
+        raise call.refusal()
+    below = call.shell.subshell()
+    below.user = (int(row[2]), int(row[3]))
+    below.options = set()
+    return below.run(parse(options.value("c", "command")))
+
+
 def checked(call: Call) -> int:
     """pwck -r and grpck -r, which only look"""
     if "-r" not in call.arguments:
@@ -334,6 +351,7 @@ EFFECTS: dict[str, Effect] = {
     "grpconv": group_shadow_on,
     "id": id_,
     "pwck": checked,
+    "su": su,
     "pwconv": shadow_on,
     "useradd": useradd,
     "usermod": usermod,

@@ -144,13 +144,16 @@ def _remove(call: Call, name: str, path: str | None) -> int:
     if group is None:
         return 0
     group.choices = [c for c in group.choices if path is not None and c.path != path]
-    best = group.best()
-    if best is not None:
+    current = call.view.node(f"{FOLDER}/{name}", follow=False)
+    chosen = next((c for c in group.choices if current is not None and c.path == current.target), None)
+    if group.automatic or chosen is None:
+        group.automatic, chosen = True, group.best()
+    if chosen is not None:
         used = {slave for choice in group.choices for slave in choice.slaves}
         for slave in [s for s in group.slaves if s not in used]:
             _unlink(call, group.slaves.pop(slave))
             _unlink(call, f"{FOLDER}/{slave}")
-        apply(call, group, best)
+        apply(call, group, chosen)
         save(call, group)
         return 0
     for slave, link in [*group.slaves.items(), (group.name, group.link)]:
@@ -158,6 +161,19 @@ def _remove(call: Call, name: str, path: str | None) -> int:
         _unlink(call, f"{FOLDER}/{slave}")
     call.view.remove(f"{RECORDS}/{group.name}")
     return 0
+
+
+def _display(call: Call, group: Group) -> str:
+    best, current = group.best(), call.view.node(f"{FOLDER}/{group.name}", follow=False)
+    lines = [f"{group.name} - {'auto' if group.automatic else 'manual'} mode"]
+    lines += [f"  link best version is {best.path}"] if best is not None else []
+    lines.append(f"  link currently points to {current.target}" if current is not None else "  link currently absent")
+    lines.append(f"  link {group.name} is {group.link}")
+    lines += [f"  slave {name} is {link}" for name, link in group.slaves.items()]
+    for choice in group.choices:
+        lines.append(f"{choice.path} - priority {choice.priority}")
+        lines += [f"  slave {name}: {choice.slaves[name]}" for name in group.slaves if choice.slaves.get(name)]
+    return "\n".join(lines) + "\n"
 
 
 def update_alternatives(call: Call) -> int:
@@ -187,6 +203,13 @@ def update_alternatives(call: Call) -> int:
             group.automatic = True
             apply(call, group, best)
             save(call, group)
+            return 0
+        case ["--display", name]:
+            group = load(call, name)
+            if group is None:
+                call.say(f"error: no alternatives for {name}")
+                return 2
+            call.write(_display(call, group))
             return 0
         case ["--list", name]:
             group = load(call, name)

@@ -139,16 +139,26 @@ def _libraries(call: Call, folder: str) -> Iterator[tuple[str, int]]:
         if facts is None:
             continue
         key = facts[1] or name
-        link = itself.kind == "l"
+        # A link for ld(1), as libz.so, stands for itself; one of any other name is as good as the file.
+        link = itself.kind == "l" and (name == key or (name.endswith(".so") and key.startswith(name)))
+        key = name if link else key
         there = best.get(key)
         if there is None or (not link and there[0]) or (link == there[0] and _compare(there[1], name) < 0):
             best[key] = (link, name, facts[0])
-    for key, (_, name, flags) in best.items():
-        if call.view.node(f"{folder}/{key}") is None and key != name:
-            if call.view.node(f"{folder}/{key}", follow=False) is not None:
-                call.view.remove(f"{folder}/{key}")
-            call.view.symlink(name, f"{folder}/{key}")
+    for key, (link, name, flags) in best.items():
+        if not link and key != name:
+            _link(call, f"{folder}/{key}", name, f"{folder}/{name}")
         yield key, flags
+
+
+def _link(call: Call, path: str, name: str, library: str) -> None:
+    """Have the link `path` lead to the library beside it; what is no link stays."""
+    there = call.view.node(path, follow=False)
+    if there is not None:
+        if there.kind != "l" or call.view.real(path, follow=True) == call.view.real(library, follow=True):
+            return
+        call.view.remove(path)
+    call.view.symlink(name, path)
 
 
 def _known(call: Call, path: str) -> tuple[int, str] | None:

@@ -1,29 +1,63 @@
-"""Programs whose effect a declared build leaves out: docs/declared.md says so of each, with its reason."""
+"""Programs whose effect a declared build leaves out: it says so at its end, and docs/declared.md why."""
 
 from __future__ import annotations
 
 from hosier.distro.deb.declared.calls import Call, Effect
 
+BYTE_CODE = "the byte code of Python's modules"
+CLUSTER = "the database cluster, which pg_createcluster makes"
+KEY = "the self-signed certificate, which make-ssl-cert makes"
+MANUAL = "the index of manual pages, which mandb makes"
+
 
 def python(call: Call) -> int:
-    """The byte code of Python's modules, which only Python itself can write."""
+    """Python where it compiles modules: only it can write its byte code."""
     words = [a for a in call.arguments if a not in ("-E", "-S", "-O")]
     if not words or not words[0].endswith("/py_compile.py"):
         raise call.refusal()
+    call.leave_out(BYTE_CODE)
     return 0
 
 
-def left_out(call: Call) -> int:
-    """Nothing is done, and nothing is missed."""
+def pg_createcluster(call: Call) -> int:
+    """pg_createcluster(1): a cluster is a machine's own, with an identifier from random numbers"""
+    call.leave_out(CLUSTER)
+    return 0
+
+
+def make_ssl_cert(call: Call) -> int:
+    """make-ssl-cert(8) generate-default-snakeoil: no image may share its private key with all that run it"""
+    if call.arguments != ["generate-default-snakeoil"]:
+        raise call.refusal()
+    call.leave_out(KEY)
+    return 0
+
+
+def py3compile(call: Call) -> int:
+    """py3compile(1)"""
+    call.leave_out(BYTE_CODE)
+    return 0
+
+
+def mandb(call: Call) -> int:
+    """mandb(8)"""
+    call.leave_out(MANUAL)
+    return 0
+
+
+def nothing(call: Call) -> int:
+    """What is no part of any image: keys of the host, and byte code that is not there to be removed."""
     return 0
 
 
 EFFECTS: dict[str, Effect] = {
-    "mandb": left_out,
-    "py3clean": left_out,
-    "py3compile": left_out,
+    "make-ssl-cert": make_ssl_cert,
+    "mandb": mandb,
+    "pg_createcluster": pg_createcluster,
+    "py3clean": nothing,
+    "py3compile": py3compile,
     "python3.11": python,
     "python3.12": python,
     "python3.13": python,
-    "ssh-keygen": left_out,
+    "ssh-keygen": nothing,
 }

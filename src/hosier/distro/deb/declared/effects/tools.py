@@ -45,9 +45,27 @@ def update_locale(call: Call) -> int:
     return 0
 
 
+def sh(call: Call) -> int:
+    """sh FILE WORD…"""
+    if not call.arguments or call.arguments[0].startswith("-"):
+        raise call.refusal()
+    name = call.arguments[0]
+    if call.view.node(call.at(name)) is None:
+        call.say(f"cannot open {name}: no such file")
+        return 2
+    return call.shell.program(name, call.at(name), call.arguments[1:])
+
+
 def true(call: Call) -> int:
     """true(1) by its path"""
     return 0
 
 
-EFFECTS: dict[str, Effect] = {"getcap": getcap, "true": true, "update-locale": update_locale, "which": which}
+EFFECTS: dict[str, Effect] = {
+    "dash": sh,
+    "getcap": getcap,
+    "sh": sh,
+    "true": true,
+    "update-locale": update_locale,
+    "which": which,
+}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 from hosier.distro.deb.declared.calls import Call, Effect
 from hosier.distro.deb.declared.effects.files import mode_of
 
 HASHES = "/var/lib/ucf/hashfile"
 REGISTRY = "/var/lib/ucf/registry"
-
-
 CACHE = "/var/lib/ucf/cache"
 GENERATIONS = 7
 
@@ -34,7 +33,10 @@ def ucf(call: Call) -> int:
         for path in options.rest:
             rows = [r for r in call.world.text(HASHES).splitlines() if r.split(None, 1)[1:] != [path]]
             if call.view.node(HASHES) is not None:
-                call.world.write(HASHES, "".join(r + "\n" for r in rows))
+                _keep(call, HASHES, "".join(r + "\n" for r in rows))
+            copy = f"{CACHE}/{path.replace('/', ':')}"
+            if call.view.node(copy) is not None:
+                call.view.remove(copy)
         return 0
     if len(options.rest) != 2:
         raise call.refusal()
@@ -62,16 +64,23 @@ def ucf(call: Call) -> int:
 
 
 def ucfr(call: Call) -> int:
-    """Record whose such a file is."""
+    """Record whose such a file is. Another package's is a matter that is refused."""
     options = call.options("fv", long={"force": False, "purge": False})
     if len(options.rest) != 2:
         raise call.refusal()
     package, path = options.rest
-    rows = [r for r in call.world.text(REGISTRY).splitlines() if r.split()[1:] != [path]]
-    if not options.any("purge"):
-        rows.append(f"{package} \t {path}")
-    if call.view.node(REGISTRY) is not None or rows:
-        _keep(call, REGISTRY, "".join(r + "\n" for r in rows))
+    rows = call.world.text(REGISTRY).splitlines()
+    known = [r.split()[0] for r in rows if r.split()[1:] == [path]]
+    if known not in ([], [package]):
+        raise call.refusal()
+    call.world.folders(os.path.dirname(REGISTRY))
+    if call.view.node(REGISTRY) is None:
+        call.world.write(REGISTRY, "")
+    if options.any("purge"):
+        if known:
+            _keep(call, REGISTRY, "".join(r + "\n" for r in rows if r.split()[1:] != [path]))
+    elif not known:
+        _keep(call, REGISTRY, "".join(r + "\n" for r in [*rows, f"{package} \t {path}"]))
     return 0
 
 
