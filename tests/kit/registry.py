@@ -104,12 +104,12 @@ def digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Asked:
     method: str
     path: str
     headers: dict[str, str]
-    body: int
+    body: int = 0
     """Bytes of it that came."""
 
 
@@ -201,7 +201,9 @@ class FakeHandler(BaseHTTPRequestHandler):
         owner = self.server.owner
         self.content = bytearray()
         fault = None
+        self.asked = Asked(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
         with owner.lock:
+            owner.asked.append(self.asked)
             for number, (method, pattern, each) in enumerate(owner.faults):
                 if method == self.command and re.search(pattern, self.path):
                     fault = each
@@ -214,10 +216,6 @@ class FakeHandler(BaseHTTPRequestHandler):
             self._answer(urllib.parse.urlsplit(self.path))
         except OSError:
             self.close_connection = True
-        finally:
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            with owner.lock:
-                owner.asked.append(Asked(self.command, self.path, headers, len(self.content)))
 
     do_HEAD = do_POST = do_PATCH = do_PUT = do_GET
 
@@ -225,6 +223,7 @@ class FakeHandler(BaseHTTPRequestHandler):
         """Take `count` bytes of the body; fewer when the client goes away."""
         while count and (piece := self.rfile.read1(min(count, 1 << 16))):
             self.content += piece
+            self.asked.body += len(piece)
             count -= len(piece)
 
     def _body(self) -> None:

@@ -88,15 +88,19 @@ class Authority:
 
     def denied(self, answer: HttpAnswer) -> AccessDenied:
         """What to raise for a 401 or a 403 that no login mends."""
-        said = explained(answer.reason, answer.start(_ANSWER_MAX))
+        return self._refused("", explained(answer.reason, answer.start(_ANSWER_MAX)))
+
+    def _refused(self, by: str, said: str) -> AccessDenied:
         login = self._found.login if self._found is not None else None
-        if login is None:
-            if self._challenge is None:
-                return AccessDenied(f"{self._refusal}: {said}", hint=self._hint)
-            return AccessDenied(f"{self._refusal}: without a login: {said}; {self._nowhere}", hint=self._hint)
-        who = f"user {shown(login.user)}" if login.user else "the login"
-        may = "push there" if self._push else "pull from there"
-        return AccessDenied(f"{self._refusal}: {who} of {login.source} may not {may}: {said}", hint=self._hint)
+        other = f"{self._log_in} another; a repository that is not there is refused, too"
+        if login is not None:
+            whose = f"of {shown(login.user)} " if login.user else ""
+            return AccessDenied(
+                f"{self._refusal}: {by}the login {whose}in {login.source} is refused: {said}", hint=other
+            )
+        if self._found is None:
+            return AccessDenied(f"{self._refusal}: {by}{said}", hint=other)
+        return AccessDenied(f"{self._refusal}: {by}{said}; {self._nowhere}", hint=f"{self._log_in} one")
 
     def _is_other(self, scope: str) -> bool:
         return not scope.startswith(f"repository:{self._reference.repository}:")
@@ -116,7 +120,7 @@ class Authority:
         assert self._found is not None
         login = self._found.login
         if login is None:
-            raise AccessDenied(f"{self._refusal}: it asks for a login; {self._nowhere}", hint=self._hint)
+            raise AccessDenied(f"{self._refusal}: {self._nowhere}", hint=f"{self._log_in} one")
         if not login.user:
             raise AccessDenied(f"{self._refusal}: it asks for a password, and {login.source} has but a token for it")
         return "Basic " + base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
@@ -146,7 +150,7 @@ class Authority:
             if answer.status in PASSING:
                 raise Passing(f"token server: {answer.reason}", after=retry_after(answer.headers.get("retry-after")))
             if answer.status in (401, 403):
-                raise self.denied_token(answer.reason, content)
+                raise self._refused("its token server: ", explained(answer.reason, content))
             if answer.status != 200:
                 raise AccessDenied(f"{self._refusal}: its token server: {explained(answer.reason, content)}")
         try:
@@ -159,18 +163,6 @@ class Authority:
         seconds = document.get("expires_in")
         usable = isinstance(seconds, int) and seconds > 0
         return token, min(seconds, _LONGEST) if usable else _SHORTEST
-
-    def denied_token(self, reason: str, content: bytes) -> AccessDenied:
-        """What to raise when the token server gives none."""
-        assert self._found is not None
-        said = explained(reason, content)
-        login = self._found.login
-        if login is None:
-            return AccessDenied(f"{self._refusal}: its token server: {said}; {self._nowhere}", hint=self._hint)
-        who = f"user {shown(login.user)}" if login.user else "the login"
-        return AccessDenied(
-            f"{self._refusal}: its token server refuses {who} of {login.source}: {said}", hint=self._hint
-        )
 
     def _realm(self, text: str) -> str:
         """The token server's URL. A login is about to go there: it has to be as safe as the registry itself."""
@@ -194,13 +186,11 @@ class Authority:
     @property
     def _nowhere(self) -> str:
         looked = self._found.looked if self._found is not None else ()
-        return f"there is none for {self._reference.host} in {', '.join(looked)}"
+        return f"there is no login for {self._reference.host} in {', '.join(looked)}"
 
     @property
-    def _hint(self) -> str:
-        return (
-            f"podman login {self._reference.host}, or skopeo or docker login, keeps one; or there is no such repository"
-        )
+    def _log_in(self) -> str:
+        return f"podman login {self._reference.host} (or skopeo login, docker login) keeps"
 
 
 def origin(url: str) -> tuple[str, str, int]:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
+from hosier.fetch.authority import AccessDenied
 from hosier.fetch.client import Authorised, Reply
 from hosier.fetch.transport import Passing, Refused, Stopped, number, shown
 
@@ -184,8 +185,7 @@ class _Upload:
     resumed: bool = False
 
     def run(self, mount_from: str) -> None:
-        location = self.kept.location()
-        if not (location and self._resume(location)) and not self._begin(mount_from):
+        if not self._gone_on_with() and not self._begin(mount_from):
             return
         while True:
             while self.at < self.blob.size:
@@ -217,6 +217,14 @@ class _Upload:
         self.chunk = max(self.chunk, min(least, self.blob.size))
         self._now(reply, 0)
         return True
+
+    def _gone_on_with(self) -> bool:
+        """Take up the upload of an earlier process, if there is one that is of any use."""
+        location = self.kept.location()
+        try:
+            return bool(location) and self._resume(location)
+        except (Passing, AccessDenied):
+            return False
 
     def _resume(self, location: str) -> bool:
         """Ask how far the upload stands. False: the registry does not know it any more."""
