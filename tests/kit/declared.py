@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hosier.build.declared import Holding
 from hosier.build.tree import Tree
@@ -69,7 +69,10 @@ def make(files: Mapping[str, str | bytes | None] | None = None, programs: Mappin
             contents[path] = content
 
     for name in TABLE.effects:
-        put(f"/usr/bin/{name}", b"\x7fELF", 0o755)
+        put(name if "/" in name else f"/usr/bin/{name}", b"\x7fELF", 0o755)
+    for path, entry in entries.items():
+        owners = TABLE.packages.get(path) or TABLE.packages.get(path.rpartition("/")[2], ())
+        entries[path] = replace(entry, package=min(owners, default=""))
     for name, content in (programs or {}).items():
         put(f"/usr/bin/{name}", content, 0o755)
     for path, text in (files or {}).items():

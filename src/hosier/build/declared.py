@@ -45,6 +45,8 @@ def settle(site: Site, packages: Sequence[Unpacked], done: Callable[[str], None]
     finally:
         _log(site, work)
     holding.flush(site)
+    for what, names in work.world.left_out.items():
+        site.reporter.note(f"left out (docs/declared.md): {what}, for {', '.join(names)}")
 
 
 def _begin(site: Site, holding: Holding) -> configure.Configuration:
@@ -95,8 +97,17 @@ class Holding:
             return None
         if entry is None or (path.endswith("/") and entry.kind != "d" and len(path) > 1):
             return None
-        capable = any(name == "security.capability" for name, _ in entry.xattrs)
-        return Node(entry.kind, entry.mode, entry.uid, entry.gid, entry.size, entry.mtime, entry.target, capable)
+        return Node(
+            entry.kind,
+            entry.mode,
+            entry.uid,
+            entry.gid,
+            entry.size,
+            entry.mtime,
+            target=entry.target,
+            capable=any(name == "security.capability" for name, _ in entry.xattrs),
+            package=entry.package.partition(":")[0],
+        )
 
     def read(self, path: str) -> bytes:
         """As `View` says."""

@@ -162,6 +162,15 @@ class Table:
     builtins: Mapping[str, Callable[[Shell, list[str]], int]]
     special: frozenset[str]
     effects: Mapping[str, Effect]
+    packages: Mapping[str, frozenset[str]]
+    """Whose programs these are."""
+
+    def effect(self, name: str, path: str, package: str) -> Effect | None:
+        """What is known of the program that a script calls `name`, which `package` brought to `path`."""
+        known = name if name in self.effects else path.rpartition("/")[2]
+        if known not in self.effects or package not in self.packages[known]:
+            return None
+        return self.effects[known] if "/" not in name or known == name or path in self.places(name) else None
 
     def places(self, name: str) -> tuple[str, ...]:
         """Paths under which a program of the table may be named in full."""

@@ -7,7 +7,6 @@ Refusal; a command that no branch leads to is nobody's concern.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -321,8 +320,9 @@ class Shell:
             return NOT_FOUND
         if self.user != (0, 0):
             raise self.refusal(f"{name} as another user is not known")
-        effect = self.table.effects.get(name if name in self.table.effects else os.path.basename(path))
-        if effect is not None and ("/" not in name or name in self.table.effects or path in self.table.places(name)):
+        node = self.world.view.node(path)
+        effect = self.table.effect(name, path, node.package if node is not None else "")
+        if effect is not None:
             try:
                 status = effect(Call(self, name, path, list(arguments)))
             except OSError as exc:

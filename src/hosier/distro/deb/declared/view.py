@@ -22,6 +22,8 @@ class Node:
     target: str = ""
     capable: bool = False
     """Whether a file has capabilities of its own (capabilities(7))."""
+    package: str = ""
+    """The name of the package that brought it."""
 
 
 class View(Protocol):

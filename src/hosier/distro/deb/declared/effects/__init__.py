@@ -21,10 +21,12 @@ from hosier.distro.deb.declared.effects import (
     tools,
     ucf,
 )
+from hosier.distro.deb.declared.effects.packages import PACKAGES
 
 TABLE = Table(
     builtins={**BUILTINS, **questions.BUILTINS},
     special=SPECIAL,
+    packages=PACKAGES,
     effects={
         **texts.EFFECTS,
         **sed.EFFECTS,
