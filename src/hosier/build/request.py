@@ -7,7 +7,7 @@ import errno
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hosier.build.host import host_architecture, need_architecture
@@ -95,6 +95,7 @@ def build_spec(
         )
     store.sweep()
     folder = os.path.dirname(os.path.abspath(spec_path))
+    before: dict[str, float] = {}
     for spec in chosen:
         name = _tag(spec, tag, several=len(specs) > 1 and (tag is None or len(chosen) > 1))
         lock = _of(file, spec)
@@ -110,7 +111,10 @@ def build_spec(
                 cache=cache,
                 origins=origins,
             )
-        yield lock.architecture, built
+        # The reporter counts on; each build tells its own time, and the first one that of the lock.
+        own = {key: seconds - before.get(key, 0.0) for key, seconds in built.timings.items()}
+        before = dict(built.timings)
+        yield lock.architecture, replace(built, timings=own)
 
 
 def _of(file: LockFile, spec: Spec) -> Lock:

@@ -266,18 +266,18 @@ class Universe:
         self._stanzas: dict[tuple[int, int], Package] = {}
         self._provided: list[dict[bytes, list[int]]] | None = None
         self._positions: dict[str, Position] = {}
-        self._only: Mapping[str, frozenset[str]] = {}
+        self.only: Mapping[str, frozenset[str]] = {}
         self.local = tuple(self._package(read_fields(control.strip("\n")), -1 - n) for n, control in enumerate(local))
 
     def limited(self, only: Mapping[str, frozenset[str]]) -> Universe:
         """The same, where a name of `only` has these versions alone in the native architecture."""
         limited = copy.copy(self)
-        limited._only = only
+        limited.only = only
         limited._versions, limited._providers = {}, {}
         return limited
 
     def _may(self, package: Package) -> bool:
-        only = self._only.get(package.name)
+        only = self.only.get(package.name)
         return only is None or package.version in only or package.key != package.name
 
     def _package(self, fields: dict[str, str], origin: int) -> Package:
@@ -323,7 +323,7 @@ class Universe:
         every = [package for package in self.local if package.name == name]
         for number, file in enumerate(self._files):
             every += [self._at(number, offset) for offset in file.offsets(encoded)]
-        if name in self._only:
+        if name in self.only:
             every = [package for package in every if self._may(package)]
         if len(every) < 2:
             return tuple(every)

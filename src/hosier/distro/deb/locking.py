@@ -218,7 +218,8 @@ def _held(
         same = [p for p in universe.versions(locked.name) if p.key == key and p.version == locked.version]
         if not same:
             if note and universe.versions(locked.name):
-                note(f"{key} {locked.version} is in no index any more, so it moves")
+                reason = "is not there for all" if locked.name in universe.only else "is in no index any more"
+                note(f"{key} {locked.version} {reason}, so it moves")
             continue
         if key in asked and same[0] not in asked[key]:
             continue
