@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
         told = [
             ("of files", human_size(image.size)),
             ("packages", str(len(packages))),
-            ("paths", str(len(entries))),
+            ("files", str(len(entries) - held.kinds.get("d", 0))),
+            ("folders", str(held.kinds.get("d", 0))),
             ("", image.architecture),
             ("", f"built {moment(image.created)}"),
             ("", f"sha256:{image.digest}"),
