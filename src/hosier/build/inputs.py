@@ -27,6 +27,9 @@ LOCK = "application/vnd.hosier.lock.v1+toml"
 FILES = "application/vnd.hosier.spec.v1.tar"
 PACKAGE = "application/vnd.debian.binary-package"
 
+TIME = 315532800
+"""Of the spec's files: 1980-01-01, the oldest that every program takes; it says nothing of when they were written."""
+
 OUTSIDE = "host"
 """The folder in the archive of a spec's own files for those that are not below the spec's folder."""
 
@@ -107,11 +110,11 @@ def _titled(blob: Blob, said: str) -> Blob:
     return Blob(blob.digest, blob.size, blob.media_type, blob.path, blob.content, {layout.TITLE: said})
 
 
-def archive(specs: Sequence[Spec], path: str, *, name: str, epoch: int) -> Blob:
+def archive(specs: Sequence[Spec], path: str, *, name: str) -> Blob:
     """Write the files that `specs`, one spec for several architectures, consist of and name to the tar archive `path`.
 
     What is below the spec's folder has its path from there, all else is below `OUTSIDE`. Owners are root, times
-    `epoch`. Local packages are not in it: they are layers of their own.
+    `TIME`. Local packages are not in it: they are layers of their own.
 
     Raises SpecInvalid for a file that cannot be read.
     """
@@ -125,12 +128,12 @@ def archive(specs: Sequence[Spec], path: str, *, name: str, epoch: int) -> Blob:
     for source in sorted(sources):
         real = os.path.realpath(source)
         for member, host in _walk(_member(source, folder), real):
-            found[member] = (_entry(member, host, epoch), host)
+            found[member] = (_entry(member, host), host)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         sink = tar.Plain(fd)
         for entry, host in (found[member] for member in sorted(found)):
-            sink.put(tar.header(entry, epoch))
+            sink.put(tar.header(entry, TIME))
             if entry.kind == "f":
                 _append(sink, entry, host)
         sink.finish()
@@ -165,19 +168,19 @@ def _inner(member: str, host: str) -> Iterator[tuple[str, str]]:
         yield from _walk(member, host)
 
 
-def _entry(member: str, host: str, epoch: int) -> Entry:
+def _entry(member: str, host: str) -> Entry:
     try:
         status = os.lstat(host)
         if stat.S_ISLNK(status.st_mode):
-            return Entry(member, "l", 0o777, 0, 0, epoch, target=os.readlink(host))
+            return Entry(member, "l", 0o777, 0, 0, TIME, target=os.readlink(host))
     except OSError as error:
         raise _unreadable(host, error) from None
     if stat.S_ISDIR(status.st_mode):
-        return Entry(member, "d", 0o755, 0, 0, epoch)
+        return Entry(member, "d", 0o755, 0, 0, TIME)
     if not stat.S_ISREG(status.st_mode):
         raise SpecInvalid(f"cannot vendor {host}: it is neither a file nor a folder nor a link")
     mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
-    return Entry(member, "f", mode, 0, 0, epoch, size=status.st_size)
+    return Entry(member, "f", mode, 0, 0, TIME, size=status.st_size)
 
 
 def _append(sink: tar.Plain, entry: Entry, host: str) -> None:

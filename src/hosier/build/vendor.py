@@ -79,13 +79,12 @@ def vendor(
     name = specs[0].name
     out = os.path.abspath(out)
     folder = os.path.dirname(os.path.abspath(specs[0].sources[0]))
-    epoch = max(lock.epoch for lock in file.locks)
     packages = {p.sha256: p for lock in chosen for p in lock.packages}
     with ExitStack() as held:
         for sha256 in packages:
             held.enter_context(store.shared(f"debs-{sha256}"))
         work = held.enter_context(store.work("vendor"))
-        tar = inputs.archive(specs, f"{work}/files.tar", name=name, epoch=epoch)
+        tar = inputs.archive(specs, f"{work}/files.tar", name=name)
         wanted = inputs.plan(store, file, chosen, name=name, spec_files=tar)
         there = held.enter_context(_opened(out, name, make=not dry_run, reporter=reporter))
         with reporter.phase("check"):

@@ -92,14 +92,14 @@ def facts(done: Vendored, pushed: Pushed | None) -> dict[str, object]:
 
 
 def told(done: Vendored, *, dry_run: bool) -> list[str]:
-    """What comes in and what goes, a line each: of a new folder only for a dry run."""
+    """What comes in and what goes of what has a name, a line each: of a new folder only for a dry run."""
     from hosier.cli.images import human_size
     from hosier.linux.printable import shown
 
     lines = []
     if dry_run or done.kept:
-        lines += [f"+ {shown(each)}" for each in done.added]
-    lines += [f"- {shown(each)}" for each in done.dropped]
+        lines += [f"+ {shown(each)}" for each in done.added if not each.startswith("sha256:")]
+    lines += [f"- {shown(each)}" for each in done.dropped if not each.startswith("sha256:")]
     if dry_run:
         lines.append(f"fetch: {_packages(done.fetched)}, {human_size(done.fetched_bytes)}")
     return lines
