@@ -260,6 +260,19 @@ def test_long_names_of_both_kinds_are_read(form: int, tmp_path: Path) -> None:
 
 LONG = "/".join(["n" * 250] * 9)
 
+
+def test_an_archive_may_end_with_its_last_content(tmp_path: Path) -> None:
+    """As `umoci insert` writes them, and Go's archive/tar reads them; what is cut off within is damage."""
+    whole = tar(Put("a", content=b"x" * 600), Put("b", content=b"y" * 700))
+    end = 512 + 1024 + 512 + 700
+    entries = unpacked(tmp_path, whole[:end], how="gzip")
+    assert (entries["/a"].size, entries["/b"].size, entries["/b"].sha256) == (600, 700, sha256(b"y" * 700)[7:])
+    unpacked(tmp_path, whole[: end + 324])
+    for cut in (end - 1, end + 1, end - 700, 512 + 600 + 1):
+        with pytest.raises(PackageInvalid, match="cut off"):
+            unpacked(tmp_path, whole[:cut])
+
+
 # What must be refused: the layers, and words of the reason. Each is also given once without its defect.
 HOSTILE = [
     ("climbing", [Put("../evil")], "climbs out", [Put("evil")]),

@@ -70,11 +70,13 @@ class Member:
 class Reader(tar.Reader):
     """The members of the layer whose decompressed bytes are `pieces`. Raises Malformed; memory is bounded."""
 
+    _gap = 0
+
     def next_member(self) -> Member | None:
         """The next member, or None at the end; what lies behind the end mark is read over, as the digest covers it."""
-        if self._left or self._padding:
-            for _ in self.body():
-                pass
+        for _ in self.body():
+            pass
+        self._skip_gap()
         pax: dict[bytes, bytes] = {}
         long_name = long_link = None
         while True:
@@ -103,8 +105,17 @@ class Reader(tar.Reader):
             else:
                 member = _member(fields, long_name, long_link, pax)
                 self._left = member.size
-                self._padding = -member.size % 512
+                self._gap = -member.size % 512
                 return member
+
+    def _skip_gap(self) -> None:
+        """Skip what fills the last block of a content. Nothing may be there: `umoci insert` ends an archive so."""
+        gap, self._gap = self._gap, 0
+        if gap and self._at == len(self._piece):
+            self._piece, self._at = next(self._pieces, b""), 0
+            if not self._piece:
+                return
+        self._exactly(gap)
 
     def _content(self, fields: tar.Fields) -> bytes:
         return self._extension(tar.number(fields[4], "size"))
