@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 import stat
 import subprocess
@@ -56,6 +57,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         "owners",
         {
             "/usr/bin/suid": File("s\n", 0o4755),
+            "/usr/share/large": random.Random(1).randbytes(1 << 20) * 3 + b"end",  # several members of gzip
             "/var/lib/owners": Dir(0o2770, uid=33, gid=33, uname="www-data", gname="www-data"),
             "/var/lib/owners/a": "a\n",
             "/var/lib/owners/b": HardLink("/var/lib/owners/a"),

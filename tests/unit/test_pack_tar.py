@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import os
+import random
 import tarfile
 import tempfile
 from dataclasses import replace
@@ -162,14 +164,57 @@ def test_compression_is_the_same_each_time(root: str, compression: str) -> None:
 
         plain = zstandard.ZstdDecompressor().decompressobj().decompress(first)
     elif compression == "gz":
-        import gzip
-
         plain = gzip.decompress(first)
     else:
         import lzma
 
         plain = lzma.decompress(first)
     assert plain == archive(root, TREE)
+
+
+def test_gzip_gives_the_bytes_that_it_always_gave() -> None:
+    """Registries know layers by these bytes: a version of the library that gives others is a change for everybody."""
+    draw = random.Random(1)
+    words = [bytes(draw.choices(range(97, 123), k=draw.randrange(2, 9))) for _ in range(3000)]
+    content = b" ".join(draw.choices(words, k=400_000))
+    assert sha(content) == "6d271e7d5c569169d6e012a543bdc2e61007421583c53d03887916d9039087f2"
+    digests = {}
+    for level in (1, 6):
+        with tempfile.TemporaryFile() as out:
+            sink = tar.Compressed(out.fileno(), "gz", level=level)
+            sink.put(content)
+            sink.finish()
+            out.seek(0)
+            digests[level] = sha(out.read())
+    assert digests == {
+        1: "2d58a17f97ff8936f6138dca82fa0281bdf016f0eb168ef35411c5f5ca17ae4a",
+        6: "8a52c8a4cfa5b1694938d3fa3cad02c40abee96bc6cbc1a02679e408978ac5c4",
+    }
+
+
+def test_however_an_archive_is_put_together_it_is_compressed_the_same(tmp_path: Path) -> None:
+    content = random.Random(2).randbytes(1 << 16) * 40 + b"end"
+    (tmp_path / "f").write_bytes(content)
+    made = set()
+    for step in (1 << 22, 1 << 20, 77_777):
+        for copied in (True, False):
+            with open(tmp_path / "out", "w+b") as out, open(tmp_path / "f", "rb") as source:
+                sink = tar.Compressed(out.fileno(), "gz")
+                if copied:
+                    seen = hashlib.sha256()
+                    assert sink.copy(source.fileno(), 1000, None) == 1000
+                    assert sink.copy(source.fileno(), len(content), seen.update) == len(content) - 1000
+                    assert seen.hexdigest() == sha(content[1000:])
+                else:
+                    for at in range(0, len(content), step):
+                        sink.put(content[at : at + step])
+                sink.finish()
+                assert sink.written == os.fstat(out.fileno()).st_size
+            made.add((tmp_path / "out").read_bytes())
+    (one,) = made
+    plain = gzip.decompress(one)
+    assert plain == content + bytes(len(plain) - len(content))
+    assert len(plain) % 10240 == 0
 
 
 def test_a_pipe_takes_it_too(root: str) -> None:
@@ -262,6 +307,9 @@ def test_attributes_and_lists_of_access(tmp_path: Path) -> None:
     xattrs = (
         ("security.capability", "0100000200040000000000000000000000000000"),
         ("system.posix_acl_access", access.hex()),
+        ("user.a%=b", "01"),
+        ("user.c%d", "02"),
+        ("user.e%3Df", "03"),
         ("user.x", "0a00ff"),
     )
     entry = Entry("/f", "f", 0o644, 0, 0, 5, size=1, sha256=sha(b"1"), xattrs=xattrs)
@@ -271,6 +319,9 @@ def test_attributes_and_lists_of_access(tmp_path: Path) -> None:
     assert {key: os.fsencode(value) for key, value in headers.items()} == {
         "SCHILY.acl.access": b"user::rw-,user:1000:r--,group::r--,mask::r-x,other::---",
         "SCHILY.xattr.security.capability": bytes.fromhex(xattrs[0][1]),
+        "SCHILY.xattr.user.a%25%3Db": b"\x01",
+        "SCHILY.xattr.user.c%d": b"\x02",
+        "SCHILY.xattr.user.e%253Df": b"\x03",
         "SCHILY.xattr.user.x": b"\n\0\xff",
     }
     for wrong in (b"", b"\x02\0\0\0\x01", acl((3, 7, 0)), acl((1, 8, 0))):

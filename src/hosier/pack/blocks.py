@@ -24,9 +24,9 @@ def zstd(level: int) -> Callable[[], Compress]:
 
 def zlib(level: int) -> Callable[[], Compress]:
     """A maker of zlib compressors (RFC 1950)."""
-    import zlib as library
+    import deflate
 
-    return lambda: lambda block: library.compress(block, level)
+    return lambda: lambda block: bytes(deflate.zlib_compress(block, level))
 
 
 def xz(dictionary: int) -> Callable[[], Compress]:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from hosier.errors import UsageError
-from hosier.store import manifest
 from hosier.store.manifest import Entry
 
 DEFAULT = 24
@@ -138,9 +137,10 @@ def key(layer: Layer, *, epoch: int, compression: str) -> str:
 
     Of the epoch only what it does to the times of the layer's own paths counts, and whose a path is does not.
     """
-    total = hashlib.sha256(f"hosier layer 1 {compression}\n".encode())
-    lines = [manifest.line(replace(each, package=""), min(each.mtime, epoch)) + "\n" for each in layer.entries]
-    total.update("".join(lines).encode("ascii"))
+    total = hashlib.sha256(f"hosier layer 2 {compression}\n".encode())
+    for each in layer.entries:
+        told = (each.path, each.kind, each.mode, each.uid, each.gid, min(each.mtime, epoch), each.size, each.sha256)
+        total.update(ascii((*told, each.target, each.rdev, each.xattrs, each.hardlink)).encode("ascii"))
     return total.hexdigest()
 
 
