@@ -243,7 +243,7 @@ class _Reader:
         """The tables of that name of all parts, each with where it stands."""
         if not any(name in part for _, part in parts) and LOCK[name].required:
             raise self.invalid(self.line(parts[0][0]), f"{_where(parts[0][0])} lacks {name!r}")
-        for path, part in parts:
+        for path, part in reversed(parts):  # what is shared first, so that a lock's own line is the second one
             for number, table in enumerate(part.get(name, ())):
                 yield (*path, name, number), table
 
