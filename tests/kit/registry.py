@@ -148,6 +148,8 @@ class Fake:
     mounts: bool = False
     chunk_min: int = 0
     uploading: dict[str, Uploading] = field(default_factory=dict)
+    begun: int = 0
+    """Uploads so far."""
     issued: dict[str, float] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     over: threading.Event = field(default_factory=threading.Event)
@@ -351,7 +353,8 @@ class FakeHandler(BaseHTTPRequestHandler):
                 self.reply(201, {"Location": f"/v2/{repository}/blobs/{mount}"})
                 return
             with owner.lock:
-                name = f"upload-{len(owner.uploading)}"
+                owner.begun += 1
+                name = f"upload-{owner.begun}"
                 owner.uploading[name] = Uploading()
             extra = {"OCI-Chunk-Min-Length": str(owner.chunk_min)} if owner.chunk_min else {}
             self._stands(202, repository, name, extra)
@@ -466,7 +469,7 @@ class Counting:
     target: str
     up: int = 0
     down: int = 0
-    hold: Callable[[Counting, bytes], bool] | None = None
+    hold: Callable[[bytes], bool] | None = None
     """Asked with each piece on its way to the server; True: it and what comes after it on that connection stay here."""
     slow: float = 0.0
     """Seconds to wait before each piece of up to 64 kB, both ways."""
@@ -501,7 +504,7 @@ class Counting:
             while piece := source.recv(1 << 16):
                 if self.slow and self.over.wait(self.slow):
                     break
-                if up and (stopped or (self.hold is not None and self.hold(self, piece))):
+                if up and (stopped or (self.hold is not None and self.hold(piece))):
                     stopped = True
                     self.held.set()
                     continue
