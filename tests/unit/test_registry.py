@@ -16,6 +16,7 @@ import pytest
 from hosier.errors import FetchFailed, HosierError, NotAuthentic, StoreFailed
 from hosier.fetch import parallel
 from hosier.fetch.progress import reporter
+from hosier.fetch.proxies import Proxies
 from hosier.fetch.registry import AccessDenied, Blob, Manifest, Registry, parse
 from hosier.fetch.transport import Limits, Stopped
 from kit.registry import Fake, FakeHandler, cut, digest, drop_after, environment, errors, status
@@ -470,6 +471,36 @@ def test_the_least_chunk_of_a_registry(bench: Bench) -> None:
     assert [each.body for each in bench.fake.said("PATCH")] == [400_000, 400_000, 200_000]
 
 
+def test_a_registry_that_takes_a_blob_in_one_piece_only(bench: Bench) -> None:
+    bench.fake.once("PATCH", "state=100000", status(400, errors("UNSUPPORTED", "one piece")))
+    bench.send()
+    assert [each.body for each in bench.fake.said("PATCH")] == [CHUNK, CHUNK, len(BODY)]
+    assert bench.fake.blobs[NAME] == BODY
+
+
+def test_a_proxy_that_lets_no_large_chunk_through(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hosier.fetch.upload._LEAST_CHUNK", 100)
+    bench.fake.once("PATCH", "", status(413), times=2)
+    bench.send(chunk=400_000)
+    assert [each.body for each in bench.fake.said("PATCH")] == [400_000, 200_000, *[100_000] * 10]
+    assert bench.fake.blobs[NAME] == BODY
+
+
+def test_chunks_on_a_slow_line_are_smaller(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hosier.fetch.upload._LEAST_CHUNK", 150_000)
+    monkeypatch.setattr("hosier.fetch.upload._BRISK", 0.0)
+    bench.send(chunk=400_000)
+    assert [each.body for each in bench.fake.said("PATCH")] == [400_000, 200_000, 150_000, 150_000, 100_000]
+
+
+def test_this_machine_is_reached_without_a_proxy(bench: Bench) -> None:
+    bench.fake.add(BODY)
+    proxies = Proxies(http="http://127.0.0.1:1", https="http://127.0.0.1:1")
+    reference = parse(f"{bench.fake.host}/a")
+    with Registry(reference, reporter=QUIET, proxies=proxies, environment=environment(bench.folder)) as registry:
+        assert registry.has_blob(NAME)
+
+
 def test_a_registry_that_does_not_say_what_it_has(bench: Bench) -> None:
     bench.fake.patch_range = False
     assert bench.send() == len(BODY)
@@ -502,9 +533,9 @@ def test_an_upload_of_an_earlier_process_is_gone_on_with(bench: Bench) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"location": 3}', '{"location": "http://127.0.0.1:1/gone"}'])
 def test_what_was_kept_of_an_upload_may_be_of_no_use(bench: Bench, content: str) -> None:
     uploads = bench.folder / "uploads"
-    bench.fake.once("PATCH", "state=300000", status(400))
+    bench.fake.once("PATCH", "state=300000", drop_after(0))
     with pytest.raises(FetchFailed):
-        bench.send(uploads=str(uploads))
+        bench.send(uploads=str(uploads), tries=1)
     (kept,) = uploads.iterdir()
     kept.write_text(content)
     assert bench.send(uploads=str(uploads)) == len(BODY)

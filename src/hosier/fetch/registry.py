@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from hosier.errors import FetchFailed, NotAuthentic, StoreFailed, UsageError
 from hosier.fetch import parallel, upload
@@ -79,7 +79,12 @@ class Registry:
         self._reference = reference
         self._reporter = reporter
         # Logins of archives (apt_auth.conf) are none of a registry's.
-        self._proxies = replace(proxies or from_environment(environment), logins=())
+        proxies = replace(proxies or from_environment(environment), logins=())
+        if reference.loopback:
+            # A proxy has another idea of which machine that is.
+            name = urlsplit(f"//{reference.host}").hostname or ""
+            proxies = replace(proxies, no_proxy=(*proxies.no_proxy, name))
+        self._proxies = proxies
         self._uploads = uploads
         self._limits = limits
         self._endpoint = endpoint(reference, environment)

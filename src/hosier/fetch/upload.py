@@ -24,6 +24,11 @@ from hosier.fetch.transport import Passing, Refused, Stopped, number, shown
 
 CHUNK = 16 << 20
 """Bytes in one PATCH: more than the least part of object stores (5 MiB), less than what proxies let through."""
+_LEAST_CHUNK = 5 << 20
+_BRISK = 4.0
+"""Seconds that a chunk should take at most: an interrupted push waits for the one under way."""
+_PIECE = 64 * 1024
+"""Bytes at a time: what a slow line has to take within the time limit of one write."""
 _LOCATION_MAX = 16 * 1024
 _FINISHING = 300.0
 """Seconds until the answer to the last request: a registry may copy the whole blob before it."""
@@ -60,7 +65,7 @@ class Slice:
         if self._stop():
             raise Stopped
         left = self._end - self._at
-        piece = os.pread(self._fd, left if size < 0 else min(size, left), self._at)
+        piece = os.pread(self._fd, min(left, _PIECE) if size < 0 else min(size, left, _PIECE), self._at)
         if not piece and left:
             raise Refused("the file is shorter than it was")
         self._at += len(piece)
@@ -182,6 +187,8 @@ class _Upload:
     at: int = 0
     best: int = 0
     failures: int = 0
+    least: int = 0
+    """Bytes of the smallest chunk that the registry takes, but for the last."""
     resumed: bool = False
 
     def run(self, mount_from: str) -> None:
@@ -213,8 +220,8 @@ class _Upload:
             return False
         if reply.status != 202:
             raise Refused(f"it begins no upload: {reply.explained}")
-        least = number(reply.headers.get("oci-chunk-min-length", "")) or 0
-        self.chunk = max(self.chunk, min(least, self.blob.size))
+        self.least = min(number(reply.headers.get("oci-chunk-min-length", "")) or 0, self.blob.size)
+        self.chunk = max(self.chunk, self.least)
         self._now(reply, 0)
         return True
 
@@ -260,10 +267,15 @@ class _Upload:
             "Content-Length": str(end - self.at),
             "Content-Range": f"{self.at}-{end - 1}",
         }
+        began = time.monotonic()
         try:
             reply = self.client.ask("PATCH", self.location, headers, body, tries=1, silence=_FINISHING)
             if reply.status in (201, 202, 204):
                 self._now(reply, self._taken(reply, end), otherwise=self.location)
+                if time.monotonic() - began > _BRISK:
+                    self.chunk = max(self.chunk // 2, min(self.chunk, max(_LEAST_CHUNK, self.least)))
+                return
+            if self._otherwise(reply.status, end - self.at):
                 return
             # 416: it has another idea of where we are. 404: it forgot the upload.
             if reply.status not in (404, 416):
@@ -277,6 +289,17 @@ class _Upload:
         self.client.pause(self.failures, error.after)
         if not self._resume(self.location):
             self._begin("")
+
+    def _otherwise(self, status: int, size: int) -> bool:
+        """Begin anew with chunks of another size where a refusal may mean that. False: it does not."""
+        if status == 413 and size > max(_LEAST_CHUNK, self.least):
+            self.chunk = size // 2  # a proxy before the registry that takes no more at a time
+        elif status in (400, 405, 409, 501) and self.at and self.chunk < self.blob.size:
+            self.chunk = self.blob.size  # some registries take a blob in one piece only
+        else:
+            return False
+        self._begin("")
+        return True
 
     def _taken(self, reply: Reply, end: int) -> int:
         """How many bytes the registry has after a chunk that should have brought it to `end`."""
