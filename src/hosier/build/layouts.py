@@ -94,6 +94,8 @@ class Layout:
     def __init__(self, fd: int, told: str, *, make: bool) -> None:
         self._told = told
         self._fd = fd
+        if make and "oci-layout" not in os.listdir(fd):
+            self._put(fd, "oci-layout", _document(_MARK), 0)  # first: what is begun can be gone on with
         try:
             if make:
                 for name in ("blobs", "blobs/sha256"):
@@ -150,7 +152,6 @@ class Layout:
                     made.append(blob.sha256)
                 advance(blob.size)
             unnamed = self._unnamed(row, blobs)
-            self._put(self._fd, "oci-layout", _document(_MARK), 0)
             rows = [each for each in self._rows if _name(each) != row.name]
             rows = sorted([*rows, row.descriptor], key=lambda each: (_name(each), layout.canonical(each)))
             self._put(self._fd, "index.json", layout.index_of(rows), 0)
@@ -231,17 +232,17 @@ class Layout:
         Not `strict`: what cannot be read names nothing.
         """
         found: dict[str, str] = {}
-        left = list(rows)
+        left = [(each, True) for each in rows]
         documents = 0
         while left:
-            said = left.pop()
+            said, is_document = left.pop()
             match = _DIGEST.fullmatch(str(said.get("digest")))
             if match is None or match[1] in found:
                 continue
             notes = said.get("annotations")
             title = notes.get(layout.TITLE) if isinstance(notes, dict) else None
             found[match[1]] = title if isinstance(title, str) else ""
-            if said.get("mediaType") not in (layout.MANIFEST, layout.INDEX):
+            if not is_document:
                 continue
             documents += 1
             try:
@@ -291,12 +292,13 @@ def _parsed(content: bytes) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _descriptors(document: Mapping[str, object]) -> list[Mapping[str, object]]:
-    found: list[object] = [document.get("config")]
-    for member in ("layers", "manifests"):
+def _descriptors(document: Mapping[str, object]) -> list[tuple[Mapping[str, object], bool]]:
+    """What a document names, and whether that is a document too, of whatever media type."""
+    found: list[tuple[object, bool]] = [(document.get("config"), False)]
+    for member, is_document in (("layers", False), ("manifests", True)):
         each = document.get(member)
-        found += each if isinstance(each, list) else []
-    return [each for each in found if isinstance(each, dict)]
+        found += [(one, is_document) for one in each] if isinstance(each, list) else []
+    return [(each, is_document) for each, is_document in found if isinstance(each, dict)]
 
 
 def _name(row: Mapping[str, object]) -> str:

@@ -150,15 +150,22 @@ def _opened(out: str, name: str, *, make: bool, reporter: Reporter) -> Iterator[
     busy = f"another process is writing {out}; waiting for it"
     with guard(told), ExitStack() as held:
         while True:
-            if layouts.is_layout(out, told):
+            filled = layouts.is_layout(out, told)
+            if not make and not filled:
+                yield None
+                return
+            if os.path.isdir(out):  # even an empty one stays: something may be mounted there
                 fd = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 held.callback(os.close, fd)
                 if make:
                     layouts.lock(fd, waiting=lambda: reporter.note(busy))
-                yield held.enter_context(Layout(fd, told, make=make))
-                return
-            if not make:
-                yield None
+                new = make and not layouts.is_layout(out, told)
+                try:
+                    yield held.enter_context(Layout(fd, told, make=make))
+                except BaseException:
+                    for each in os.listdir(out) if new else ():
+                        removal.remove(os.path.join(out, each))
+                    raise
                 return
             beside = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}.vendoring")
             with layouts.taken(beside, told, waiting=lambda: reporter.note(busy)) as fd:

@@ -430,7 +430,7 @@ def _exhausted(task: _Task) -> FetchFailed | NotAuthentic:
             message,
             hint="the mirror may be within an update, or a proxy may hold an old copy: try again later",
         )
-    return FetchFailed(message, hint="name more origins in [[repo]] uris, or look at the network and try again")
+    return FetchFailed(message, hint="name more origins ([[origin]] or --origin), or look at the network and try again")
 
 
 def _unwritable(thing: Object, error: OSError) -> StoreFailed:
