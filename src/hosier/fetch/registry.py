@@ -151,7 +151,7 @@ class Registry:
         """
         if stop.is_set():
             raise Stopped
-        return self._client.open(f"{self._url}/blobs/{digest}", headers)
+        return _Until(self._client.open(f"{self._url}/blobs/{digest}", headers), stop)
 
     def fetch(self, blobs: Sequence[Blob], *, title: str) -> int:
         """Make the file of each blob, whole and checked; returns the bytes that came over the network.
@@ -266,6 +266,24 @@ class Registry:
             raise FetchFailed(f"{what}: it was called off") from None
 
 
+class _Until(Answer):
+    """An answer that ends when the event is set."""
+
+    def __init__(self, answer: Answer, stop: threading.Event) -> None:
+        super().__init__(answer.status, answer.headers, answer.length)
+        self._answer = answer
+        self._stop = stop
+
+    def pieces(self) -> Iterator[bytes]:
+        for piece in self._answer.pieces():
+            if self._stop.is_set():
+                raise Stopped
+            yield piece
+
+    def close(self) -> None:
+        self._answer.close()
+
+
 class _Sending:
     """What the threads of one `send` share."""
 
@@ -288,7 +306,8 @@ class _Sending:
             if registry._has(self._client, blob.digest):
                 self._phase.grow(-blob.size)
                 return
-            with upload.standing(registry._uploads, f"{name}@{blob.digest}") as kept:
+            folder = registry._uploads if blob.size > upload.SMALL else ""
+            with upload.standing(folder, f"{name}@{blob.digest}") as kept:
                 shown_as = 0
 
                 def stands(at: int) -> None:

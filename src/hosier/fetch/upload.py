@@ -24,6 +24,8 @@ from hosier.fetch.transport import Passing, Refused, Stopped, number, shown
 
 CHUNK = 16 << 20
 """Bytes in one PATCH: more than the least part of object stores (5 MiB), less than what proxies let through."""
+SMALL = 1 << 20
+"""Bytes of a blob that goes with the last request, and is not worth going on with."""
 _LEAST_CHUNK = 5 << 20
 _BRISK = 4.0
 """Seconds that a chunk should take at most: an interrupted push waits for the one under way."""
@@ -195,19 +197,23 @@ class _Upload:
         if not self._gone_on_with() and not self._begin(mount_from):
             return
         while True:
-            while self.at < self.blob.size:
+            while self.at < self.blob.size and not self._last_goes_along:
                 if self.ending():
                     raise Stopped
                 self._patch()
             try:
-                self._finish()
-                return
+                if self._finish():
+                    return
             except Damaged:
                 # What was there before may have been wrong; what is sent in one go is the registry's own to check.
                 if not self.resumed:
                     raise
                 self.resumed = False
                 self._begin("")
+
+    @property
+    def _last_goes_along(self) -> bool:
+        return self.at == 0 and self.blob.size <= min(SMALL, self.chunk)
 
     def _begin(self, mount_from: str) -> bool:
         """Begin an upload. False: it is not needed, the registry took the blob from another repository."""
@@ -283,10 +289,7 @@ class _Upload:
             error = Passing(reply.explained)
         except Passing as passing:
             error = passing
-        self.failures += 1
-        if self.failures >= self.client.limits.tries:
-            raise Passing(f"{error} (tried {self.failures} times)", after=error.after)
-        self.client.pause(self.failures, error.after)
+        self._failed(error)
         if not self._resume(self.location):
             self._begin("")
 
@@ -313,21 +316,38 @@ class _Upload:
             raise Refused(f"it says that it has {shown(said)} of what was sent up to {end - 1}")
         return at
 
-    def _finish(self) -> None:
+    def _finish(self) -> bool:
+        """Say the digest. False: the upload was lost, and begun again."""
         url = f"{self.location}{'&' if urlsplit(self.location).query else '?'}digest={quote(self.blob.digest, safe='')}"
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": "0"}
-        reply = self.client.ask("PUT", url, headers, silence=_FINISHING)
-        if reply.status in (201, 202, 204):
-            self.kept.forget()
-            return
+        left = self.blob.size - self.at
+        body = Slice(self.fd, self.at, self.blob.size, self.sent, self.client.stop.is_set) if left else None
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(left)}
+        reply = self.client.ask("PUT", url, headers, body, silence=_FINISHING)
         # An answer that was lost: the upload is gone, because the blob is there.
-        if reply.status == 404 and self.client.ask("HEAD", f"{self.repository}/blobs/{self.blob.digest}").status == 200:
+        if reply.status in (201, 202, 204) or (reply.status == 404 and self._is_there()):
+            self.stands(self.blob.size)
             self.kept.forget()
-            return
-        self.kept.forget()
+            return True
+        if reply.status == 404:
+            self._failed(Passing(reply.explained))
+            self._begin("")
+            return False
         if reply.status == 400 or "DIGEST" in reply.explained:
+            if not self.resumed:
+                self.kept.forget()
             raise Damaged(reply.explained)
         raise Refused(reply.explained)
+
+    def _is_there(self) -> bool:
+        return self.client.ask("HEAD", f"{self.repository}/blobs/{self.blob.digest}", most=None).status == 200
+
+    def _failed(self, error: Passing) -> None:
+        """Wait before the next try. Raises Passing when there were enough."""
+        self.failures += 1
+        if self.failures >= self.client.limits.tries:
+            tried = f" (tried {self.failures} times)" if self.failures > 1 else ""
+            raise Passing(f"{error}{tried}", after=error.after)
+        self.client.pause(self.failures, error.after)
 
 
 def _followed(reply: Reply, otherwise: str) -> str:
