@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -140,7 +141,7 @@ class Holding:
         there = self.entries.get(real)
         facts = {"size": len(content), "sha256": merge.digest_of(content), "mtime": self.epoch}
         if there is None:
-            self._make(Entry(path=real, kind="f", mode=mode, uid=0, gid=0, **facts), path)  # type: ignore[arg-type]
+            self._new(Entry(path=real, kind="f", mode=mode, uid=0, gid=0, **facts), path)  # type: ignore[arg-type]
             self.contents[real] = content
             return
         if there.kind != "f":
@@ -153,12 +154,12 @@ class Holding:
     def mkdir(self, path: str, mode: int) -> None:
         """As `View` says."""
         real = self.real(path, follow=False)
-        self._make(Entry(path=real, kind="d", mode=mode, uid=0, gid=0, mtime=self.epoch), path)
+        self._new(Entry(path=real, kind="d", mode=mode, uid=0, gid=0, mtime=self.epoch), path)
 
     def symlink(self, target: str, path: str) -> None:
         """As `View` says."""
         real = self.real(path, follow=False)
-        self._make(Entry(path=real, kind="l", mode=0o777, uid=0, gid=0, mtime=self.epoch, target=target), path)
+        self._new(Entry(path=real, kind="l", mode=0o777, uid=0, gid=0, mtime=self.epoch, target=target), path)
 
     def link(self, there: str, path: str) -> None:
         """As `View` says."""
@@ -237,6 +238,14 @@ class Holding:
         """The package whose path it was: what a script makes in its place is made for it."""
         entry = self.before.get(path)
         return entry.package if entry is not None else ""
+
+    def _new(self, entry: Entry, named: str) -> None:
+        """Make an inode: in a directory with its setgid bit set it has that one's group (inode(7))."""
+        parent = self.entries.get(entry.path.rpartition("/")[0] or "/")
+        if parent is not None and parent.mode & stat.S_ISGID:
+            mode = entry.mode | (stat.S_ISGID if entry.kind == "d" else 0)
+            entry = replace(entry, gid=parent.gid, mode=mode)
+        self._make(entry, named)
 
     def _make(self, entry: Entry, named: str) -> None:
         parent = self.entries.get(entry.path.rpartition("/")[0] or "/")

@@ -304,8 +304,15 @@ def ln(call: Call) -> int:
 
 def touch(call: Call) -> int:
     """touch(1)"""
-    options = call.options("chamf", values="r", long={"no-dereference": False, "reference": True, "no-create": False})
+    options = call.options(
+        "chamf", values="rd", long={"no-dereference": False, "reference": True, "no-create": False, "date": True}
+    )
     mtime = call.world.epoch
+    if options.any("d", "date"):
+        date = re.fullmatch(r"@(\d+)", options.value("d", "date"))
+        if date is None:
+            raise call.refusal()
+        mtime = int(date[1])
     if options.any("r", "reference"):
         model = call.view.node(call.at(options.value("r", "reference")), follow="no-dereference" not in options)
         if model is None:

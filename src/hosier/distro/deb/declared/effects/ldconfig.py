@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from hosier.distro.deb.declared.calls import Call, Effect
 
 CACHE = "/etc/ld.so.cache"
+OWN = "/var/cache/ldconfig"
 MAGIC = b"glibc-ld.so.cache1.1"
 EXTENSION = 0xEAA42174
 LITTLE = 2
@@ -120,8 +121,8 @@ def _matching(call: Call, pattern: str) -> list[str]:
     return [f"{folder}/{n}" for n in call.view.names(folder) if expression.fullmatch(n) and not n.startswith(".")]
 
 
-def _libraries(call: Call, folder: str) -> Iterator[tuple[str, int]]:
-    """The sonames in a folder with their flags; a soname that no file has gets its link."""
+def _libraries(call: Call, folder: str, *, link: bool) -> Iterator[tuple[str, int]]:
+    """The sonames in a folder with their flags; with `link`, one that no file has gets its link."""
     best: dict[str, tuple[bool, str, int]] = {}
     for name in call.view.names(folder):
         if name == "glibc-hwcaps":
@@ -140,13 +141,13 @@ def _libraries(call: Call, folder: str) -> Iterator[tuple[str, int]]:
             continue
         key = facts[1] or name
         # A link for ld(1), as libz.so, stands for itself; one of any other name is as good as the file.
-        link = itself.kind == "l" and (name == key or (name.endswith(".so") and key.startswith(name)))
-        key = name if link else key
+        is_link = itself.kind == "l" and (name == key or (name.endswith(".so") and key.startswith(name)))
+        key = name if is_link else key
         there = best.get(key)
-        if there is None or (not link and there[0]) or (link == there[0] and _compare(there[1], name) < 0):
-            best[key] = (link, name, facts[0])
-    for key, (link, name, flags) in best.items():
-        if not link and key != name:
+        if there is None or (not is_link and there[0]) or (is_link == there[0] and _compare(there[1], name) < 0):
+            best[key] = (is_link, name, facts[0])
+    for key, (is_link, name, flags) in best.items():
+        if link and not is_link and key != name:
             _link(call, f"{folder}/{key}", name, f"{folder}/{name}")
         yield key, flags
 
@@ -207,7 +208,7 @@ def cache(entries: list[tuple[str, str, int]], generator: bytes) -> bytes:
 
 
 def ldconfig(call: Call) -> int:
-    """Do it."""
+    """ldconfig(8): the cache, byte for byte, and the links of libraries"""
     words = call.arguments
     if words not in ([], ["-r", "/"], ["-X"]):
         raise call.refusal()
@@ -225,16 +226,17 @@ def ldconfig(call: Call) -> int:
         if node is None or node.kind != "d" or real in seen:
             continue
         seen.add(real)
-        entries += [(key, f"{folder}/{key}", flags) for key, flags in _libraries(call, folder)]
+        found = _libraries(call, folder, link="-X" not in words)
+        entries += [(key, f"{folder}/{key}", flags) for key, flags in found]
     content = cache(entries, generator[0])
-    if words != ["-X"]:
-        if call.view.node(CACHE) is not None:
-            call.view.remove(CACHE)
-        call.view.write(CACHE, content, mode=0o644)
-    node = call.view.node("/var/cache/ldconfig")
-    if node is not None:
-        # Its own cache of what it looked at is made anew there, and is no part of a root.
-        call.view.change("/var/cache/ldconfig", mtime=call.world.epoch)
+    if call.view.node(CACHE) is not None:
+        call.view.remove(CACHE)
+    call.view.write(CACHE, content, mode=0o644)
+    # Its own cache of what it looked at is made anew there, and is no part of a root.
+    if call.view.node(OWN) is not None:
+        call.view.change(OWN, mtime=call.world.epoch)
+    elif call.view.node("/var/cache") is not None:
+        call.view.mkdir(OWN, 0o700)
     return 0
 
 
