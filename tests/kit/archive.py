@@ -11,7 +11,7 @@ import lzma
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -110,6 +110,7 @@ def make_archive(
     label: str = "Debian",
     component: str = "main",
     architecture: str = "amd64",
+    others: Mapping[str, Sequence[str | os.PathLike[str]]] | None = None,
     key: Key | None = None,
     date: datetime | None = None,
     valid_until: datetime | None = None,
@@ -120,20 +121,23 @@ def make_archive(
 ) -> Archive:
     """Make (or, in the same folder, make again) an archive of package files.
 
-    `fields` are further fields of Release, such as NotAutomatic. Packages of the architecture "all" and of
-    `architecture` are listed. `compressions` are those that the index is there in: "", "xz", "gz", "zst".
+    `fields` are further fields of Release, such as NotAutomatic. All `packages` are listed for `architecture`, and
+    those of `others` for the architectures that these are.
+    `compressions` are those that the index is there in: "", "xz", "gz", "zst".
     """
     path = os.fspath(path)
     date = date or datetime.now(UTC)
     key = key or archive_key()
-    stanzas = [_stanza(path, component, os.fspath(package), lies) for package in packages]
-    index = "\n".join(sorted(stanzas)).encode("utf-8", "surrogateescape")
-    folder = f"{component}/binary-{architecture}"
     dist = os.path.join(path, "dists", suite)
-    listed: list[tuple[str, bytes]] = [(f"{folder}/Packages", index)]
-    for compression in compressions:
-        if compression:
-            listed.append((f"{folder}/Packages.{compression}", _compressed(index, compression)))
+    listed: list[tuple[str, bytes]] = []
+    for each, of in {architecture: packages, **(others or {})}.items():
+        stanzas = [_stanza(path, component, os.fspath(package), lies) for package in of]
+        index = "\n".join(sorted(stanzas)).encode("utf-8", "surrogateescape")
+        folder = f"{component}/binary-{each}"
+        listed.append((f"{folder}/Packages", index))
+        for compression in compressions:
+            if compression:
+                listed.append((f"{folder}/Packages.{compression}", _compressed(index, compression)))
     for name, content in listed:
         digest = hashlib.sha256(content).hexdigest()
         if name.endswith("/Packages") and "" not in compressions:
@@ -149,7 +153,7 @@ def make_archive(
         "Date": _rfc822(date),
         "Valid-Until": _rfc822(valid_until) if valid_until else "",
         "Acquire-By-Hash": "yes" if by_hash else "",
-        "Architectures": f"all {architecture}",
+        "Architectures": " ".join(["all", architecture, *(others or ())]),
         "Components": component,
         "Description": "an archive for a test",
     } | (fields or {})
