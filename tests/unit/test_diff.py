@@ -29,13 +29,13 @@ class Held:
     last: str = ""
     asked: int = 0
 
-    def lines(self) -> Iterator[str] | None:
-        return None if self.folder else iter(dumps(self.found.values()).splitlines(keepends=True))
-
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[str | Entry]:
+        if not self.folder:
+            yield from dumps(self.found.values()).splitlines(keepends=True)
+            return
         for path in sorted(self.found):
             self.last = path
-            yield replace(self.found[path], sha256="") if self.folder else self.found[path]
+            yield replace(self.found[path], sha256="")
 
     def digest(self, entry: Entry) -> str:
         assert not self.folder or entry.path == self.last
@@ -165,7 +165,7 @@ def test_nothing_differs_from_itself(a: dict[str, Entry], folder: bool, other_fo
 )
 def test_a_damaged_manifest_is_an_error_of_ours(lines: list[str], others: list[str]) -> None:
     class Damaged(Held):
-        def lines(self) -> Iterator[str]:
+        def entries(self) -> Iterator[str | Entry]:
             return iter([line.replace("\n", "") + "\n" for line in lines])
 
     try:
@@ -176,7 +176,7 @@ def test_a_damaged_manifest_is_an_error_of_ours(lines: list[str], others: list[s
 
 def test_a_manifest_out_of_order_is_refused() -> None:
     class Damaged(Held):
-        def lines(self) -> Iterator[str]:
+        def entries(self) -> Iterator[str | Entry]:
             return iter(dumps([FILE]).splitlines() + dumps([replace(FILE, path="/e")]).splitlines())
 
     with pytest.raises(StoreFailed, match="'/e' is not in its place"):

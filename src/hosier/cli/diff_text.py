@@ -342,7 +342,7 @@ def _fact(side: Subject, entry: Entry, what: str) -> str:
     if what == "device":
         return "{}:{}".format(*entry.rdev) if entry.rdev is not None else "none"
     if what == "xattrs":
-        return " ".join(f"{name}={value}" for name, value in entry.xattrs) or "none"
+        return " ".join(f"{name}=0x{value}" for name, value in entry.xattrs) or "none"
     if what == "hard links":
         return entry.hardlink or "its own"
     from hosier.cli.images import moment

@@ -113,9 +113,7 @@ def files(before: Tree, after: Tree, *, times: bool = False) -> Iterator[Change]
     A change is to be taken before the next is asked for, since folders are read as this goes on. Raises StoreFailed
     and OSError for a manifest that cannot be read.
     """
-    ours, theirs = before.lines(), after.lines()
-    pairs = _lines(ours, theirs) if ours is not None and theirs is not None else _entries(before, after)
-    for one, other in pairs:
+    for one, other in _pairs(before.entries(), after.entries()):
         what = differing(one, other, before, after, times=times)
         if what:
             entry = one or other
@@ -123,53 +121,29 @@ def files(before: Tree, after: Tree, *, times: bool = False) -> Iterator[Change]
             yield Change(entry.path, one, other, what)
 
 
-Pair = tuple[Entry | None, Entry | None]
-
-
-def _lines(ours: Iterator[str], theirs: Iterator[str]) -> Iterator[Pair]:
-    """Entries of two manifests by path; lines that are the same in both are passed over unread."""
-    one, other = next(ours, ""), next(theirs, "")
-    first: Entry | None = None
-    second: Entry | None = None
+def _pairs(ours: Iterator[str | Entry], theirs: Iterator[str | Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:
+    """Entries of two trees by path; lines of manifests that are the same in both are passed over unread."""
+    one, other = next(ours, None), next(theirs, None)
     last = ""
-    while one or other:
-        if one == other:
-            one, other = next(ours, ""), next(theirs, "")
-            first = second = None
+    while one is not None or other is not None:
+        if isinstance(one, str) and one == other:
+            one, other = next(ours, None), next(theirs, None)
             continue
-        if first is None and one:
-            first = read_line(one)
-        if second is None and other:
-            second = read_line(other)
-        path = _lower(first, second)
+        if isinstance(one, str):
+            one = read_line(one)
+        if isinstance(other, str):
+            other = read_line(other)
+        path = _lower(one, other)
         if path <= last:
             raise StoreFailed(f"cannot read a manifest: {path!r} is not in its place")
         last = path
-        here = first if first is not None and first.path == path else None
-        there = second if second is not None and second.path == path else None
+        here = one if one is not None and one.path == path else None
+        there = other if other is not None and other.path == path else None
         yield here, there
         if here is not None:
-            one, first = next(ours, ""), None
+            one = next(ours, None)
         if there is not None:
-            other, second = next(theirs, ""), None
-
-
-def _entries(before: Tree, after: Tree) -> Iterator[Pair]:
-    ours, theirs = before.entries(), after.entries()
-    first, second = next(ours, None), next(theirs, None)
-    last = ""
-    while first is not None or second is not None:
-        path = _lower(first, second)
-        if path <= last:
-            raise StoreFailed(f"cannot read a manifest: {path!r} is not in its place")
-        last = path
-        here = first if first is not None and first.path == path else None
-        there = second if second is not None and second.path == path else None
-        yield here, there
-        if here is not None:
-            first = next(ours, None)
-        if there is not None:
-            second = next(theirs, None)
+            other = next(theirs, None)
 
 
 def _lower(first: Entry | None, second: Entry | None) -> str:

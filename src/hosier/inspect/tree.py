@@ -11,7 +11,6 @@ from hosier.distro.deb import dpkgdb
 from hosier.errors import HosierError
 from hosier.inspect.scan import Scan
 from hosier.linux.rooted import Root
-from hosier.store import manifest
 from hosier.store.manifest import Entry
 
 LIST_MOST = 64 << 20
@@ -26,12 +25,11 @@ class Tree(Protocol):
     epoch: int | None
     """What times are clamped to; None when they are as they are."""
 
-    def lines(self) -> Iterator[str] | None:
-        """The lines of its manifest; None when it has none."""
-        ...
+    def entries(self) -> Iterator[str | Entry]:
+        """All entries, sorted by path: a manifest's as its lines, since most need not be read; a folder's lack digests.
 
-    def entries(self) -> Iterator[Entry]:
-        """All entries, sorted by path; those of a folder lack digests."""
+        Raises OSError.
+        """
         ...
 
     def digest(self, entry: Entry) -> str:
@@ -56,17 +54,10 @@ class ManifestTree:
         self._size = size
         self.root = stack.enter_context(Root.at(f"{folder}/root"))
 
-    def lines(self) -> Iterator[str] | None:
+    def entries(self) -> Iterator[str | Entry]:
         """The lines of the manifest, read as they are asked for. Raises OSError."""
-        return self._lines()
-
-    def _lines(self) -> Iterator[str]:
         with open(f"{self.folder}/manifest", encoding="ascii", errors="replace", newline="\n") as text:
             yield from text
-
-    def entries(self) -> Iterator[Entry]:
-        """All entries. Raises OSError and StoreFailed."""
-        return map(manifest.read_line, self._lines())
 
     def digest(self, entry: Entry) -> str:
         """As the manifest says."""
@@ -89,11 +80,7 @@ class FolderTree:
         self.scan = stack.enter_context(Scan(folder))
         self.epoch: int | None = None
 
-    def lines(self) -> Iterator[str] | None:
-        """None: it has no manifest."""
-        return None
-
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[str | Entry]:
         """All entries that can be read, without digests."""
         self.scan.owners = owners(self.root)
         return iter(self.scan)
