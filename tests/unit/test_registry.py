@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hosier.errors import FetchFailed, HosierError, NotAuthentic, StoreFailed
 from hosier.fetch import parallel
@@ -673,6 +675,69 @@ def test_all_or_the_first_error(bench: Bench) -> None:
     bench.fake.blobs.clear()
     with bench.registry() as registry, pytest.raises(FetchFailed, match=r"UNSUPPORTED: read-only"):
         registry.send(files, title="push")
+
+
+# Anything at all
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just(NAME),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["errors", "code", "manifests", "mediaType", "token", "expires_in", "subject", "digest"]),
+            inner,
+        )
+    ),
+    max_leaves=8,
+)
+VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=30) | st.sampled_from(
+    [
+        "0-99999",
+        "bytes 5-9/100",
+        "/v2/team/app/blobs/uploads/x",
+        "http://127.0.0.1:1/",
+        "//[",
+        "http://a:b@c:99999/",
+        'Bearer realm="https://127.0.0.1:1/"',
+        "Basic",
+        NAME,
+    ]
+)
+NAMES = ("Location", "Range", "WWW-Authenticate", "Link", "Docker-Content-Digest", "Content-Type", "Content-Range")
+ANSWERS = st.tuples(
+    st.sampled_from([200, 201, 202, 204, 206, 301, 307, 400, 401, 403, 404, 413, 416, 429, 500]),
+    st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4),
+    JSON.map(lambda each: json.dumps(each).encode()) | st.binary(max_size=30),
+)
+ACTIONS: list[Callable[[Registry, Path], object]] = [
+    lambda registry, folder: registry.manifest("t"),
+    lambda registry, folder: registry.put_manifest("t", manifest(subject={"digest": NAME}), KIND),
+    lambda registry, folder: registry.has_blob(NAME),
+    lambda registry, folder: registry.referrers(NAME),
+    lambda registry, folder: registry.fetch([Blob(NAME, len(BODY), str(folder / "dest"))], title="pull"),
+    lambda registry, folder: registry.send([Blob(NAME, len(BODY), str(folder / "source"))], title="push", chunk=CHUNK),
+]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ANSWERS, max_size=4), st.sampled_from(ACTIONS))
+def test_any_answer_ends_well_or_is_told(
+    bench: Bench, answers: list[tuple[int, dict[str, str], bytes]], action: Callable[[Registry, Path], object]
+) -> None:
+    (bench.folder / "source").write_bytes(BODY)
+    bench.fake.faults.clear()
+    bench.fake.blobs.clear()
+    for code, headers, body in answers:
+        for method in ("GET", "HEAD", "POST", "PATCH", "PUT"):
+            bench.fake.once(method, "", status(code, body, **{key.replace("-", "_"): headers[key] for key in headers}))
+    reference, env = parse(f"{bench.fake.host}/team/app"), environment(bench.folder)
+    limits = Limits(connect=1.0, silence=0.5, tries=2, back_off=0.0, longest_wait=0.0)
+    with Registry(reference, reporter=QUIET, push=True, limits=limits, environment=env) as registry:
+        try:
+            action(registry, bench.folder)
+        except HosierError as error:
+            assert str(error).replace("\n", "").isprintable()
+    assert not bench.dest.exists()
 
 
 # Threads

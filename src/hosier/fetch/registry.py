@@ -328,10 +328,14 @@ class _Sending:
                 )
         except Damaged as error:
             raise NotAuthentic(f"{what}: the registry finds that what it was sent is not that: {error}") from None
-        except (Refused, Passing) as error:
-            raise FetchFailed(f"{what}: {error}", hint="what was sent is not sent again: try again") from None
+        except Refused as error:
+            raise FetchFailed(f"{what}: {error}") from None
+        except Passing as error:
+            raise FetchFailed(f"{what}: {error}", hint="try again: what the registry has is not sent again") from None
         except OSError as error:
-            raise StoreFailed(f"{what}: {blob.path}: {(error.strerror or str(error)).lower()}") from None
+            raise StoreFailed(
+                f"{what}: {error.filename or blob.path}: {(error.strerror or str(error)).lower()}"
+            ) from None
 
     def _count(self, n: int) -> None:
         with self._lock:
