@@ -220,7 +220,7 @@ def _started(words: list[str], store: Path) -> subprocess.Popen[bytes]:
         [str(PYTHON), "-m", "hosier", *words],
         env=environment(store),
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
 
 
@@ -294,7 +294,8 @@ def test_what_was_killed_is_gone_on_with(
 def test_two_pushes_at_once(world: World, registry: Running, tmp_path: Path) -> None:
     ref = f"{registry.host}/team/web"
     pushes = [_started(["push", f"small:{n % 2 + 1}", f"{ref}:{n}"], world.store) for n in range(4)]
-    assert [each.wait(120) for each in pushes] == [0, 0, 0, 0]
+    said = [each.communicate(timeout=120)[1] for each in pushes]
+    assert [each.returncode for each in pushes] == [0, 0, 0, 0], said
     for n in range(4):
         pulled = pull(f"{ref}:{n}", "--tag", f"p:{n}", store=tmp_path / "other")
         assert pulled["digest"] == Store(str(world.store)).find(f"small:{n % 2 + 1}").digest

@@ -22,6 +22,7 @@ from hosier.pack.layout import Blob
 from hosier.pack.oci import OciImage
 from hosier.pack.source import Source
 from hosier.ship import record
+from hosier.ship.remote import put
 from hosier.store import Store
 from hosier.store.layout import guard
 
@@ -191,17 +192,17 @@ def _file(blob: Blob, folder: str) -> registries.Blob:
 def _named(registry: Registry, reference: Reference, made: Sequence[OciImage], records: Sequence[Blob]) -> Blob:
     """Put the documents, the one that the tag names last; that one. Raises FetchFailed."""
     for image, artifact in zip(made, records, strict=True):
-        registry.put_manifest(image.document.digest, image.document.content, layout.MANIFEST)
+        put(registry, image.document.digest, image.document.content, layout.MANIFEST)
         _refer(registry, image.document.digest, artifact)
     top = oci.index(made) if len(made) > 1 else made[0].document
-    registry.put_manifest(reference.tag, top.content, top.media_type)
+    put(registry, reference.tag, top.content, top.media_type)
     return top
 
 
 def _refer(registry: Registry, subject: str, artifact: Blob) -> None:
     """Put the artifact until the registry lists it: where the list is a tag, another push may put one without it."""
     for _ in range(_TRIES):
-        registry.put_manifest(artifact.digest, artifact.content, layout.MANIFEST)
+        put(registry, artifact.digest, artifact.content, layout.MANIFEST)
         if any(row.get("digest") == artifact.digest for row in registry.referrers(subject)):
             return
     raise FetchFailed(f"cannot push the record of {subject}: the registry does not list it as what refers to that")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hosier.errors import FetchFailed, UsageError
 from hosier.fetch import registry as registries
 from hosier.fetch.progress import Reporter
-from hosier.fetch.registry import Reference, Registry
+from hosier.fetch.registry import AccessDenied, Reference, Registry
 from hosier.ship import documents
 from hosier.ship.cache import Shelf
 from hosier.ship.documents import Descriptor
@@ -34,6 +35,23 @@ def shelf(words: str, *, push: bool, reporter: Reporter) -> Iterator[Shelf]:
         )
     with Registry(reference, reporter=reporter, push=push) as registry:
         yield _Shelf(registry, words)
+
+
+def put(registry: Registry, name: str, content: bytes, media_type: str) -> None:
+    """Put a manifest, and try again when it is refused. Raises FetchFailed.
+
+    Two that put the same one at once see each other's file half written in docker-registry 2.8, which then finds that
+    the digest is wrong.
+    """
+    for pause in (0.1, 0.3, 1.0):
+        try:
+            registry.put_manifest(name, content, media_type)
+            return
+        except AccessDenied:
+            raise
+        except FetchFailed:
+            time.sleep(pause)
+    registry.put_manifest(name, content, media_type)
 
 
 def _files(blobs: Sequence[Wanted]) -> list[registries.Blob]:
@@ -89,4 +107,4 @@ class _Shelf:
         self._registry.send(_files(blobs), title=title)
 
     def name_it(self, tag: str, content: bytes) -> None:
-        self._registry.put_manifest(tag, content, documents.MANIFESTS[0])
+        put(self._registry, tag, content, documents.MANIFESTS[0])

@@ -35,9 +35,14 @@ class Fake:
     lists: dict[str, list[dict[str, object]]] = field(default_factory=dict)
     stolen: int = 0
     keeps: bool = True
+    refuses: int = 0
+    """The next so many puts."""
 
     def put_manifest(self, name: str, content: bytes, media_type: str) -> str:
         self.puts.append(name)
+        if self.refuses:
+            self.refuses -= 1
+            raise FetchFailed("400 Bad Request (DIGEST_INVALID)")
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
         subject = json.loads(content).get("subject")
         if subject is not None:
@@ -86,3 +91,11 @@ def test_a_registry_that_keeps_no_list_is_told_and_gets_no_tag() -> None:
     with pytest.raises(FetchFailed, match="the registry does not list it"):
         named(registry, one)
     assert "1" not in registry.puts
+
+
+def test_what_is_refused_is_put_again_and_not_for_ever() -> None:
+    one, registry = image("amd64"), Fake(refuses=2)
+    named(registry, one)
+    assert registry.puts == [*[one.document.digest] * 3, artifact(one).digest, "1"]
+    with pytest.raises(FetchFailed, match="DIGEST_INVALID"):
+        named(Fake(refuses=99), one)
