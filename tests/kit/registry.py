@@ -222,14 +222,15 @@ class FakeHandler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PATCH = do_PUT = do_GET
 
     def read(self, count: int) -> None:
-        """Take `count` bytes of the body; fewer when the client goes away."""
-        while count and (piece := self.rfile.read1(min(count, 1 << 16))):
+        """Take `count` bytes of the body; fewer when there are no more, or the client goes away."""
+        count = min(count, int(self.headers.get("Content-Length") or 0) - len(self.content))
+        while count > 0 and (piece := self.rfile.read1(min(count, 1 << 16))):
             self.content += piece
             self.asked.body += len(piece)
             count -= len(piece)
 
     def _body(self) -> None:
-        self.read(int(self.headers.get("Content-Length") or 0) - len(self.content))
+        self.read(int(self.headers.get("Content-Length") or 0))
 
     def reply(self, code: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
         self.send_response(code)

@@ -561,6 +561,17 @@ def test_what_was_kept_of_an_upload_may_be_of_no_use(bench: Bench, content: str)
     assert bench.send(uploads=str(uploads)) == len(BODY)
 
 
+@pytest.mark.parametrize("span", ["0-99999999", "0-", "x", ""])
+def test_an_upload_that_cannot_stand_there_begins_again(bench: Bench, span: str) -> None:
+    uploads = str(bench.folder / "uploads")
+    bench.fake.once("PATCH", "state=300000", drop_after(0))
+    with pytest.raises(FetchFailed):
+        bench.send(uploads=uploads, tries=1)
+    bench.fake.once("GET", "uploads", status(204, Range=span))
+    assert bench.send(uploads=uploads) == len(BODY)
+    assert bench.fake.blobs[NAME] == BODY
+
+
 def test_an_upload_that_the_registry_forgot_begins_again(bench: Bench) -> None:
     def forget(handler: FakeHandler) -> bool:
         bench.fake.uploading.clear()

@@ -32,6 +32,8 @@ _BRISK = 4.0
 _PIECE = 64 * 1024
 """Bytes at a time: what a slow line has to take within the time limit of one write."""
 _LOCATION_MAX = 16 * 1024
+_TAKING = 60.0
+"""Seconds until the answer to a chunk, once it is sent: the store behind a registry may be slow."""
 _FINISHING = 300.0
 """Seconds until the answer to the last request: a registry may copy the whole blob before it."""
 _STALE = 8 * 86400
@@ -275,7 +277,7 @@ class _Upload:
         }
         began = time.monotonic()
         try:
-            reply = self.client.ask("PATCH", self.location, headers, body, tries=1, silence=_FINISHING)
+            reply = self.client.ask("PATCH", self.location, headers, body, tries=1, silence=_TAKING)
             if reply.status in (201, 202, 204):
                 self._now(reply, self._taken(reply, end), otherwise=self.location)
                 if time.monotonic() - began > _BRISK:
