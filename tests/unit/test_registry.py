@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import threading
 import time
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hosier.errors import FetchFailed, HosierError, NotAuthentic, StoreFailed
-from hosier.fetch import parallel
+from hosier.fetch import parallel, upload
 from hosier.fetch.progress import reporter
 from hosier.fetch.proxies import Proxies
 from hosier.fetch.registry import AccessDenied, Blob, Manifest, Registry, parse
@@ -561,6 +562,32 @@ def test_what_was_kept_of_an_upload_may_be_of_no_use(bench: Bench, content: str)
     assert bench.send(uploads=str(uploads)) == len(BODY)
 
 
+def test_an_upload_has_one_owner(tmp_path: Path) -> None:
+    with upload.standing(str(tmp_path), "x") as mine:
+        mine.keep("http://example.org/mine")
+        with upload.standing(str(tmp_path), "x") as theirs:
+            assert theirs.location() == ""
+            theirs.keep("http://example.org/theirs")
+        with upload.standing(str(tmp_path), "y") as another:
+            assert another.location() == ""
+    with upload.standing(str(tmp_path), "x") as later:
+        assert later.location() == "http://example.org/mine"
+        later.forget()
+    with upload.standing(str(tmp_path), "x") as after:
+        assert after.location() == ""
+
+
+def test_uploads_that_registries_forgot_are_swept_away(tmp_path: Path) -> None:
+    old, new, other = tmp_path / "old.json", tmp_path / "new.json", tmp_path / "other"
+    for path in (old, new, other):
+        path.write_text("")
+    for path in (old, other):
+        os.utime(path, (0, time.time() - 9 * 86400))
+    with upload.standing(str(tmp_path), "x"):
+        pass
+    assert not old.exists() and new.exists() and other.exists()
+
+
 @pytest.mark.parametrize("span", ["0-99999999", "0-", "x", ""])
 def test_an_upload_that_cannot_stand_there_begins_again(bench: Bench, span: str) -> None:
     uploads = str(bench.folder / "uploads")
@@ -588,8 +615,8 @@ def test_an_upload_that_went_wrong_before_begins_again(bench: Bench) -> None:
     bench.fake.once("PATCH", "state=300000", drop_after(0))
     with pytest.raises(FetchFailed):
         bench.send(uploads=uploads, tries=1)
-    (upload,) = bench.fake.uploading.values()
-    upload.content[7] ^= 1
+    (begun,) = bench.fake.uploading.values()
+    begun.content[7] ^= 1
     bench.send(uploads=uploads)
     assert bench.fake.blobs[NAME] == BODY
 
