@@ -105,6 +105,7 @@ def test_two_architectures_are_locked_together_and_built(two: Two) -> None:
     one = json.loads(two.hosier("build", two.spec, "--architecture", FOREIGN, "--tag", "mine:3", "--json").stdout)
     assert (one["tag"], one["digest"]) == ("mine:3", every[1]["digest"])
 
+    assert "the same to the bit" in two.hosier("verify", f"small:1-{FOREIGN}").stdout
     packed = two.path / "layout"
     two.hosier("pack", "small:1", f"small:1-{FOREIGN}", "--format", "oci", "-o", packed)
     index = subprocess.run(["skopeo", "inspect", "--raw", f"oci:{packed}"], capture_output=True, text=True, check=True)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from hosier.errors import HostLacks
+
+if TYPE_CHECKING:
+    from hosier.spec.model import Spec
 
 ARCHITECTURES = {
     "x86_64": "amd64",
@@ -59,6 +63,11 @@ def host_suite() -> str:
         except FileNotFoundError:
             continue
     return ""
+
+
+def runs_nothing(spec: Spec) -> bool:
+    """Whether no program of the root is run to build it, so that any machine can."""
+    return spec.packages.scripts == "declared" and not spec.run
 
 
 def need_architecture(architecture: str, *, binfmt: str = BINFMT) -> None:

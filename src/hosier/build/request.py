@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hosier.build.host import host_architecture, need_architecture
+from hosier.build.host import host_architecture, need_architecture, runs_nothing
 from hosier.build.locked import architecture_of, read_specs, usable_lock
 from hosier.errors import BuildFailed, HostLacks, StoreFailed, UsageError
 from hosier.fetch.progress import Reporter
@@ -84,7 +84,7 @@ def build_spec(
     chosen = _chosen(specs, architecture, spec_path, reporter)
     _take_place(chosen, store_path)
     for spec in chosen:
-        if not _needless(spec):
+        if not runs_nothing(spec):
             need_architecture(architecture_of(spec))
     file, proxies = usable_lock(spec_path, store_path, specs, update=update, reporter=reporter)
     store = Store.open(store_path, plain=True)
@@ -123,16 +123,11 @@ def _of(file: LockFile, spec: Spec) -> Lock:
     return lock
 
 
-def _needless(spec: Spec) -> bool:
-    """Whether no program of the root is run to build it."""
-    return spec.packages.scripts == "declared" and not spec.run
-
-
 def _take_place(specs: Sequence[Spec], store_path: str | None) -> None:
     """Become root of a user namespace where that is needed. Raises HostLacks where the host forbids it."""
     from hosier.store import lookup, plain
 
-    needless = all(map(_needless, specs))
+    needless = all(map(runs_nothing, specs))
     try:
         plain.become_root(store_path, make=needless)
     except HostLacks as error:

@@ -15,6 +15,7 @@ _TEXT = """\
 [image]
 name    = "{name}"
 version = "0.1"
+# architectures = ["amd64", "arm64"]  # locked together; docs/architectures.md
 # include = ["base.toml"]            # specs that are read before this one
 
 # Where packages come from: what apt on this machine uses …
