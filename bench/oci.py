@@ -7,9 +7,9 @@ and label: `hosier pack` with a store that has no layer yet ("cold"), and with o
 `insert` of the folder, which is its quickest way, and by `unpack`, copy and `repack`, which is that of its manual;
 buildah by copy and `commit`. A run of each comes in turn, so that a machine that drifts drifts for all. What they
 wrote is read back and compared path by path: type, mode, owner, content, link. `insert` (umoci 0.4) leaves the end of
-its archive out, which GNU tar refuses, so it is shown and no target is held against it. "processor" is time on all processors,
-which others at work on the machine do not change as they do seconds. Memory is the peak resident set of the process
-(both getrusage(2)).
+its archive out, which GNU tar refuses, so it is shown and no target is held against it. "processor" is time on all
+processors, which others at work on the machine do not change as they do seconds. Memory is the peak resident set of
+the process (both getrusage(2)).
 """
 
 from __future__ import annotations
