@@ -13,7 +13,6 @@ import subprocess
 import threading
 import time
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,9 +27,6 @@ class Running:
 
     host: str
     folder: Path
-
-    def reference(self, repository: str, tag: str = "") -> str:
-        return f"{self.host}/{repository}{':' if tag else ''}{tag}"
 
 
 @contextlib.contextmanager
@@ -518,12 +514,6 @@ class Counting:
         for each in (source, to):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-
-
-def json_of(url: str) -> object:
-    """What a plain GET gives."""
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return json.load(answer)
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -19,9 +19,7 @@ from hosier.errors import FetchFailed
 from hosier.fetch.progress import reporter
 from hosier.fetch.registry import AccessDenied, Blob, Registry, parse
 from kit.cli import PYTHON, SOURCES
-from kit.registry import PROGRAM, Running, counting, digest, docker_registry, environment
-
-pytestmark = pytest.mark.skipif(shutil.which(PROGRAM) is None, reason=f"{PROGRAM} is not installed")
+from kit.registry import Running, counting, digest, docker_registry, environment
 
 BODY = random.Random(5).randbytes(24 << 20)
 NAME = digest(BODY)
@@ -200,8 +198,6 @@ def test_documents(running: Running, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("program", ["skopeo", "podman"])
 def test_a_login_of_other_programs(tmp_path: Path, program: str) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed")
     blob = file(tmp_path, SMALL)
     with docker_registry(tmp_path / "registry", users={"user": "pass:word §"}) as running:
         with opened(running.host, tmp_path) as registry, pytest.raises(AccessDenied) as raised:
