@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from kit.cli import build, hosier
 from kit.debs import File, Link
+from kit.ordinary import ordinary
 from kit.world import World
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="packed owners need root")
@@ -115,8 +117,35 @@ def test_a_packed_folder_is_its_image(world: World, tmp_path: Path) -> None:
     done = hosier("diff", "app:2", out, "--exit-code", store=world.store, check=False)
     assert done.returncode == 1
     assert "  ~ /etc/tool.conf  content\n" in done.stdout
-    assert "  ~ /usr/bin/tool  mode 4755 -> 0755, owner 0 (root) -> 1234, group 0 (root) -> 2345\n" in done.stdout
-    assert "1 state of what runs" in done.stdout
+    assert (
+        "  ~ /usr/bin/tool\n      mode 4755 -> 0755, owner 0 (root) -> 1234, group 0 (root) -> 2345\n"
+    ) in done.stdout
+    assert "1 state of\nwhat runs" in done.stdout
     assert packages(diff(world, "app:1", out)) == UPGRADED
     subprocess.run(["rm", "-rf", out / "var/lib/dpkg"], check=True)
     assert diff(world, "app:1", out)["packages"] is None
+
+
+def test_an_ordinary_user_compares_the_same(world: World, tmp_path: Path) -> None:
+    """Images that were pulled, and a folder that was packed: owners are those of the user's own namespace."""
+    for version in ("1", "2"):
+        hosier("pack", f"app:{version}", "--format", "oci", "-o", tmp_path / f"oci{version}", store=world.store)
+    ours = [(each["path"], each["what"]) for each in diff(world, "app:1", "app:2")["files"]]
+    with ordinary() as user:
+        for version in ("1", "2"):
+            shutil.copytree(tmp_path / f"oci{version}", user.folder / f"oci{version}")
+            user.hosier("pull", f"oci:{user.folder}/oci{version}", "--tag", f"app:{version}")
+        theirs = json.loads(user.hosier("diff", "app:1", "app:2", "--json"))
+        assert [(each["path"], each["what"]) for each in theirs["files"]] == ours
+        assert packages(theirs) == UPGRADED
+        out = user.folder / "out"
+        user.hosier("pack", "app:2", "--format", "dir", "-o", out)
+        assert "nothing differs" in user.hosier("diff", "app:2", out, "--exit-code")
+        user.hosier("verify", "app:2", "--files", out)
+        (out / "etc/tool.conf").write_text("a\nb\n")
+        assert "  ~ /etc/tool.conf  content\n" in user.hosier("diff", "app:2", out, "--exit-code", status=1)
+        assert "/etc/tool.conf  content  tool" in user.hosier("verify", "app:2", "--files", out, status=14)
+        closed = user.folder / "closed"
+        (closed / "in").mkdir(parents=True)
+        (closed / "in").chmod(0)
+        assert "files: " in user.hosier("diff", "app:2", closed, "--files", status=11)

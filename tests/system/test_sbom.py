@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,9 @@ from packageurl import PackageURL
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-from kit import tiny
 from kit.cli import build, hosier
 from kit.oci import Layout, Put, tar
+from kit.ordinary import ordinary
 from kit.system import architecture
 
 LISTED = ["-W", "-f", "${Package} ${Version} ${Architecture}\n"]
@@ -149,26 +148,12 @@ def test_an_image_of_another_tool_has_a_bill_for_every_user(store: Path, tmp_pat
     assert not any("checksums" in each for each in told.values())
     needs = {each["ref"]: each["dependsOn"] for each in json.loads(cyclonedx)["dependencies"]}
     assert held["libc6"]["purl"] in needs[held["hello"]["purl"]]
-    with tempfile.TemporaryDirectory(prefix="hosier-ordinary-") as folder, tiny.sources() as src:
-        os.chmod(folder, 0o777)
-        shutil.copytree(layout.folder, f"{folder}/layout")
-
-        def say(*words: str) -> str:
-            argv = [tiny.interpreter(), "-m", "hosier", "--root-store", f"{folder}/store", *words]
-            more = {"LC_ALL": "C", "TZ": "XYZ+11:30", "PYTHONPATH": src, "PYTHONDONTWRITEBYTECODE": "1"}
-            done = subprocess.run(
-                tiny.ordinary_argv(folder, argv),
-                env={"PATH": os.environ["PATH"], **more},
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, done.stderr
-            return done.stdout
-
-        say("pull", f"oci:{folder}/layout", "--tag", "p")
-        assert (say("sbom", "p"), say("sbom", "p", "--format", "cyclonedx")) == (spdx, cyclonedx)
-        say("gc", "p")
-        say("gc", "--all")
+    with ordinary() as user:
+        shutil.copytree(layout.folder, user.folder / "layout")
+        user.hosier("pull", f"oci:{user.folder}/layout", "--tag", "p")
+        env = {"LC_ALL": "C", "TZ": "XYZ+11:30"}
+        said = (user.hosier("sbom", "p", env=env), user.hosier("sbom", "p", "--format", "cyclonedx", env=env))
+        assert said == (spdx, cyclonedx)
 
 
 def test_an_image_with_packages_and_without_dpkg(tmp_path: Path) -> None:
