@@ -28,6 +28,9 @@ class Running:
     host: str
     folder: Path
 
+    def reference(self, repository: str, tag: str = "") -> str:
+        return f"{self.host}/{repository}{':' if tag else ''}{tag}"
+
 
 @contextlib.contextmanager
 def docker_registry(
