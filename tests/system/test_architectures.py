@@ -14,7 +14,7 @@ import pytest
 from test_foreign import registered
 
 from kit.archive import make_archive
-from kit.cli import hosier
+from kit.cli import build, hosier
 from kit.debs import build_deb
 from kit.system import architecture
 
@@ -189,8 +189,12 @@ def test_the_real_archive_is_locked_for_two_and_the_foreign_root_is_built_and_ru
     both = has["amd64"].keys() & has["arm64"].keys()
     assert len(both) > 50
     assert [name for name in both if plain(has["amd64"][name]) != plain(has["arm64"][name])] == []
+    declared = tmp_path / "declared.toml"
+    declared.write_text(spec.read_text().replace('["hello"]', '["hello"]\nscripts = "declared"'))
+    followed = build(declared, "--architecture", "arm64", store=store)
     with registered():
         hosier("build", spec, "--architecture", "all", store=store)
+        assert build(spec, "--architecture", "arm64", store=store)["digest"] == followed["digest"]
         done = hosier(
             "run", "root:1-arm64", "--", "sh", "-c", "uname -m; hello; dpkg --print-architecture", store=store
         )
