@@ -99,7 +99,7 @@ def test_a_registry_that_skopeo_or_vendor_filled_is_an_origin(tmp_path: Path) ->
     digest = build(spec, store=tmp_path / "usual")["digest"]
     done = vendor(spec, tmp_path / "v", store=tmp_path / "usual")
     with docker_registry(tmp_path / "registry") as registry:
-        copied, pushed = registry.reference("team/copied"), registry.reference("team/pushed")
+        copied, pushed = f"{registry.host}/team/copied", f"{registry.host}/team/pushed"
         subprocess.run(
             ["skopeo", "copy", "--dest-tls-verify=false", f"oci:{tmp_path}/v:small", f"docker://{copied}:small"],
             check=True,
@@ -119,6 +119,65 @@ def test_a_registry_that_skopeo_or_vendor_filled_is_an_origin(tmp_path: Path) ->
         assert "the origin team is new" in stale.stderr
         (tmp_path / "small.lock").write_text(lock)
     assert hosier("build", spec, "--origin", tmp_path / "v", store=tmp_path / "two", check=False).returncode == 4
+
+
+def test_what_one_origin_lacks_another_has(tmp_path: Path) -> None:
+    """The repo is dead, and each kind of origin has a part of the packages only."""
+    world = made(tmp_path)
+    served = world_server(world).files
+    spec = spec_of(world)
+    digest = build(spec, store=tmp_path / "usual")["digest"]
+    vendor(spec, tmp_path / "v", store=tmp_path / "usual")
+    pool = sorted(path for path in served if path.startswith("/pool"))
+    with (
+        Server({path: served[path] for path in pool[::4]}) as mirror,
+        Server() as snapshot,
+        Server(dict(served)) as repo,
+        docker_registry(tmp_path / "open") as registry,
+        docker_registry(tmp_path / "closed", users={"joe": "s3cret"}) as closed,
+    ):
+        more = (
+            f'[[origin]]\nname = "closed"\nregistry = "{closed.host}/team/v"\nfirst = true\n'
+            f'[[origin]]\nname = "mirror"\nuri = "{mirror.url("")}"\n'
+            f'[[origin]]\nname = "snapshot"\nsnapshot = "{snapshot.url("/s")}"\nfirst = true\n'
+            f'[[origin]]\nname = "folder"\nfolder = "v"\n'
+            f'[[origin]]\nname = "team"\nregistry = "{registry.host}/team/v"\n'
+        )
+        vendor(spec, tmp_path / "v", "--push", f"{registry.host}/team/v", store=tmp_path / "usual")
+        spec_of(world, more, uris=(repo.url(""),))
+        hosier("lock", spec, "--update", store=tmp_path / "usual")
+        at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(_epoch(tmp_path / "small.lock")))
+        snapshot.files = {f"/s/{at}{path}": served[path] for path in pool[1::4]}
+        for path in (*pool[3::4], *pool[::4]):
+            (tmp_path / "v/blobs/sha256" / hashlib.sha256(served[path]).hexdigest()).unlink()
+        repo.files.clear()
+        done = hosier("build", spec, "--json", store=tmp_path / "past")
+        assert json.loads(done.stdout)["digest"] == digest
+        assert "warning" not in done.stderr
+        assert mirror.requests and snapshot.requests and repo.requests
+
+
+def test_two_at_once_make_one_folder(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    specs = [spec_of(world), world.spec("lib", name="other")]
+    for spec in specs:
+        hosier("lock", spec, store=tmp_path / "usual")
+    running = [
+        subprocess.Popen(
+            [str(PYTHON), "-m", "hosier", "vendor", str(spec), str(tmp_path / "v")],
+            env=environment(tmp_path / f"store{number}"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        for number, spec in enumerate(specs * 2)
+    ]
+    for each in running:
+        _, told = each.communicate(timeout=60)
+        assert each.returncode == 0, told
+    for number, spec in enumerate(specs):
+        vendor(spec, tmp_path / "w", store=tmp_path / f"store{number}")
+    assert contents(tmp_path / "v") == contents(tmp_path / "w")
+    assert [p.name for p in tmp_path.iterdir() if "vendoring" in p.name] == []
 
 
 LIES: dict[str, Callable[[bytes], bytes]] = {
@@ -146,7 +205,7 @@ def test_origins_that_lie_are_named_and_the_next_one_is_asked(tmp_path: Path) ->
         Server(dict(served)) as repo,
         docker_registry(tmp_path / "registry") as registry,
     ):
-        reference = registry.reference("team/v")
+        reference = f"{registry.host}/team/v"
         vendor(spec, tmp_path / "v", "--push", reference, store=tmp_path / "usual")
         for blob in (tmp_path / "registry").rglob("data"):
             if blob.is_file():
