@@ -174,8 +174,8 @@ def _service(source: Source) -> dict[str, object]:
     found = source.config.get("service")
     service = found if isinstance(found, dict) else {}
     said: dict[str, object] = {}
-    if user := service.get("user"):
-        group = service.get("group")
+    user, group = service.get("user") or "root", service.get("group")
+    if group or user != "root":  # which an image may not know by name, and is what runs without a word
         said["User"] = f"{user}:{group}" if group else user
     env = {"PATH": PATH} | dict(service.get("env") or ())
     said["Env"] = [f"{key}={value}" for key, value in env.items()]

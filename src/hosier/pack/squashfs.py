@@ -74,8 +74,11 @@ def write(
     if inodes.attributes.lost:
         lost = ", ".join(sorted(inodes.attributes.lost))
         notes.append(f"extended attributes are not kept: {lost}: squashfs holds user., trusted. and security. only")
-    if inodes.early:
-        notes.append(f"{inodes.early} paths are from before 1970, which squashfs cannot say: they are of 1970 now")
+    if inodes.beyond:
+        notes.append(
+            f"{inodes.beyond} paths are from before 1970 or after 2106, which squashfs cannot say: "
+            "they have the nearest time now"
+        )
     return Written(len(tree.ordered), size, tuple(notes))
 
 
@@ -236,7 +239,7 @@ class _Inodes:
         self.owners = Owners(name)
         self.attributes = Attributes(compress)
         self.references: list[int] = []
-        self.early = 0
+        self.beyond = 0
         self._numbers: dict[str, int] = {}
         self._heads: dict[str, tuple[int, int, int, list[bytes] | None]] = {}
 
@@ -302,10 +305,9 @@ class _Inodes:
         return block, offset, size, index
 
     def _inode(self, entry: Entry) -> bytes:
-        mtime = min(entry.mtime, self.epoch, _TIME_MAX)
-        if mtime < 0:
-            self.early += 1
-            mtime = 0
+        wanted = min(entry.mtime, self.epoch)
+        mtime = max(0, min(wanted, _TIME_MAX))
+        self.beyond += mtime != wanted
         attributes = self.attributes.index(entry)
         number = self._numbers[entry.path]
         body, extended = self._body(entry, attributes)
