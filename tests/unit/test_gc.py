@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import re
 from pathlib import Path
@@ -233,6 +234,25 @@ def call(store: Store, *words: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user enters a user namespace here; tests/system has that")
+def test_parts_that_nobody_goes_on_with_go_after_a_day(store: Store) -> None:
+    parts = {}
+    for kind in ("debs", "blobs"):
+        for name, age in (("a", 2 * DAY), ("b", DAY / 2), ("held", 2 * DAY)):
+            path = Path(store.path, kind, f"{name}.part")
+            path.write_bytes(b"x")
+            os.utime(path, (store.now() - age, store.now() - age))
+            parts[path] = name
+    held = [os.open(path, os.O_RDONLY) for path, name in parts.items() if name == "held"]
+    for fd in held:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    gc.perform(store, [])
+    assert {name for path, name in parts.items() if path.exists()} == {"b", "held"}
+    for fd in held:
+        os.close(fd)
+    gc.perform(store, [])
+    assert {name for path, name in parts.items() if path.exists()} == {"b"}
+
+
 def test_a_tag_goes_alone_when_its_image_has_another(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     store.tag(key("1"), "other:1")
     assert call(store, "web:1", "--dry-run", capsys=capsys) == "would remove the tag web:1\n"

@@ -104,7 +104,6 @@ def push(
         title = f"push {len(missing)} of {len(blobs)} blobs"
         sent = registry.send([_file(each, folder) for each in blobs if each.digest in missing], title=title)
         top = _named(registry, reference, made, [each.document for each in records])
-    size = {each.digest: each.size for each in blobs}
     return Pushed(
         ref=str(reference),
         digest=top.digest,
@@ -112,7 +111,7 @@ def push(
         sent_blobs=len(missing),
         sent_bytes=sent,
         present_blobs=len(blobs) - len(missing),
-        present_bytes=sum(size.values()) - sent,
+        present_bytes=max(0, sum(each.size for each in blobs) - sent),  # what was lost on its way is sent twice
     )
 
 
@@ -128,9 +127,9 @@ def _sources(store: Store, images: Sequence[str], held: ExitStack) -> list[Sourc
     sources = []
     for name in images:
         image = store.find(name)
-        there = found.setdefault(image.architecture, name)
-        if there is not name:
+        if there := found.get(image.architecture):
             raise UsageError(f"cannot push {there} and {name} as one image: both are of {image.architecture}")
+        found[image.architecture] = name
         held.enter_context(store.shared(f"tree-{image.tree}"))
         sources.append(source.read(store, image, name=name))
     return sources

@@ -6,6 +6,7 @@ process uses is left alone: its mark is asked for at the moment of removal. docs
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -395,7 +396,7 @@ def _remove(store: Store, each: Removal, marks: Sequence[str]) -> int | None:
 
 
 def _prune(store: Store) -> None:
-    """Lock files that nobody holds, folders of names without versions, old logs."""
+    """Lock files that nobody holds, folders of names without versions, old logs, parts that nobody goes on with."""
     base = os.path.join(store.path, "locks")
     for name in os.listdir(base):
         if not name.startswith("write-"):
@@ -422,3 +423,22 @@ def _prune(store: Store) -> None:
                 os.unlink(path)
         except OSError:
             continue
+    for kind in ("debs", "blobs"):
+        for entry in os.scandir(os.path.join(store.path, kind)):
+            if entry.name.endswith(".part"):
+                _forget_part(store, entry.path)
+
+
+def _forget_part(store: Store, path: str) -> None:
+    """Remove what a fetch that was stopped left, when that is long ago. Who goes on with it holds a flock(2)."""
+    try:
+        if store.now() - os.lstat(path).st_mtime <= GRACE:
+            return
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        finally:
+            os.close(fd)
+    except OSError:
+        pass
