@@ -158,6 +158,15 @@ def test_the_spec_s_own_files_are_in_the_archive(tmp_path: Path) -> None:
         f"host{tmp_path}/outside": plain,
     }
     assert found == {name: (*each, 0, inputs.TIME) for name, each in expected.items()}
+    around = inputs.archive(
+        [spec(folder, File("/x", source=str(folder)), File("/y", source=str(folder / "..")))],
+        str(tmp_path / "2.tar"),
+        name="web",
+    )
+    with tarfile.open(tmp_path / "2.tar") as made:
+        names = made.getnames()
+    assert {".", "web.toml", "tree/run", f"host{tmp_path}", f"host{tmp_path}/spec/tree/run"} <= set(names)
+    assert around.size == os.path.getsize(tmp_path / "2.tar")
     os.mkfifo(folder / "tree/pipe")
     with pytest.raises(SpecInvalid, match=r"tree/pipe: it is neither a file nor a folder nor a link$"):
         inputs.archive([spec(folder, *files)], str(tmp_path / "again.tar"), name="web")

@@ -146,7 +146,9 @@ def archive(specs: Sequence[Spec], path: str, *, name: str) -> Blob:
 
 def _member(path: str, folder: str) -> str:
     below = os.path.relpath(path, folder)
-    return f"/{OUTSIDE}{os.path.abspath(path)}" if below.startswith("../") else f"/{below}"
+    if below == ".." or below.startswith("../"):
+        return f"/{OUTSIDE}{os.path.abspath(path)}".rstrip("/")
+    return "/" if below == "." else f"/{below}"
 
 
 def _walk(member: str, host: str) -> Iterator[tuple[str, str]]:
@@ -158,7 +160,7 @@ def _walk(member: str, host: str) -> Iterator[tuple[str, str]]:
         except OSError as error:
             raise _unreadable(host, error) from None
         for name in names:
-            yield from _inner(f"{member}/{name}", f"{host}/{name}")
+            yield from _inner(f"{member.rstrip('/')}/{name}", f"{host}/{name}")
 
 
 def _inner(member: str, host: str) -> Iterator[tuple[str, str]]:

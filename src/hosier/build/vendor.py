@@ -170,7 +170,7 @@ def _opened(out: str, name: str, *, make: bool, reporter: Reporter) -> Iterator[
             beside = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}.vendoring")
             with layouts.taken(beside, told, waiting=lambda: reporter.note(busy)) as fd:
                 if layouts.is_layout(out, told):  # who had it before has made it
-                    os.rmdir(beside)
+                    removal.remove(beside)
                     continue
                 try:
                     with Layout(fd, told, make=True) as made:
