@@ -13,12 +13,11 @@ HELP = "bring every locked input of a spec into one folder, to build from it wit
 EXAMPLES = """\
 examples:
   hosier vendor web.toml vendor          the packages of its lock, the lock, and the spec's own files
-  hosier build web.toml --origin vendor  build from there
   hosier vendor web.toml vendor --push registry.example.org/team/vendor
   hosier vendor web.toml vendor --dry-run
 
-The folder is an OCI layout (docs/vendor.md). Run again after an update of the lock: what is missing comes in, and
-what no lock names any more goes.
+To build from there, with the network off: hosier build web.toml --origin vendor. The folder is an OCI layout
+(docs/vendor.md). Run again after an update of the lock: what is missing comes in, and what no lock names any more goes.
 """
 
 
