@@ -233,7 +233,6 @@ def call(store: Store, *words: str, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user enters a user namespace here; tests/system has that")
 def test_parts_that_nobody_goes_on_with_go_after_a_day(store: Store) -> None:
     parts = {}
     for kind in ("debs", "blobs"):
@@ -253,6 +252,7 @@ def test_parts_that_nobody_goes_on_with_go_after_a_day(store: Store) -> None:
     assert {name for path, name in parts.items() if path.exists()} == {"b"}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user enters a user namespace here; tests/system has that")
 def test_a_tag_goes_alone_when_its_image_has_another(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     store.tag(key("1"), "other:1")
     assert call(store, "web:1", "--dry-run", capsys=capsys) == "would remove the tag web:1\n"
