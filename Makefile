@@ -4,11 +4,11 @@ BIN := .venv/bin
 SOURCES := pyproject.toml README.md bin/hosier $(shell find src -name '*.py' -o -name '*.json' -o -name '*.html' -o -name py.typed)
 
 # What the tests hold Hosier against, and build their inputs with.
-PEERS := acl apt-utils attr busybox-static chromium dbus-daemon debootstrap dpkg e2fsprogs erofs-utils gcc gpgv \
-	libarchive-tools libc6-dev libcap2-bin mmdebstrap mount passwd procps squashfs-tools systemd \
-	systemd-container tar uidmap util-linux xz-utils zstd
+PEERS := acl apt-utils attr busybox-static chromium dbus-daemon debootstrap docker-registry dpkg e2fsprogs \
+	erofs-utils gcc gpgv libarchive-tools libc6-dev libcap2-bin mmdebstrap mount openssl passwd podman procps runc skopeo \
+	squashfs-tools systemd systemd-container tar uidmap umoci util-linux xz-utils zstd
 # Those that it is timed beside.
-RIVALS := bubblewrap erofs-utils mmdebstrap runc schroot squashfs-tools
+RIVALS := bubblewrap buildah erofs-utils mmdebstrap runc schroot squashfs-tools umoci
 
 .PHONY: demo test check prove bench clean
 
@@ -36,6 +36,7 @@ bench: .venv/installed
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/diff.py
 	$(BIN)/python bench/formats.py
+	$(BIN)/python bench/oci.py
 
 # Not editable: what is shown, tested and timed is what people install.
 .venv/installed-for-tests: TESTS = [test]
