@@ -29,7 +29,7 @@ TEXT_MAX = 256 << 20
 """Bytes of names, link targets and attributes that the model may hold."""
 
 STEPS_MAX = 60_000_000
-"""Names that are passed on the way to members and whiteouts, over all layers: some ten times what a million paths take.
+"""Names that are passed on the way to members and whiteouts, over all layers; a million paths take some 25 million.
 
 A whiteout looks through all that it may hide, so that a small layer could keep a processor busy for days.
 """

@@ -13,7 +13,7 @@ from hosier.store import lookup
 
 VERSION = "1"
 KINDS = ("debs", "unpacked", "trees", "images", "indices", "blobs", "layers")
-FOLDERS = (*KINDS, "by-lock", "tags", "locks", "logs", "tmp", "sessions")
+FOLDERS = (*KINDS, "by-lock", "tags", "locks", "logs", "tmp", "uploads", "sessions")
 
 
 @contextmanager
