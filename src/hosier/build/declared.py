@@ -103,7 +103,7 @@ class Holding:
             entry.mode,
             entry.uid,
             entry.gid,
-            entry.size,
+            len(os.fsencode(entry.target)) if entry.kind == "l" else entry.size,
             entry.mtime,
             target=entry.target,
             capable=any(name == "security.capability" for name, _ in entry.xattrs),
@@ -202,10 +202,10 @@ class Holding:
         for path in moving:
             to = target + path[len(source) :]
             moved = self.entries[path]
-            content = self.read(path) if moved.kind == "f" else None
-            self._make(replace(moved, path=to, hardlink="", package=self._owner(to)), new)
-            if content is not None:
-                self.contents[to] = content
+            leader = (moved.hardlink or path) if moved.kind == "f" else ""
+            self._make(replace(moved, path=to, hardlink=leader), new)
+            if leader:
+                self.links.join(leader, to)
         for path in reversed(moving):
             self._drop(path)
         self._touch_parent(source)

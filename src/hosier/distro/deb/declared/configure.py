@@ -31,6 +31,8 @@ class Configuration:
     world: World
     environment: Mapping[str, str]
     interests: dpkgdb.TriggerInterests
+    stanzas: Mapping[str, StatusStanza]
+    """dpkg's record of each package, by its label."""
     pending: dict[str, set[str]] = field(default_factory=dict)
     """Triggers that wait, by the label of the package that is interested."""
 
@@ -49,7 +51,8 @@ def begin(
     names = {}
     if view.node(folder) is not None:
         names = {n: world.text(f"{folder}/{n}") for n in view.names(folder) if n not in ("File", "Unincorp", "Lock")}
-    return Configuration(world, environment, dpkgdb.parse_interests(world.text(f"{folder}/File"), names))
+    stanzas = {_label(s): s for s in world.stanzas.values()}
+    return Configuration(world, environment, dpkgdb.parse_interests(world.text(f"{folder}/File"), names), stanzas)
 
 
 def preinst(site: Configuration, controls: Sequence[Control]) -> None:
@@ -75,10 +78,10 @@ def configure(site: Configuration, done: Callable[[str], None]) -> None:
     names = {label: stanza.name for label, stanza in waiting.items()}
     for label in order.configuration(names, _needs(site, controls), scripted):
         _conffiles(world, waiting[label])
+        status.begin(waiting[label])
+        _activate(site, dpkgdb.parse_triggers(world.text(f"{INFO}/{label}.triggers")).activate)
         _script(site, controls[label], "postinst", ["configure", ""], {})
         status.settle(waiting[label])
-        facts = world.text(f"{INFO}/{label}.triggers")
-        _activate(site, dpkgdb.parse_triggers(facts).activate)
         done(label)
     _process(site)
     for stanza in world.stanzas.values():
@@ -154,23 +157,21 @@ def _conffiles(world: World, stanza: StatusStanza) -> None:
 
 
 def _activate(site: Configuration, names: Iterable[str]) -> None:
+    """Have packages' triggers wait; one that is not configured yet has nothing to process."""
     for label, triggers in site.interests.activated((), names).items():
-        site.pending.setdefault(label, set()).update(triggers)
+        if label in site.stanzas and site.stanzas[label].state() in status.CONFIGURED:
+            site.pending.setdefault(label, set()).update(triggers)
 
 
 def _process(site: Configuration) -> None:
     """Call the packages whose triggers wait, until none does."""
-    world = site.world
     for _ in range(100):
-        names, world.triggers = world.triggers, []
-        _activate(site, names)
-        by_label = {_label(s): s for s in world.stanzas.values()}
-        ready = sorted(label for label in site.pending if label in by_label)
+        ready = sorted(label for label in site.pending if label in site.stanzas)
         if not ready:
             return
         label = ready[0]
         triggers = sorted(site.pending.pop(label))
-        _script(site, _control(by_label[label]), "postinst", ["triggered", " ".join(triggers)], {})
+        _script(site, _control(site.stanzas[label]), "postinst", ["triggered", " ".join(triggers)], {})
     raise BuildFailed("cannot build without running scripts: triggers activate each other without end")
 
 
@@ -213,6 +214,8 @@ def _script(site: Configuration, control: Control, name: str, arguments: list[st
         ) from None
     finally:
         world.debconf.finish()
+    activated, world.triggers = world.triggers, []
+    _activate(site, activated)
     if ended:
         said = "".join(world.log[start:]).strip().splitlines()[-SAID_LINES:]
         raise BuildFailed(

@@ -233,6 +233,11 @@ class Debconf:
         item.owners.discard(self.owner)
         if not item.owners:
             self.questions.pop(item.name, None)
+            template = self.templates.get(item.fields.get("template", ""))
+            if template is not None:
+                template.owners.discard(item.name)
+                if not template.owners:
+                    del self.templates[template.name]
 
     def input(self, priority: str, name: str) -> tuple[int, str]:
         """Ask a question, that is: do not, and have it answered by its default at the next "go"."""

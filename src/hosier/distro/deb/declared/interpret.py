@@ -363,10 +363,10 @@ class Shell:
                 return path
         return None
 
-    def program(self, name: str, path: str, arguments: list[str]) -> int:
-        """Follow a program of the tree that is a script. Raises Refusal for any other."""
+    def program(self, name: str, path: str, arguments: list[str], *, named: bool = False) -> int:
+        """Follow a program of the tree that is a script, or is `named` to a shell. Raises Refusal for any other."""
         try:
-            script = self.script(path)
+            script = self.script(path, named=named)
         except Refusal as exc:
             raise self.refusal(f"{name} (line {exc.line}): {exc.reason}") from None
         if script is None:
@@ -389,39 +389,39 @@ class Shell:
         except Refusal as exc:
             raise self.refusal(f"{name} (line {exc.line or below.line}): {exc.reason}") from None
 
-    def script(self, path: str) -> tuple[Sequence, str] | None:
-        """A shell script of the tree, read, and the options in its first line; None for what is none."""
+    def script(self, path: str, *, named: bool = False) -> tuple[Sequence, str] | None:
+        """A shell script of the tree, read, and the options in its first line; None for what is none.
+
+        One that is `named` to a shell need not say in its first line whose it is.
+        """
         view = self.world.view
         real = view.real(path, follow=True)
         node = view.node(real)
         if node is None or node.kind != "f" or node.size > SCRIPT_MAX:
             return None
         content = view.read(real)
-        known = self.world.programs.get(real)
-        if isinstance(known, tuple) and known[0] == content:
-            return known[1], known[2]
-        if not content.startswith(b"#!"):
+        if not named and not content.startswith(b"#!"):
             return None
         text = content.decode("utf-8", "surrogateescape")
         first = _INTERPRETER.match(text)
-        if first is None:
+        if first is None and (content.startswith(b"#!") or not named):
             return None
-        body, flags = parse(text), (first[1] or "-")[1:]
-        self.world.programs[real] = (content, body, flags)
-        return body, flags
+        return self.read(real, content), "" if first is None or named else (first[1] or "-")[1:]
+
+    def read(self, path: str, content: bytes) -> Sequence:
+        """The text of a script, read once."""
+        known = self.world.programs.get(path)
+        if known is None or known[0] != content:
+            known = (content, parse(content.decode("utf-8", "surrogateescape")))
+            self.world.programs[path] = known
+        return known[1]
 
     def source(self, path: str) -> int:
         """Follow a file of the tree in this shell ("."). Raises Refusal where that is no shell script."""
         if self.world.view.node(path) is None:
             self.say(f".: {path}: not found\n")
             raise Exit(2)
-        known = self.world.programs.get(path)
-        content = self.world.text(path)
-        if isinstance(known, tuple) and known[0] == content:
-            body = known[1]
-        else:
-            body = parse(content)
-            self.world.programs[path] = (content, body)
+        body = self.read(path, self.world.view.read(path))
         try:
             self.sequence(body)
         except Return as end:

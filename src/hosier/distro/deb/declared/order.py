@@ -1,4 +1,4 @@
-"""The order in which dpkg configures packages that are unpacked (dpkg --configure --pending). Pure.
+"""The orders of dpkg: in which it configures packages that are unpacked, and writes what it knows of paths. Pure.
 
 Numbers of users and groups are given out in this order, so that it is dpkg's own: the order of its hash table of
 names (dpkg: lib/dpkg/pkg-hash.c), where a package whose dependencies are not configured yet goes to the end.
@@ -9,15 +9,25 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 BINS = 65521
+PATH_BINS = 262139
 _BASIS, _PRIME = 2166136261, 16777619
 
 
-def place(name: str) -> int:
-    """Where dpkg's hash table has a name."""
+def _hash(text: str) -> int:
     value = _BASIS
-    for byte in name.lower().encode():
+    for byte in text.encode("utf-8", "surrogateescape"):
         value = ((value ^ byte) * _PRIME) & 0xFFFFFFFF
-    return value % BINS
+    return value
+
+
+def place(name: str) -> int:
+    """Where dpkg's hash table has a package's name."""
+    return _hash(name.lower()) % BINS
+
+
+def path_place(path: str) -> int:
+    """Where dpkg's hash table has a path (dpkg: lib/dpkg/fsys-hash.c)."""
+    return _hash(path.lstrip("/")) % PATH_BINS
 
 
 def configuration(

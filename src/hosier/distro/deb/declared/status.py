@@ -16,6 +16,15 @@ RELATIONS = FIELDS[FIELDS.index("replaces") : FIELDS.index("conffiles")]
 _RELATION = re.compile(r"\s*([^\s(|,]+)\s*(?:\(\s*(<<|<=|=|>=|>>|<|>)?\s*([^\s)]+)\s*\))?\s*")
 
 
+CONFIGURED = ("installed", "triggers-pending", "triggers-awaited")
+"""States of packages that process triggers."""
+
+
+def begin(stanza: StatusStanza) -> None:
+    """Have the package be configured now."""
+    stanza.lines = ["Status: install ok half-configured" if n.startswith("Status: ") else n for n in stanza.lines]
+
+
 def settle(stanza: StatusStanza) -> None:
     """Have the package installed, with nothing waiting."""
     if stanza.state() not in ("unpacked", "half-configured", "triggers-pending", "triggers-awaited"):

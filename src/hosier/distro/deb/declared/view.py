@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hosier.distro.deb.declared.debconf import Debconf
+from hosier.distro.deb.declared.syntax import Sequence
 from hosier.distro.deb.dpkgdb import StatusStanza
 
 
@@ -98,8 +99,8 @@ class World:
     """What scripts said, for people."""
     triggers: list[str] = field(default_factory=list)
     """Triggers that scripts activated, in their order."""
-    programs: dict[str, object] = field(default_factory=dict)
-    """Scripts of the tree that were read already, by path."""
+    programs: dict[str, tuple[bytes, Sequence]] = field(default_factory=dict)
+    """Scripts of the tree that were read already, by path, with their text."""
     libraries: dict[tuple[str, int, int], tuple[int, str] | None] = field(default_factory=dict)
     """What ldconfig knows of files that it looked at, by path, size and time."""
     left_out: dict[str, list[str]] = field(default_factory=dict)

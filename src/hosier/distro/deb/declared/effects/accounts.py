@@ -127,7 +127,7 @@ def adduser(call: Call) -> int:
         # A second program writes it, chfn(1), which keeps room for the fields that are not given.
         row = tables.row("passwd", name)
         assert row is not None
-        row[4] = gecos if "," in gecos else gecos + ",,,"
+        row[4] = gecos + "," * (3 - gecos.count(","))
         tables.save()
     if not options.any("no-create-home") and home != "/nonexistent" and call.view.node(home) is None:
         call.world.folders(home)
@@ -332,6 +332,7 @@ def su(call: Call) -> int:
     below = call.shell.subshell()
     below.user = (int(row[2]), int(row[3]))
     below.options = set()
+    below.name = "sh"
     return below.run(parse(options.value("c", "command")))
 
 

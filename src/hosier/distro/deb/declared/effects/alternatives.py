@@ -79,6 +79,8 @@ def _link(call: Call, target: str, path: str, mtime: int) -> None:
         if there.kind != "l":
             # A file that is no link is somebody's own: update-alternatives leaves it and warns.
             return
+        if call.view.node(path) is not None:
+            mtime = call.world.epoch
         call.view.remove(path)
     call.view.symlink(target, path)
     call.view.change(path, mtime=mtime, follow=False)
@@ -93,7 +95,7 @@ def _unlink(call: Call, path: str) -> None:
 def apply(call: Call, group: Group, choice: Choice) -> None:
     """Have the links lead to `choice`; slaves that it lacks, or that are not there, lose theirs."""
     call.world.folders(FOLDER)
-    # Links have the time of what they lead to, so that they say nothing of the day of the installation.
+    # New links have the time of what they lead to, so that they say nothing of the day of the installation.
     main = call.view.node(choice.path, follow=False)
     mtime = main.mtime if main is not None else call.world.epoch
     _link(call, f"{FOLDER}/{group.name}", group.link, mtime)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from hosier.distro.deb import dpkgdb, version
+from hosier.distro.deb.declared import order
 from hosier.distro.deb.declared.calls import Call, Effect
 from hosier.distro.deb.declared.effects.files import mode_of
 from hosier.distro.deb.dpkgdb import ADMIN, INFO, StatusStanza
@@ -71,6 +73,8 @@ def _field(stanza: StatusStanza, name: str) -> str:
         return status[0]
     if name == "db:Status-Abbrev" and status:
         return status[0][0] + status[2][0] + " "
+    if name == "Multi-Arch":
+        return "no"
     if name == "binary:Package":
         return _label(stanza)
     return ""
@@ -83,8 +87,9 @@ def query(call: Call) -> int:
                                    "showformat": True},
     )  # fmt: skip
     form = options.value("f", "showformat", default="${binary:Package}\\t${Version}\\n")
+    form = form.removeprefix("=") if "f" in options else form
     status = 0
-    for name in options.rest:
+    for name in sorted(options.rest) if options.any("W", "show") else options.rest:
         if options.any("S", "search"):
             status |= _search(call, name)
             continue
@@ -111,15 +116,21 @@ def query(call: Call) -> int:
 def _search(call: Call, path: str) -> int:
     if not path.startswith("/") or any(c in path for c in "*?["):
         raise call.refusal()
-    owners = []
-    for stanza in call.world.stanzas.values():
-        if path in dpkgdb.parse_list(call.world.text(f"{INFO}/{_label(stanza)}.list")):
-            owners.append(_label(stanza))
+    owners = _owners(call, path)
     if not owners:
         call.say(f"no path found matching pattern {path}")
         return 1
     call.write(f"{', '.join(sorted(owners))}: {path}\n")
     return 0
+
+
+def _owners(call: Call, path: str, *, names: bool = False) -> list[str]:
+    """Labels, or names, of the packages that have a path."""
+    owners = []
+    for stanza in call.world.stanzas.values():
+        if path in dpkgdb.parse_list(call.world.text(f"{INFO}/{_label(stanza)}.list")):
+            owners.append(stanza.name if names else _label(stanza))
+    return owners
 
 
 def divert(call: Call) -> int:
@@ -146,39 +157,72 @@ def divert(call: Call) -> int:
             if any(c in path for c in "*?["):
                 raise call.refusal()
             if path in known:
-                by = "local diversion" if known[path].package == ":" else "diversion"
-                owner = "" if known[path].package == ":" else f" by {known[path].package}"
-                call.write(f"{by} of {path} to {known[path].to}{owner}\n")
+                call.write(_described(known[path]) + "\n")
         return 0
     if len(options.rest) != 1:
         raise call.refusal()
     path = options.rest[0]
-    package = (
-        ":" if options.any("local") else options.value("package", default=call.environment("DPKG_MAINTSCRIPT_PACKAGE"))
-    )
+    package = options.value("package", default=call.environment("DPKG_MAINTSCRIPT_PACKAGE"))
+    package = ":" if options.any("local") or not package else package
+    told = (lambda text: None) if options.any("quiet") else call.write
     there = known.get(path)
+    rename = options.any("rename") and not options.any("no-rename")
     if options.any("remove"):
         if there is None:
+            told(f"No diversion 'diversion of {path} by {package}', none removed.\n")
             return 0
-        if there.package != package:
-            call.say(f"mismatch on package of the diversion of {path}")
+        if there.package != package or options.value("divert", default=there.to) != there.to:
+            call.say(f"mismatch on the diversion of {path}")
             return 2
-        if options.any("rename") and call.view.node(there.to, follow=False) is not None:
-            call.view.rename(there.to, path)
+        told(f"Removing '{_described(there)}'\n")
         del known[path]
-    else:
-        target = options.value("divert", default=f"{path}.distrib")
-        if there is not None:
-            if (there.to, there.package) == (target, package):
-                return 0
-            call.say(f"{path} is diverted already")
-            return 2
-        if options.any("rename") and call.view.node(path, follow=False) is not None:
-            call.view.rename(path, target)
-        # dpkg reads the file, each new diversion before those that it knew, and writes it in that order.
-        known = {path: dpkgdb.Diversion(path, target, package), **known}
-    call.world.write(DIVERSIONS, "".join(f"{d.path}\n{d.to}\n{d.package}\n" for d in known.values()))
+        _write_diversions(call, known)
+        if rename:
+            _move(call, there.to, path)
+        return 0
+    made = dpkgdb.Diversion(path, options.value("divert", default=f"{path}.distrib"), package)
+    if there == made:
+        told(f"Leaving '{_described(made)}'\n")
+        return 0
+    if there is not None or any(made.to in (d.path, d.to) or path == d.to for d in known.values()):
+        call.say(f"'{_described(made)}' clashes with another diversion")
+        return 2
+    told(f"Adding '{_described(made)}'\n")
+    rename = rename and call.view.node(path, follow=False) is not None
+    if rename and package in _owners(call, path, names=True):
+        _tried(call, path, made.to)
+        told(f"Ignoring request to rename file '{path}' owned by diverting package '{package}'\n")
+        rename = False
+    _write_diversions(call, {**known, path: made})
+    if rename:
+        _move(call, path, made.to)
     return 0
+
+
+def _described(diversion: dpkgdb.Diversion) -> str:
+    what = f"diversion of {diversion.path} to {diversion.to}"
+    return f"local {what}" if diversion.package == ":" else f"{what} by {diversion.package}"
+
+
+def _write_diversions(call: Call, known: Mapping[str, dpkgdb.Diversion]) -> None:
+    ordered = sorted(known.values(), key=lambda d: order.path_place(d.path))
+    call.world.write(DIVERSIONS, "".join(f"{d.path}\n{d.to}\n{d.package}\n" for d in ordered))
+
+
+def _move(call: Call, old: str, new: str) -> None:
+    """Rename, where that overwrites nothing."""
+    if call.view.node(old, follow=False) is None:
+        return
+    if call.view.node(new, follow=False) is not None:
+        raise call.refusal()
+    _tried(call, old, new)
+    call.view.rename(old, new)
+
+
+def _tried(call: Call, *paths: str) -> None:
+    """What dpkg-divert leaves of its trial whether it can write beside these."""
+    for path in paths:
+        call.view.change(path.rpartition("/")[0] or "/", mtime=call.world.epoch)
 
 
 def override(call: Call) -> int:
@@ -219,7 +263,8 @@ def override(call: Call) -> int:
                 call.view.change(path, mode=mode_of(call, mode, node) & 0o7777 if node.kind != "d" else int(mode, 8))
     else:
         raise call.refusal()
-    call.world.write(OVERRIDES, "".join(f"{o.user} {o.group} {o.mode:o} {o.path}\n" for o in known.values()))
+    ordered = sorted(known.values(), key=lambda o: order.path_place(o.path))
+    call.world.write(OVERRIDES, "".join(f"{o.user} {o.group} {o.mode:o} {o.path}\n" for o in ordered))
     return 0
 
 
@@ -228,6 +273,8 @@ def trigger(call: Call) -> int:
     options = call.options("", long={"no-await": False, "await": False, "by-package": True, "check-supported": False})
     if options.any("check-supported"):
         return 0
+    if call.environment("DPKG_MAINTSCRIPT_NAME") == "preinst":
+        raise call.refusal()
     call.world.triggers += options.rest
     return 0
 

@@ -60,6 +60,8 @@ def mode_of(call: Call, text: str, before: Node) -> int:
         if found[1] == "":
             mask &= ~call.shell.umask
         bits &= mask
+        if found[2] == "=" and before.kind == "d":
+            bits |= mode & mask & 0o6000  # as with numbers
         mode = {"+": mode | bits, "-": mode & ~bits, "=": (mode & ~mask) | bits}[found[2]]
     return mode
 

@@ -131,6 +131,8 @@ def _libraries(call: Call, folder: str, *, link: bool) -> Iterator[tuple[str, in
             continue
         path = f"{folder}/{name}"
         node, itself = call.view.node(path), call.view.node(path, follow=False)
+        if node is None and link and ".so." in name:
+            call.view.remove(path)
         if node is None or itself is None or node.kind != "f":
             continue
         try:

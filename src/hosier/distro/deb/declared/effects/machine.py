@@ -18,6 +18,11 @@ def no(call: Call) -> int:
     return 1
 
 
+def mountpoint(call: Call) -> int:
+    """mountpoint(1): of a root that is built, none is"""
+    return 32
+
+
 def uname(call: Call) -> int:
     """uname(1)"""
     answers = {"-s": "Linux", "-r": KERNEL, "": "Linux"}
@@ -56,7 +61,7 @@ EFFECTS: dict[str, Effect] = {
     "deb-systemd-invoke": nothing,
     "invoke-rc.d": invoke_rc_d,
     "ischroot": nothing,
-    "mountpoint": no,
+    "mountpoint": mountpoint,
     "perl": perl,
     "pidof": no,
     "runit-helper": nothing,

@@ -41,9 +41,8 @@ def _command(name: str) -> Callable[[Shell, list[str]], int]:
         if "DEBIAN_HAS_FRONTEND" not in shell.variables:
             return 127
         words = " ".join(arguments).split()
-        if name in ("set", "subst", "fset", "title") and arguments:
-            # The line is split at single spaces, so that a value keeps its own.
-            words = " ".join(arguments).split(" ")
+        if name == "capb" and "escape" in words:
+            raise shell.refusal("db_capb escape is not known")
         if name == "x_loadtemplatefile" and words:
             owner = words[1] if len(words) > 1 else shell.world.debconf.owner
             shell.world.debconf.add_templates(shell.world.text(words[0]), owner)

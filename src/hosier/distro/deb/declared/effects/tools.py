@@ -53,7 +53,7 @@ def sh(call: Call) -> int:
     if call.view.node(call.at(name)) is None:
         call.say(f"cannot open {name}: no such file")
         return 2
-    return call.shell.program(name, call.at(name), call.arguments[1:])
+    return call.shell.program(name, call.at(name), call.arguments[1:], named=True)
 
 
 def true(call: Call) -> int:

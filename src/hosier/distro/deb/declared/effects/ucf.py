@@ -51,8 +51,11 @@ def ucf(call: Call) -> int:
         call.view.change(target, mtime=model.mtime)
     elif call.view.read(target) != content:
         raise call.refusal()
-    rows = [r for r in call.world.text(HASHES).splitlines() if r.split(None, 1)[1:] != [target]]
+    rows = call.world.text(HASHES).splitlines()
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if [digest, target] in [r.split(None, 1) for r in rows] and there is not None:
+        return 0
+    rows = [r for r in rows if r.split(None, 1)[1:] != [target]]
     _keep(call, HASHES, "".join(r + "\n" for r in [*rows, f"{digest}  {target}"]))
     call.world.folders(CACHE)
     copy = f"{CACHE}/{target.replace('/', ':')}"
