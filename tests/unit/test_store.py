@@ -55,8 +55,8 @@ def record(digest: str = KEY, **changes: object) -> ImageRecord:
 def test_opening_makes_the_layout_for_the_owner_alone(store: Store) -> None:
     assert stat.S_IMODE(os.stat(store.path).st_mode) == 0o700
     assert Path(store.path, "version").read_text() == "1\n"
-    there = "blobs by-lock debs images indices layers locks logs sessions settled tags tmp trees unpacked uploads version"
-    assert " ".join(sorted(os.listdir(store.path))) == there
+    expected = "blobs by-lock debs images indices layers locks logs sessions settled tags tmp trees unpacked uploads"
+    assert " ".join(sorted(os.listdir(store.path))) == f"{expected} version"
     Store.open(store.path)
 
 

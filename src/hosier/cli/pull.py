@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     from hosier.cli.images import human_size
     from hosier.errors import StoreFailed, UsageError
     from hosier.fetch.progress import reporter
-    from hosier.linux.userns import become_root
     from hosier.ship.pull import pull
+    from hosier.store import plain
     from hosier.store.objects import Store, split_tag
 
     if args.tag is not None:
@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
         except StoreFailed as error:  # said before anything is fetched
             raise UsageError(str(error), hint=error.hint) from None
     report = reporter(quiet=args.quiet, verbose=args.verbose)
-    become_root()
-    store = Store.open(args.root_store)
+    plain.become_root(args.root_store)
+    store = Store.open(args.root_store, plain=True)
     pulled = pull(
         store,
         args.ref,

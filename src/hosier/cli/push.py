@@ -38,14 +38,14 @@ def run(args: argparse.Namespace) -> int:
     """Push; prints the reference and the digest that it has there."""
     from hosier.cli.images import human_size
     from hosier.fetch.progress import reporter
-    from hosier.linux.userns import become_root
     from hosier.pack.layers import DEFAULT
     from hosier.ship.push import push
+    from hosier.store import plain
     from hosier.store.objects import Store
 
     report = reporter(quiet=args.quiet, verbose=args.verbose)
-    become_root()
-    store = Store.open(args.root_store)
+    plain.become_root(args.root_store)
+    store = Store.open(args.root_store, plain=True)
     pushed = push(
         store,
         args.images,

@@ -122,7 +122,9 @@ def _brought(store: Store, shelf: Shelf, key: str, parent: str, reporter: Report
         layers = [unpack.Layer(blob.dest, f"layer {n} of {name}", "") for n, blob in enumerate(blobs[1:], start=1)]
         total = sum(each.size for each in said.layers[1:])
         with reporter.phase(f"unpack {name}", key="unpack-tree", total=total, unit="B") as phase:
-            held_there = unpack.unpack(layers, tree, room=room.f_bavail * room.f_frsize, advance=phase.advance)
+            held_there = unpack.unpack(
+                layers, tree, room=room.f_bavail * room.f_frsize, plain=store.plain, advance=phase.advance
+            )
             record.compare(entries, held_there, LATER, name)
         with guard("write a manifest"), open(f"{tree}/manifest", "w", encoding="ascii") as out:
             out.write(manifest.dumps(entries.values()))

@@ -257,7 +257,9 @@ def _unpack(store: Store, image: _Image, key: str, reporter: Reporter) -> None:
         os.mkdir(tree, 0o755)
         total = sum(each.size for each in image.manifest.layers)
         with reporter.phase("unpack", key="unpack", total=total, unit="B") as phase:
-            entries = unpack.unpack(layers, tree, room=room.f_bavail * room.f_frsize, advance=phase.advance)
+            entries = unpack.unpack(
+                layers, tree, room=room.f_bavail * room.f_frsize, plain=store.plain, advance=phase.advance
+            )
         with reporter.phase("commit"):
             if image.recorded is None:
                 entries, _ = foreign.owned(entries, functools.partial(_text, f"{tree}/root"))

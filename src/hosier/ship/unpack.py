@@ -21,6 +21,7 @@ from hosier.distro.deb.ar import Malformed
 from hosier.errors import NotAuthentic, PackageInvalid, StoreFailed
 from hosier.ship.layer import Bytes, Member, Reader
 from hosier.store.manifest import Entry
+from hosier.store.plain import mode as plain_mode
 
 PATHS_MAX = 1_000_000
 """The most paths of one image, which the model holds in memory."""
@@ -81,17 +82,23 @@ class _Node:
 
 
 def unpack(
-    layers: Sequence[Layer], folder: str, *, room: int, advance: Callable[[int], None] = lambda count: None
+    layers: Sequence[Layer],
+    folder: str,
+    *,
+    room: int,
+    plain: bool = False,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Entry]:
     """Make `folder`/root of `layers`, the lowest first; returns its entries by path, sorted, without packages.
 
     `folder` exists, is the caller's alone, and lies on a file system with `room` bytes free; `advance` is called with
-    the bytes of the layers' files that were read. The process is root, or root of a user namespace.
+    the bytes of the layers' files that were read. The process is root, or root of a user namespace; with `plain` it
+    need not be, and owners, modes and attributes are in the entries alone (`hosier.store.plain`).
 
     Raises NotAuthentic when a layer does not unpack to its `diff_id`, PackageInvalid for a layer that is damaged or
     hostile, StoreFailed when the disk does not take it.
     """
-    model = _Model(f"{folder}/contents")
+    model = _Model(f"{folder}/contents", plain=plain)
     os.mkdir(model.contents, 0o700)
     for number, layer in enumerate(layers):
         room -= _apply(model, number, layer, room, advance)
@@ -123,8 +130,9 @@ def _apply(model: _Model, number: int, layer: Layer, room: int, advance: Callabl
 class _Model:
     """What the layers so far make: a tree of names. `contents` is the folder with the contents of its files."""
 
-    def __init__(self, contents: str) -> None:
+    def __init__(self, contents: str, *, plain: bool) -> None:
         self.contents = contents
+        self.plain = plain
         self.root = _Node(Member("/", "d", 0o755, 0, 0, -1, 0), -1)
         self._made = 0
         self._paths = 1
@@ -197,7 +205,7 @@ class _Model:
         self._made += 1
         path = f"{self.contents}/{self._made}"
         try:
-            sha256 = _write(path, member, reader)
+            sha256 = _write(path, member, reader, plain=self.plain)
         except OSError as error:
             raise _refused(member.path, error) from error
         return _Inode(self._made, member.size, sha256)
@@ -348,7 +356,7 @@ class _Model:
         return f"{self.contents}/{node.inode.number}"
 
 
-def _write(path: str, member: Member, reader: Reader) -> str:
+def _write(path: str, member: Member, reader: Reader, *, plain: bool) -> str:
     """Write the member's content with all that its inode has; its SHA-256. Raises OSError and Malformed."""
     total = hashlib.sha256()
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -357,11 +365,11 @@ def _write(path: str, member: Member, reader: Reader) -> str:
             total.update(piece)
             while piece:
                 piece = piece[os.write(fd, piece) :]
-        if member.uid or member.gid:
+        if not plain and (member.uid or member.gid):
             os.fchown(fd, member.uid, member.gid)
         # After the owner: giving a file away takes its setuid bit and its capabilities. An access list sets mode bits.
-        _attributes(fd, member.xattrs)
-        os.fchmod(fd, member.mode)
+        _attributes(fd, () if plain else member.xattrs)
+        os.fchmod(fd, plain_mode("f", member.mode) if plain else member.mode)
         os.utime(fd, (member.mtime, member.mtime))
     finally:
         os.close(fd)
@@ -392,23 +400,26 @@ def _place(model: _Model, root: str, entries: dict[str, Entry]) -> None:
                 os.rename(model.content(path), there)
             elif entry.kind == "l":
                 os.symlink(entry.target, there)
-                os.chown(there, entry.uid, entry.gid, follow_symlinks=False)
-                os.utime(there, (entry.mtime, entry.mtime), follow_symlinks=False)
+                _finish(there, entry, plain=model.plain)
             elif entry.kind == "p":
                 os.mkfifo(there)
-                os.chown(there, entry.uid, entry.gid)
-                os.chmod(there, entry.mode)
-                os.utime(there, (entry.mtime, entry.mtime))
+                _finish(there, entry, plain=model.plain)
             # device nodes are in the manifest alone: docs/why.md
         for path, entry in reversed(entries.items()):
             if entry.kind == "d":
-                there = root if path == "/" else root + path
-                os.chown(there, entry.uid, entry.gid)
-                _attributes(there, entry.xattrs)
-                os.chmod(there, entry.mode)
-                os.utime(there, (entry.mtime, entry.mtime))
+                _finish(root if path == "/" else root + path, entry, plain=model.plain)
     except OSError as error:
         raise _refused(path, error) from error
+
+
+def _finish(there: str, entry: Entry, *, plain: bool) -> None:
+    """Give a folder, link or pipe what it is to have; a folder after all that is in it. Raises OSError."""
+    if not plain:
+        os.chown(there, entry.uid, entry.gid, follow_symlinks=False)
+        _attributes(there, entry.xattrs)
+    if entry.kind != "l":
+        os.chmod(there, plain_mode(entry.kind, entry.mode) if plain else entry.mode)
+    os.utime(there, (entry.mtime, entry.mtime), follow_symlinks=False)
 
 
 def _refused(path: str, error: OSError) -> StoreFailed | PackageInvalid:
