@@ -20,6 +20,22 @@ from hosier.store.manifest import Entry
 EPOCH = 1_700_000_000
 VARIABLES = {"PATH": "/usr/sbin:/usr/bin", "DPKG_MAINTSCRIPT_PACKAGE": "pkg", "DPKG_ROOT": ""}
 
+BYTE_CODE = "byte code: only Python itself can write it"
+KEY = "no image may share its private key: `make-ssl-cert generate-default-snakeoil`"
+CLUSTER = "a machine makes its own cluster: `pg_createcluster 15 main`"
+KNOWN = {
+    "/usr/lib/python3*/__pycache__*": BYTE_CODE,
+    "/usr/share/python3/*__pycache__*": BYTE_CODE,
+    "/etc/ssl/certs/ssl-cert-snakeoil.pem": KEY,
+    "/etc/ssl/certs/????????.0": KEY,
+    "/etc/ssl/private/ssl-cert-snakeoil.key": KEY,
+    "/etc/postgresql/*": CLUSTER,
+    "/var/lib/postgresql/*": CLUSTER,
+    "/var/log/postgresql/*": CLUSTER,
+    "/etc/apt/apt.conf.d/02autoremove-postgresql": "it lists the clusters, and there is none",
+}
+"""What differs from running the scripts, and why: the table of docs/declared.md."""
+
 
 @dataclass
 class Followed:

@@ -128,7 +128,7 @@ def _compound(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         two.map(lambda t: f"{t[0]} || {t[1]}"),
         two.map(lambda t: f"{t[0]}\n{t[1]}"),
         two.map(lambda t: f"if {t[0]}; then {t[1]}; else echo E; fi"),
-        two.map(lambda t: f"({t[0]}; {t[1]})"),
+        two.map(lambda t: f"( {t[0]}; {t[1]})"),
         two.map(lambda t: f"{{ {t[0]}; }} | {{ {t[1]}; cat; }}"),
         inner.map(lambda t: f"for x in 1 $y 'p q'; do {t}; done"),
         inner.map(lambda t: f"case $x in a*) {t};; [0-9]) echo N;; esac"),

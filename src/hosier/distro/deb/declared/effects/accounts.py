@@ -86,7 +86,7 @@ class Tables:
 
 
 def adduser(call: Call) -> int:
-    """adduser --system, and adduser USER GROUP"""
+    """adduser(8) --system, and of a user to a group"""
     options = call.options(
         "q",
         long={
@@ -136,7 +136,7 @@ def adduser(call: Call) -> int:
 
 
 def addgroup(call: Call) -> int:
-    """addgroup --system, and addgroup USER GROUP"""
+    """addgroup(8) --system, and of a user to a group"""
     options = call.options(
         "q", long={"system": False, "quiet": False, "gid": True, "force-badname": False, "allow-badname": False,
                    "group": False},
@@ -168,7 +168,7 @@ def groupadd(call: Call) -> int:
 
 
 def useradd(call: Call) -> int:
-    """useradd --system"""
+    """useradd(8) --system"""
     options = call.options(
         "rMNU",
         values="ugdscG",
@@ -337,7 +337,7 @@ def su(call: Call) -> int:
 
 
 def checked(call: Call) -> int:
-    """pwck -r and grpck -r, which only look"""
+    """pwck(8) -r and grpck(8) -r, which only look"""
     if "-r" not in call.arguments:
         raise call.refusal()
     return 0

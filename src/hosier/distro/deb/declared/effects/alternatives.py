@@ -179,7 +179,7 @@ def _display(call: Call, group: Group) -> str:
 
 
 def update_alternatives(call: Call) -> int:
-    """Do it."""
+    """update-alternatives(1): --install, --remove, --remove-all, --set, --auto, --display, --list"""
     words = [w for w in call.arguments if w not in ("--quiet", "--force", "--verbose", "--skip-auto")]
     match words:
         case ["--install", _, _, _, _, *_]:

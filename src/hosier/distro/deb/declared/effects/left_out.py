@@ -11,7 +11,7 @@ MANUAL = "the index of manual pages, which mandb makes"
 
 
 def python(call: Call) -> int:
-    """Python where it compiles modules: only it can write its byte code."""
+    """left out: Python compiling modules, which only it can do"""
     words = [a for a in call.arguments if a not in ("-E", "-S", "-O")]
     if not words or not words[0].endswith("/py_compile.py"):
         raise call.refusal()
@@ -20,13 +20,13 @@ def python(call: Call) -> int:
 
 
 def pg_createcluster(call: Call) -> int:
-    """pg_createcluster(1): a cluster is a machine's own, with an identifier from random numbers"""
+    """left out: pg_createcluster(1), as a cluster is a machine's own"""
     call.leave_out(CLUSTER)
     return 0
 
 
 def make_ssl_cert(call: Call) -> int:
-    """make-ssl-cert(8) generate-default-snakeoil: no image may share its private key with all that run it"""
+    """left out: make-ssl-cert(8) generate-default-snakeoil, as no two machines may share a private key"""
     if call.arguments != ["generate-default-snakeoil"]:
         raise call.refusal()
     call.leave_out(KEY)
@@ -34,19 +34,19 @@ def make_ssl_cert(call: Call) -> int:
 
 
 def py3compile(call: Call) -> int:
-    """py3compile(1)"""
+    """left out: py3compile(1)"""
     call.leave_out(BYTE_CODE)
     return 0
 
 
 def mandb(call: Call) -> int:
-    """mandb(8)"""
+    """left out: mandb(8)"""
     call.leave_out(MANUAL)
     return 0
 
 
 def nothing(call: Call) -> int:
-    """What is no part of any image: keys of the host, and byte code that is not there to be removed."""
+    """nothing: a host's keys are no part of an image, and byte code is not there to be removed"""
     return 0
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 from hosier.distro.deb.declared.calls import Call, Effect
 
+_DATE = re.compile(r"\+(?:[^%]|%[YmdHMSsFT])*")
 KERNEL = "6.1.0"
 """What uname -r says: newer than any that a package asks for."""
 
 
 def nothing(call: Call) -> int:
-    """What would only be done to a machine that runs."""
+    """nothing: it would only be done to a machine that runs"""
     return 0
 
 
 def no(call: Call) -> int:
-    """A question about a machine that runs; none does."""
+    """no: it asks about a machine that runs, and none does"""
     return 1
 
 
@@ -34,8 +38,13 @@ def uname(call: Call) -> int:
 
 
 def date(call: Call) -> int:
-    """date(1): what it says is for people, but for the seconds of +%s"""
-    call.write(f"{call.world.epoch}\n" if "+%s" in call.arguments else "\n")
+    """date(1) of the build's epoch, in UTC; a form of +%Y %m %d %H %M %S %s %F %T alone"""
+    options = call.options("uR", values="d", long={"utc": False})
+    form = options.rest[0] if len(options.rest) == 1 else "+%a %b %e %H:%M:%S UTC %Y"
+    if len(options.rest) > 1 or (options.rest and ("d" in options or not _DATE.fullmatch(form))):
+        raise call.refusal()
+    form = form[1:].replace("%s", str(call.world.epoch))
+    call.write(time.strftime(form, time.gmtime(call.world.epoch)) + "\n")
     return 0
 
 

@@ -93,7 +93,7 @@ def _record(profiles: dict[str, dict[str, str]], enabled: list[str], kind: str) 
 
 
 def pam_auth_update(call: Call) -> int:
-    """Do it. A common file that somebody has changed is refused, as only pam-auth-update itself could merge it."""
+    """pam-auth-update(8), unless somebody has changed a common file, which only itself could merge"""
     words = list(call.arguments)
     force = package = False
     while words:

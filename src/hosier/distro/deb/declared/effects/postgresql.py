@@ -59,7 +59,7 @@ def pam_getenv(call: Call) -> int:
 
 
 def pg_checksystem(call: Call) -> int:
-    """What looks at the disks of clusters"""
+    """nothing: it looks at the disks of clusters, and there is none"""
     if _clusters(call):
         raise call.refusal()
     return 0

@@ -244,7 +244,7 @@ def _replaced(call: Call, replacement: str, found: re.Match[str]) -> str:
 
 
 def sed(call: Call) -> int:
-    """Do it."""
+    """sed(1): addresses, s, d, p, q and blocks of them; -n -e -E -i -s"""
     options = call.options(
         "nErsi",
         values="e",

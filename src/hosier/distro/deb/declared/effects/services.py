@@ -101,7 +101,7 @@ def _enable(call: Call, name: str, path: str) -> None:
 
 
 def deb_systemd_helper(call: Call) -> int:
-    """Do it; of a user's own units (--user) nothing is known"""
+    """deb-systemd-helper(1p) enable, update-state, unmask and its questions, by systemd.preset(5); not --user"""
     options = call.options("", long={"quiet": False, "system": False, "user": False})
     if options.any("user") or not options.rest:
         raise call.refusal()
@@ -136,7 +136,7 @@ def deb_systemd_helper(call: Call) -> int:
 
 
 def update_rc_d(call: Call) -> int:
-    """update-rc.d NAME defaults and remove, as it does without insserv"""
+    """update-rc.d(8) defaults, defaults-disabled and remove, as it does without insserv"""
     words = [w for w in call.arguments if w != "-f"]
     if len(words) < 2 or words[1] not in ("defaults", "defaults-disabled", "remove"):
         raise call.refusal()

@@ -230,7 +230,7 @@ _LANG = r"""/^LANG=/ {gsub("\"", ""); sub("LANG=", ""); lang=$0;} END {print lan
 
 
 def awk(call: Call) -> int:
-    """awk(1) where it is '/PATTERN/ { print $N }', and the one program by which locales reads LANG"""
+    """awk(1) where it is `/PATTERN/ { print $N }`, and the one program by which locales reads LANG"""
     options = call.options("", values="F")
     if options.rest == [_LANG]:
         values = [x.replace('"', "") for x in lines(call.shell.input.rest()) if x.startswith("LANG=")]
@@ -255,6 +255,7 @@ def awk(call: Call) -> int:
 
 def _checksum(algorithm: str) -> Effect:
     def effect(call: Call) -> int:
+        """md5sum(1) and its kin, without --check"""
         options = call.options("b")
         status = 0
         for name in options.rest or ["-"]:

@@ -46,7 +46,7 @@ def update_locale(call: Call) -> int:
 
 
 def sh(call: Call) -> int:
-    """sh FILE WORD…"""
+    """sh(1) of a script's file, which is followed; never -c"""
     if not call.arguments or call.arguments[0].startswith("-"):
         raise call.refusal()
     name = call.arguments[0]
@@ -57,7 +57,7 @@ def sh(call: Call) -> int:
 
 
 def true(call: Call) -> int:
-    """true(1) by its path"""
+    """true(1)"""
     return 0
 
 

@@ -25,7 +25,7 @@ def _keep(call: Call, path: str, text: str) -> None:
 
 
 def ucf(call: Call) -> int:
-    """Put a new file in its place. A file that is there and is another is a question, which is refused."""
+    """ucf(1) of a file that is new, or the same; another file that is there is a question, which is refused"""
     options = call.options(
         "", long={"three-way": False, "debconf-ok": False, "sum-file": True, "purge": False, "src-dir": True}
     )
@@ -67,7 +67,7 @@ def ucf(call: Call) -> int:
 
 
 def ucfr(call: Call) -> int:
-    """Record whose such a file is. Another package's is a matter that is refused."""
+    """ucfr(1), unless the file is another package's"""
     options = call.options("fv", long={"force": False, "purge": False})
     if len(options.rest) != 2:
         raise call.refusal()
