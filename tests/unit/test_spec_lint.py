@@ -543,6 +543,23 @@ name = "web"
         ],
         files=(("a.toml", '[packages]\ninstall = ["X"]\n\n[[group]]\nname = "web"\n'),),
     ),
+    Case(
+        "an origin of a repo that there is not",
+        """\
+[image]
+name = "web"
+[[repo]]
+name = "debian"
+source = "host"
+[[origin]]
+name = "mirror"
+uri = "https://b.example.org/debian"
+repo = "debain"
+""",
+        [
+            "6:1 error[origin-invalid] the origin mirror is of the repo debain, and there is none of that name | write 'debian'",
+        ],
+    ),
 ]
 
 
@@ -637,7 +654,7 @@ def test_every_code_is_documented_and_tested() -> None:
 CODES = set(
     """
     architecture-unknown command-invalid condition-invalid debconf-invalid duplicate file-kind file-missing group-unknown
-    include-cycle include-invalid missing-key mode-invalid name-invalid number-range package-excluded path-invalid
+    include-cycle include-invalid missing-key mode-invalid name-invalid number-range origin-invalid package-excluded path-invalid
     repo-invalid request-invalid request-repeated snapshot-invalid toml-syntax unknown-key user-unknown value-invalid
     value-unknown variable-cycle variable-undefined version-invalid wrong-type
     """.split()  # noqa: SIM905
