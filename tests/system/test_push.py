@@ -20,7 +20,7 @@ import pytest
 import urllib3
 import zstandard
 
-from hosier.store import Store
+from hosier.store import Store, layout
 from kit import tiny
 from kit.cli import PYTHON, build, environment, hosier
 from kit.debs import File
@@ -515,26 +515,44 @@ def test_an_ordinary_user_does_the_same(world: World, tmp_path: Path) -> None:
             os.chmod(path, 0o755)
         pushed = push("small:1", f"{registry.host}/a:1", store=world.store, env={"REGISTRY_AUTH_FILE": str(auth)})
 
-        def theirs(*words: str) -> str:
-            argv = [tiny.interpreter(), "-m", "hosier", "--root-store", f"{folder}/store", *words]
+        def run(store: str, *words: str, user: int | None = None) -> str:
+            argv = [tiny.interpreter(), "-m", "hosier", "--root-store", f"{folder}/{store}", *words]
             done = subprocess.run(
-                tiny.ordinary_argv(folder, argv),
+                tiny.ordinary_argv(folder, argv) if user is None else argv,
                 env={
                     "PATH": os.environ["PATH"],
                     "PYTHONPATH": f"{src}:{folder}/packages",
                     "PYTHONDONTWRITEBYTECODE": "1",
                     "HOME": folder,
                 },
+                user=user,
+                group=user,
+                extra_groups=None if user is None else [],
                 capture_output=True,
                 text=True,
             )
             assert done.returncode == 0, done.stderr
             return done.stdout
 
-        pulled = json.loads(theirs("pull", f"{registry.host}/a:1", "--json"))
+        pulled = json.loads(run("store", "pull", f"{registry.host}/a:1", "--json"))
         assert pulled["digest"] == images_of(pushed)[0]["image"]
-        theirs("verify", "small", "--files")
-        again = json.loads(theirs("push", "small", f"{registry.host}/b:1", "--json"))
+        run("store", "verify", "small", "--files")
+        again = json.loads(run("store", "push", "small", f"{registry.host}/b:1", "--json"))
         assert (again["digest"], images_of(again)[0]["record"]) == (pushed["digest"], images_of(pushed)[0]["record"])
-        theirs("gc", "small")
-        theirs("gc", "--all")
+        run("store", "gc", "small")
+        run("store", "gc", "--all")
+
+        # And one who may make no namespace, in a plain store.
+        plain = Path(folder, "plain")
+        layout.make(str(plain), plain=True)
+        for path in (plain, *plain.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+        pulled = json.loads(run("plain", "pull", f"{registry.host}/b:1", "--json", user=NOBODY))
+        assert pulled["digest"] == images_of(pushed)[0]["image"]
+        assert {os.lstat(path).st_uid for path in plain.rglob("*")} == {NOBODY}
+        run("plain", "verify", "small", "--files", user=NOBODY)
+        third = json.loads(run("plain", "push", "small", f"{registry.host}/c:1", "--json", user=NOBODY))
+        assert (third["digest"], images_of(third)[0]["record"]) == (pushed["digest"], images_of(pushed)[0]["record"])
+
+
+NOBODY = 65534
