@@ -350,6 +350,37 @@ def test_damaged_images_are_refused(what: str, tmp_path: Path) -> None:
     assert not list((tmp_path / "store/images").iterdir()) and left_behind(tmp_path / "store") == []
 
 
+def test_layers_that_cannot_fit_are_told_before_the_disk_is_full(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    layout.image([tar(Put("x", content=b"x"))])
+    row = layout.index[0]
+    document = json.loads((layout.folder / "blobs/sha256" / str(row["digest"])[7:]).read_text())
+    document["layers"][0]["size"] = 1 << 49
+    layout.index = [layout.blob(json.dumps(document).encode(), document["mediaType"])]
+    layout.write()
+    done = hosier("pull", f"oci:{layout.folder}", store=tmp_path / "store", check=False)
+    assert done.returncode == 10
+    assert "536870912 MiB of its layers are missing, and " in done.stderr and "has room for" in done.stderr
+    assert not list((tmp_path / "store/blobs").glob("*.part")) and left_behind(tmp_path / "store") == []
+
+
+ESCAPES = "\x1b]0;title\x07\nerror: none"
+
+
+@pytest.mark.parametrize("what", ["os", "artifact"])
+def test_what_a_stranger_wrote_reaches_no_terminal_as_it_is(what: str, tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    layout.image([tar(Put("x"))], os=ESCAPES)
+    if what == "artifact":
+        document = json.loads((layout.folder / "blobs/sha256" / str(layout.index[0]["digest"])[7:]).read_text())
+        document["config"]["mediaType"] = ESCAPES
+        layout.index = [layout.blob(json.dumps(document).encode(), document["mediaType"])]
+        layout.write()
+    done = hosier("pull", f"oci:{layout.folder}", store=tmp_path / "store", check=False)
+    assert done.returncode == 8
+    assert "\\x1b]0;title\\x07\\nerror: none\n" in done.stderr and "\x1b" not in done.stderr
+
+
 def test_umoci_unpacks_the_same(tmp_path: Path) -> None:
     layers = [
         tar(
