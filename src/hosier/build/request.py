@@ -88,11 +88,6 @@ def build_spec(
             need_architecture(architecture_of(spec))
     file, proxies = usable_lock(spec_path, store_path, specs, update=update, reporter=reporter)
     store = Store.open(store_path, plain=True)
-    if store.plain and cache is not None:
-        raise UsageError(
-            f"cannot share what the store {store.path} has: it is a plain one, whose files have no owners of their own",
-            hint="build without --cache-from and --cache-to",
-        )
     store.sweep()
     folder = os.path.dirname(os.path.abspath(spec_path))
     before: dict[str, float] = {}
