@@ -167,7 +167,9 @@ class Refusal(NamedTuple):
 REFUSALS = [
     Refusal("damaged TOML", "epoch = 1700000000", "epoch = ", "line 5: damaged TOML: invalid value"),
     Refusal("cut short", "\n'''\n", "\n", "line 34: damaged TOML: expected \"'''\""),
-    Refusal("a later format", "format = 1", "format = 3", "line 2: format version 3 is not known; this hosier reads 1 and 2"),
+    Refusal(
+        "a later format", "format = 1", "format = 3", "line 2: format version 3 is not known; this hosier reads 1 and 2"
+    ),
     Refusal("no format", "format = 1\n", "", "the lock lacks 'format'"),
     Refusal("no packages", "\npackages = [", "\npackets = [", "line 21: the lock knows no key 'packets'"),
     Refusal("a mistyped value", "epoch = 17", "epoch = -17", "line 5: epoch of the lock is out of range"),

@@ -35,7 +35,8 @@ def tasks(
     fields: Mapping[str, Mapping[str, str]] | None = None,
     previous: LockFile | None = None,
 ) -> list[Task]:
-    """A task for each architecture, whose archive holds `name version` pairs; `fields` are of packages by name."""
+    """A task for each architecture, whose archive holds `name version` pairs; `fields` are of packages by name, or by
+    name and version."""
     made = []
     for architecture, packages in archives.items():
         place = folder / architecture
@@ -45,7 +46,7 @@ def tasks(
                 name.removesuffix(":all"),
                 version,
                 Architecture="all" if name.endswith(":all") else architecture,
-                **(fields or {}).get(name, {}),
+                **(fields or {}).get(name, (fields or {}).get(f"{name} {version}", {})),
             )
             for name, version in packages
         ]
@@ -125,6 +126,16 @@ CASES = [
         {"amd64": [("a", "1"), ("a", "2"), ("b", "1"), ("b", "2")], "arm64": [("a", "1"), ("b", "1"), ("b", "2")]},
         {"amd64": "a=1 b=2", "arm64": "a=1 b=2"},
         fields=ON_B,
+    ),
+    Case(
+        "what no version is there of, and is not needed in the end",
+        {
+            "amd64": [("a", "2"), ("a", "1"), ("c", "5"), ("d", "1")],
+            "arm64": [("a", "1"), ("c", "4"), ("d", "1")],
+        },
+        {"amd64": "a=1", "arm64": "a=1 c=4"},
+        requests={"amd64": ["a"], "arm64": ["a", "c"]},
+        fields={"a 2": {"Depends": "c"}},
     ),
     Case(
         "packages that only one of them needs are left alone",

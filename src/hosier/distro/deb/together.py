@@ -56,15 +56,13 @@ def solve(
         if not differing:
             break
         apart |= differing
-        nowhere = {}
-        for package, chosen in differing.items():
-            allowed = _agreed(package, chosen, universes)
-            if not allowed:
-                nowhere[package] = chosen
-            only[package] = allowed
-        if nowhere:
-            lack = "no version of them is there for all" if len(nowhere) > 1 else "no version of it is there for all"
-            raise Unsolvable(f"cannot lock {name} for all together: {lack}:{_list(nowhere)}", hint=_MEND)
+        allowed = {package: _agreed(package, chosen, universes) for package, chosen in differing.items()}
+        if not any(allowed.values()):
+            it = "them" if len(differing) > 1 else "it"
+            lack = f"no version of {it} is there for all:{_list(differing)}"
+            raise Unsolvable(f"cannot lock {name} for all together: {lack}", hint=_MEND)
+        # Without one of the others, what no version is there of may not be needed.
+        only |= {package: these for package, these in allowed.items() if these}
     for words in notes:
         if note:
             note(words)
