@@ -112,6 +112,10 @@ class Holding:
 
     def read(self, path: str) -> bytes:
         """As `View` says."""
+        return self.piece(path, 0, -1)
+
+    def piece(self, path: str, offset: int, length: int) -> bytes:
+        """As `View` says; a length of -1 is all that is left."""
         real = self.real(path, follow=True)
         entry = self.entries.get(real)
         if entry is None:
@@ -121,10 +125,11 @@ class Holding:
         leader = entry.hardlink or real
         known = self.contents.get(leader)
         if known is not None:
-            return known
+            return known[offset:] if length < 0 else known[offset : offset + length]
         fd = os.open(self.root + leader, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(fd, "rb") as file:
-            return file.read()
+            file.seek(offset)
+            return file.read(length)
 
     def names(self, path: str) -> list[str]:
         """As `View` says."""

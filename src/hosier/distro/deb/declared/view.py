@@ -43,6 +43,10 @@ class View(Protocol):
         """The content of a file."""
         ...
 
+    def piece(self, path: str, offset: int, length: int) -> bytes:
+        """A part of a file's content; less of it at its end."""
+        ...
+
     def names(self, path: str) -> list[str]:
         """The names in a directory, sorted."""
         ...

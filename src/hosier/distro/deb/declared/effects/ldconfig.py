@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from hosier.distro.deb.declared.calls import Call, Effect
 
@@ -20,49 +20,56 @@ LITTLE = 2
 _FLAGS = {(62, 2): 0x0303, (3, 1): 0x0003, (62, 1): 0x0803, (183, 2): 0x0A03, (22, 2): 0x0403, (21, 2): 0x0503}
 """An ELF file's machine and class to what the cache says of it; libraries of other machines are not known."""
 _GENERATOR = re.compile(rb"ldconfig \([^\0]{1,100}\) \w+ release version [0-9.]+")
+_DYNAMIC_MAX = 1 << 20
+_NAME_MAX = 4096
 _LIBRARY = re.compile(r"(?:lib.*|ld-.*)\.so.*", re.DOTALL)
 _UNFINISHED = (".dpkg-new", ".dpkg-tmp", ".dpkg-old", ".dpkg-dist")
 
 
-def soname(content: bytes) -> tuple[int, str] | None:
+Read = Callable[[int, int], bytes]
+"""A file's content: from an offset, at most so many bytes."""
+
+
+def soname(read: Read) -> tuple[int, str] | None:
     """The cache's flags and the DT_SONAME ("" without) of a shared library; None for another kind of file.
 
     Raises ValueError for a library of a machine that is not known.
     """
-    if content[:4] != b"\x7fELF" or len(content) < 64 or content[5] != 1:
+    header = read(0, 64)
+    if header[:4] != b"\x7fELF" or len(header) < 64 or header[5] != 1:
         return None
-    wide = content[4] == 2
-    kind, machine = struct.unpack_from("<HH", content, 16)
+    kind, machine = struct.unpack_from("<HH", header, 16)
     if kind != 3:
         return None
-    flags = _FLAGS.get((machine, content[4]))
+    flags = _FLAGS.get((machine, header[4]))
     if flags is None:
         raise ValueError(f"a library of machine {machine}")
     try:
-        return flags, _named(content, wide=wide)
+        return flags, _named(read, header, wide=header[4] == 2)
     except (struct.error, IndexError, ValueError):
         return None
 
 
-def _named(content: bytes, *, wide: bool) -> str:
-    (offset,) = struct.unpack_from("<Q" if wide else "<I", content, 32 if wide else 28)
-    size, count = struct.unpack_from("<HH", content, 54 if wide else 42)
+def _named(read: Read, header: bytes, *, wide: bool) -> str:
+    (offset,) = struct.unpack_from("<Q" if wide else "<I", header, 32 if wide else 28)
+    size, count = struct.unpack_from("<HH", header, 54 if wide else 42)
+    programs = read(offset, size * count)
     loads: list[tuple[int, int, int]] = []
-    dynamic: tuple[int, int] | None = None
+    dynamic: bytes | None = None
     for number in range(count):
-        at = offset + number * size
+        at = number * size
         if wide:
-            kind, _, place, address, _, length = struct.unpack_from("<IIQQQQ", content, at)
+            kind, _, place, address, _, length = struct.unpack_from("<IIQQQQ", programs, at)
         else:
-            kind, place, address, _, length = struct.unpack_from("<IIIII", content, at)
+            kind, place, address, _, length = struct.unpack_from("<IIIII", programs, at)
         if kind == 1:
             loads.append((address, length, place))
         elif kind == 2:
-            dynamic = (place, length)
+            dynamic = read(place, min(length, _DYNAMIC_MAX))
     if dynamic is None:
         raise ValueError("no dynamic section")
     table = name = -1
-    for tag, value in struct.iter_unpack("<qQ" if wide else "<iI", content[dynamic[0] : dynamic[0] + dynamic[1]]):
+    for tag, value in struct.iter_unpack("<qQ" if wide else "<iI", dynamic):
         if tag == 0:
             break
         if tag == 5:
@@ -73,8 +80,8 @@ def _named(content: bytes, *, wide: bool) -> str:
         return ""
     for address, length, place in loads:
         if address <= table < address + length:
-            start = table - address + place + name
-            return content[start : content.index(b"\0", start)].decode("utf-8", "surrogateescape")
+            text = read(table - address + place + name, _NAME_MAX)
+            return text[: text.index(b"\0")].decode("utf-8", "surrogateescape")
     raise ValueError("no string table")
 
 
@@ -172,7 +179,7 @@ def _known(call: Call, path: str) -> tuple[int, str] | None:
     known = call.world.libraries
     key = (real, node.size, node.mtime)
     if key not in known:
-        known[key] = soname(call.view.read(real))
+        known[key] = soname(functools.partial(call.view.piece, real))
     return known[key]
 
 
