@@ -171,9 +171,7 @@ class Output:
     def _files(self, comparison: Comparison, sums: list[str]) -> bool:
         groups: dict[str, _Group] = {}
         apart: dict[str, int] = {}
-        growth = 0
         for change, expected in comparison.files():
-            growth += change.growth
             if expected and not self.args.all:
                 apart[expected] = apart.get(expected, 0) + 1
                 continue
