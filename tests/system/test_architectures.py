@@ -104,6 +104,8 @@ def test_two_architectures_are_locked_together_and_built(two: Two) -> None:
     assert [(plan["architecture"], plan["image"]) for plan in plans] == [(OWN, True), (FOREIGN, True)]
     one = json.loads(two.hosier("build", two.spec, "--architecture", FOREIGN, "--tag", "mine:3", "--json").stdout)
     assert (one["tag"], one["digest"]) == ("mine:3", every[1]["digest"])
+    done = two.hosier("build", two.spec, "--architecture", "all", "--tag", "mine")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["mine", f"mine:1-{FOREIGN}"]
 
     assert "the same to the bit" in two.hosier("verify", f"small:1-{FOREIGN}").stdout
     packed = two.path / "layout"

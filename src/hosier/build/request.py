@@ -55,7 +55,7 @@ def _tag(spec: Spec, tag: str | None, *, several: bool) -> str:
     """The tag of the image of one architecture: of several, all but the machine's own say which they are."""
     from hosier.store.objects import split_tag
 
-    name, version = split_tag(tag, "0") if tag is not None else (spec.name, spec.version)
+    name, version = split_tag(tag, spec.version) if tag is not None else (spec.name, spec.version)
     if not several or architecture_of(spec) == host_architecture():
         return tag or spec.tag
     return f"{name}:{version}-{architecture_of(spec)}"
@@ -107,7 +107,11 @@ def build_spec(
                 origins=origins,
             )
         # The reporter counts on; each build tells its own time, and the first one that of the lock.
-        own = {key: seconds - before.get(key, 0.0) for key, seconds in built.timings.items()}
+        own = {
+            key: seconds - before.get(key, 0.0)
+            for key, seconds in built.timings.items()
+            if key not in before or seconds > before[key]
+        }
         before = dict(built.timings)
         yield lock.architecture, replace(built, timings=own)
 
