@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from hosier.errors import FetchFailed
 from hosier.fetch.credentials import Login, find, keys
+from hosier.linux import userns
 
 HOST = "registry.example.org:5000"
 
@@ -72,8 +74,14 @@ def test_variables_move_the_files(home: Home) -> None:
     home.environment |= {"XDG_CONFIG_HOME": f"{home.path}/c", "DOCKER_CONFIG": f"{home.path}/d"}
     del home.environment["XDG_RUNTIME_DIR"]
     looked = find(HOST, "a", home.environment).looked
-    assert looked[0].startswith("/run/containers/")
+    assert looked[0] == f"/run/containers/{os.getuid()}/auth.json"
     assert looked[1:] == (f"{home.path}/c/containers/auth.json", f"{home.path}/d/config.json")
+
+
+def test_the_file_below_run_is_the_callers_who_became_root(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    del home.environment["XDG_RUNTIME_DIR"]
+    monkeypatch.setattr(userns, "_caller", 1234)
+    assert find(HOST, "a", home.environment).looked[0] == "/run/containers/1234/auth.json"
 
 
 def test_the_longest_name_that_fits(home: Home) -> None:

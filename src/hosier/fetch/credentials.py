@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hosier.errors import FetchFailed
+from hosier.linux import userns
 
 _LARGEST = 1 << 20
 _PATIENCE = 60.0
@@ -71,7 +72,7 @@ def files(environment: Mapping[str, str]) -> Iterator[str]:
         return
     home = environment.get("HOME") or os.path.expanduser("~")
     runtime = environment.get("XDG_RUNTIME_DIR")
-    yield f"{runtime}/containers/auth.json" if runtime else f"/run/containers/{os.getuid()}/auth.json"
+    yield f"{runtime}/containers/auth.json" if runtime else f"/run/containers/{userns.caller()}/auth.json"
     yield f"{environment.get('XDG_CONFIG_HOME') or f'{home}/.config'}/containers/auth.json"
     yield f"{environment.get('DOCKER_CONFIG') or f'{home}/.docker'}/config.json"
 

@@ -19,6 +19,7 @@ COUNT = 65536
 
 _container: int | None = None
 _first: bool | None = None
+_caller: int | None = None
 
 
 def _read(path: str) -> str:
@@ -85,15 +86,21 @@ def _needed(kind: str, user: str, uid: int) -> tuple[int, int]:
     )
 
 
+def caller() -> int:
+    """The id of the user who started this process, also after `become_root`."""
+    return os.getuid() if _caller is None else _caller
+
+
 def become_root() -> None:
     """Put this very process into a user namespace as its root, with the caller's subordinate ids; as root do nothing.
 
     The process must have one thread. Raises HostLacks, with the mend, where the host does not allow it.
     """
-    global _first
+    global _first, _caller
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         return
+    _caller = uid
     user = user_name(uid)
     sub_uid, sub_gid = _needed("subuid", user, uid), _needed("subgid", user, uid)
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
