@@ -4,7 +4,7 @@ BIN := .venv/bin
 SOURCES := pyproject.toml README.md bin/hosier $(shell find src -name '*.py' -o -name '*.json' -o -name '*.html' -o -name py.typed)
 
 # What the tests hold Hosier against, and build their inputs with.
-PEERS := acl apt-utils attr busybox-static chromium dbus-daemon debootstrap docker-registry dpkg e2fsprogs \
+PEERS := acl apt-utils attr buildah busybox-static chromium dbus-daemon debootstrap docker-registry dpkg e2fsprogs \
 	erofs-utils gcc gpgv libarchive-tools libc6-dev libcap2-bin mmdebstrap mount openssl passwd podman procps runc skopeo \
 	squashfs-tools systemd systemd-container tar uidmap umoci util-linux xz-utils zstd
 # Those that it is timed beside.
