@@ -225,6 +225,7 @@ def test_all_facts_of_a_member_are_kept(tmp_path: Path) -> None:
         Put(
             "cap", content=b"y", pax={"SCHILY.xattr.security.capability": capability.decode("utf-8", "surrogateescape")}
         ),
+        Put("equals", pax={"SCHILY.xattr.user.a%3Db%25": "1"}),
         Put("b64", pax={"LIBARCHIVE.xattr.user.a%20b": "AAH/"}),
         Put("acl", pax={"SCHILY.acl.access": "user::rw-,user:x:r--:33,group::r--,mask::r--,other::---"}),
         Put("label", pax={"SCHILY.xattr.security.selinux": "l", "SCHILY.xattr.trusted.overlay.opaque": "y"}),
@@ -239,6 +240,7 @@ def test_all_facts_of_a_member_are_kept(tmp_path: Path) -> None:
     assert {path: entry.xattrs for path, entry in entries.items() if entry.xattrs} == {
         "/d": (("user.d", "31"),),
         "/cap": (("security.capability", capability.hex()),),
+        "/equals": (("user.a=b%", "31"),),
         "/b64": (("user.a b", "0001ff"),),
         "/acl": (
             (

@@ -175,26 +175,15 @@ def _decimal(value: bytes, key: bytes, path: str) -> int:
 
 
 def _records(content: bytes) -> dict[bytes, bytes]:
-    """The records of a pax extended header, "LENGTH KEY=VALUE\\n", that this reader knows."""
+    """The records of a pax extended header that this reader knows; an empty value takes back, but for attributes."""
     found: dict[bytes, bytes] = {}
-    at = 0
-    while at < len(content):
-        blank = content.find(b" ", at, at + 9)
-        digits = content[at:blank] if blank > 0 else b""
-        if not digits.isdigit():
-            raise Malformed("a pax header is damaged")
-        end = at + int(digits)
-        key, equals, value = content[blank + 1 : end - 1].partition(b"=")
-        if end > len(content) or content[end - 1 : end] != b"\n" or not equals or end <= blank:
-            raise Malformed("a pax header is damaged")
-        if key.startswith(b"GNU.sparse."):
-            raise Malformed("it holds a sparse file, which no layer may hold")
-        if key in _NUMBERS or key in _LOCAL or key in _ACLS or key.startswith((b"SCHILY.xattr.", b"LIBARCHIVE.xattr.")):
-            if value or key.startswith((b"SCHILY.xattr.", b"LIBARCHIVE.xattr.")):
+    for key, value in tar.pax_records(content):
+        attribute = key.startswith((b"SCHILY.xattr.", b"LIBARCHIVE.xattr."))
+        if attribute or key in _NUMBERS or key in _LOCAL or key in _ACLS:
+            if value or attribute:
                 found[key] = value
             else:
                 found.pop(key, None)
-        at = end
     return found
 
 
@@ -232,7 +221,8 @@ def _xattrs(pax: dict[bytes, bytes], path: str) -> tuple[tuple[str, str], ...]:
                 raise Malformed(f"an extended attribute of {path!r} is not in base64") from None
             found.setdefault(urllib.parse.unquote(_text(key[17:]), errors="surrogateescape"), content.hex())
         elif key.startswith(b"SCHILY.xattr."):
-            found[_text(key[13:])] = value.hex()
+            # GNU tar's escapes, since a record's key ends at its first "="
+            found[_text(key[13:]).replace("%3D", "=").replace("%25", "%")] = value.hex()
         elif key in _ACLS:
             found[_ACLS[key]] = _acl(value, path)
     for name, value_hex in found.items():

@@ -255,12 +255,26 @@ def _apply(member: Member, pax: dict[bytes, bytes]) -> None:
 
 
 def _records(content: bytes) -> dict[bytes, bytes]:
-    """The records of a pax extended header, "LENGTH KEY=VALUE\\n", that this reader knows.
+    """The records of a pax extended header that this reader knows.
 
     An empty value takes back what was set before, which is the same as leaving it out. SCHILY.xattr is left out
-    as dpkg does; GNU.sparse changes what the content means and is refused.
+    as dpkg does.
     """
     found: dict[bytes, bytes] = {}
+    for key, value in pax_records(content):
+        if key in _PAX_KEYS:
+            if value:
+                found[key] = value
+            else:
+                found.pop(key, None)
+    return found
+
+
+def pax_records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of a pax extended header, "LENGTH KEY=VALUE\\n" (pax(1p)).
+
+    Raises Malformed; GNU.sparse changes what the content means and is refused.
+    """
     at = 0
     while at < len(content):
         blank = content.find(b" ", at, at + 9)
@@ -272,14 +286,9 @@ def _records(content: bytes) -> dict[bytes, bytes]:
         if end > len(content) or content[end - 1 : end] != b"\n" or not equals or end <= blank:
             raise Malformed("a pax header is damaged")
         if key.startswith(b"GNU.sparse."):
-            raise Malformed("it holds a sparse file, which no package may")
-        if key in _PAX_KEYS:
-            if value:
-                found[key] = value
-            else:
-                found.pop(key, None)
+            raise Malformed("it holds a sparse file, which is not taken")
+        yield key, value
         at = end
-    return found
 
 
 def plain(raw: bytes) -> str:
