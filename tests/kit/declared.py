@@ -103,12 +103,18 @@ def follow(
     *arguments: str,
     files: Mapping[str, str | bytes | None] | None = None,
     programs: Mapping[str, bytes] | None = None,
+    owners: Mapping[str, str] | None = None,
     variables: Mapping[str, str] | None = None,
     name: str = "script",
     world: World | None = None,
 ) -> Followed:
-    """Follow a script's text; its standard output is kept."""
+    """Follow a script's text; its standard output is kept. `owners` are the packages of programs."""
     world = world or make(files, programs)
+    holding = world.view
+    assert isinstance(holding, Holding)
+    for program, package in (owners or {}).items():
+        path = f"/usr/bin/{program}"
+        holding.entries[path] = replace(holding.entries[path], package=package)
     shell = Shell(world, TABLE, {**VARIABLES, **(variables or {})}, name, list(arguments))
     kept = Kept()
     shell.outputs[1] = kept

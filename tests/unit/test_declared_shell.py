@@ -87,6 +87,9 @@ REFUSED = {
     "x=$(unknown-program) || :": "line 1: unknown-program is not a known effect",
     "wrapper": "line 1: wrapper (line 3): unknown-program is not a known effect",
     "while true; do :; done": "line 1: it does not end",
+    "x=a; while :; do x=$x$x$x$x; done": "line 1: a text does not end",
+    "x=$(while :; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; done)": "line 1: it does not end",
+    "cat /proc/cpuinfo": "line 1: /proc/cpuinfo is of a machine that runs, and not known",
     "f() { f; }; f": "line 1: it calls itself without end",
     "chmod --sparkle 1 /": "line 1: chmod --sparkle 1 / is not a known effect",
 }
@@ -97,6 +100,21 @@ def test_what_is_not_known_is_refused_with_its_line(text: str, monkeypatch: pyte
     monkeypatch.setattr("hosier.distro.deb.declared.interpret.STEPS_MAX", 5000)
     programs = {"unknown-program": b"\x7fELF", "wrapper": b"#!/bin/sh\nset -e\nunknown-program\n"}
     assert follow(text, programs=programs).refused == REFUSED[text]
+
+
+def test_another_user_does_nothing_but_ask() -> None:
+    files = {"/etc/passwd": "daemon:x:1:1::/:/bin/sh\n", "/d": None}
+    found = follow("su daemon -c 'test -O /d || echo no'", files=files)
+    assert (found.refused, found.out) == ("", "no\n")
+    assert follow("su daemon -c 'touch /x'", files=files).refused == "line 1: touch as another user is not known"
+    assert follow("su daemon -c '>/x'", files=files).refused.endswith(
+        "a file that another user writes (/x) is not known"
+    )
+
+
+def test_a_known_name_of_another_package_is_not_known() -> None:
+    found = follow("update-rc.d x defaults", programs={"update-rc.d": b"\x7fELF"}, owners={"update-rc.d": "other"})
+    assert found.refused == "line 1: update-rc.d is not a known effect"
 
 
 def test_a_branch_that_is_not_taken_may_hold_anything() -> None:

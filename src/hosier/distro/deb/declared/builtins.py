@@ -82,7 +82,7 @@ def _printf(shell: Shell, arguments: list[str]) -> int:
     if not arguments:
         return 2
     form, rest = arguments[0], list(arguments[1:])
-    parts = re.split(r"(%%|%[-+ 0#]*\d*(?:\.\d+)?[sdicbqxXou])", escaped(form, octal_zero=False)[0])
+    parts = re.split(r"(%%|%[-+ 0#]*\d{0,3}(?:\.\d{1,3})?[sdicbqxXou])", escaped(form, octal_zero=False)[0])
     if any("%" in part for part in parts[::2]):
         raise shell.refusal(f"printf {form!r} is not known")
     wants = sum(part != "%%" for part in parts[1::2])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from hosier.distro.deb.declared import arithmetic, patterns
-from hosier.distro.deb.declared.refusal import Refusal
+from hosier.distro.deb.declared.refusal import TEXT_MAX, Refusal
 from hosier.distro.deb.declared.syntax import Arithmetic, Literal, Parameter, Part, Sequence, Substitution, Word
 from hosier.distro.deb.declared.view import World
 
@@ -43,8 +43,12 @@ class _Fields:
         self.done: list[list[Piece]] = []
         self.open: list[Piece] | None = None
         self.after_blank = False
+        self.left = TEXT_MAX
 
     def add(self, text: str, quoted: bool) -> None:
+        self.left -= len(text)
+        if self.left < 0:
+            raise Refusal("a text does not end")
         self.open = [*(self.open or []), (text, quoted)] if quoted or text else self.open
         self.after_blank = False
 

@@ -37,6 +37,8 @@ from hosier.distro.deb.declared.view import World
 STEPS_MAX = 2_000_000
 DEPTH_MAX = 60
 SCRIPT_MAX = 1 << 20
+MACHINE = ("/proc/", "/sys/", "/dev/")
+STREAMS = ("/dev/null", "/dev/tty", "/dev/stderr")
 _INTERPRETER = re.compile(r"#![ \t]*/(?:usr/)?bin/(?:sh|dash|bash)(?:[ \t]+(-[a-z]+))?[ \t]*\n")
 NOT_FOUND, NOT_RUN = 127, 126
 
@@ -433,8 +435,11 @@ class Shell:
     # files
 
     def path(self, name: str) -> str:
-        """A path as the tree has it, from the folder that this shell is in."""
-        return name if name.startswith("/") else f"{self.cwd.rstrip('/')}/{name}"
+        """A path as the tree has it, from the folder that this shell is in. Raises Refusal for the machine's own."""
+        path = name if name.startswith("/") else f"{self.cwd.rstrip('/')}/{name}"
+        if path.startswith(MACHINE) and path not in STREAMS:
+            raise self.refusal(f"{path} is of a machine that runs, and not known")
+        return path
 
     def say(self, text: str) -> None:
         """Write to the standard error."""

@@ -10,3 +10,7 @@ class Refusal(Exception):
         super().__init__(reason)
         self.reason = reason
         self.line = line
+
+
+TEXT_MAX = 1 << 24
+"""Characters of a command's words, of what a command gives another, of a file that a script writes, and of its log."""

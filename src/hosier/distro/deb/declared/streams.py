@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from hosier.distro.deb.declared.refusal import TEXT_MAX, Refusal
 from hosier.distro.deb.declared.view import World
 
 
@@ -43,9 +44,13 @@ class Kept:
     """Text kept in memory."""
 
     parts: list[str] = field(default_factory=list)
+    left: int = TEXT_MAX
 
     def write(self, text: str) -> None:
         """Take more."""
+        self.left -= len(text)
+        if self.left < 0:
+            raise Refusal("a text does not end")
         self.parts.append(text)
 
     def text(self) -> str:
@@ -69,7 +74,10 @@ class ToFile:
 
     def write(self, text: str) -> None:
         """Take more, at its end."""
-        self.world.write(self.path, self.world.text(self.path) + text)
+        whole = self.world.text(self.path) + text
+        if len(whole) > TEXT_MAX:
+            raise Refusal(f"the file {self.path} does not end")
+        self.world.write(self.path, whole)
 
 
 @dataclass(slots=True)
@@ -80,4 +88,7 @@ class ToLog:
 
     def write(self, text: str) -> None:
         """Take more."""
+        self.world.said += len(text)
+        if self.world.said > TEXT_MAX:
+            raise Refusal("what it says does not end")
         self.world.log.append(text)

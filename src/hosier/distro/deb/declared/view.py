@@ -101,6 +101,8 @@ class World:
     """dpkg's record of each package, by name and architecture."""
     log: list[str] = field(default_factory=list)
     """What scripts said, for people."""
+    said: int = 0
+    """How many characters that is."""
     triggers: list[str] = field(default_factory=list)
     """Triggers that scripts activated, in their order."""
     programs: dict[str, tuple[bytes, Sequence]] = field(default_factory=dict)
