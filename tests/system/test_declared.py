@@ -180,10 +180,11 @@ def test_what_is_not_known_is_refused_by_the_packages_name(tmp_path: Path) -> No
     assert list((world.store / "images").iterdir()) == []
 
 
-def host_spec(folder: Path, name: str, install: list[str], scripts: str) -> Path:
+def host_spec(folder: Path, name: str, install: list[str], scripts: str, architecture: str = "") -> Path:
+    foreign = f'architecture = "{architecture}"\n' if architecture else ""
     path = folder / f"{name}-{scripts}.toml"
     path.write_text(
-        f'[image]\nname = "{name}"\n[[repo]]\nname = "debian"\nsource = "host"\n'
+        f'[image]\nname = "{name}"\n{foreign}[[repo]]\nname = "debian"\nsource = "host"\n'
         f'[packages]\ninstall = {json.dumps(["apt", *install])}\nrecommends = false\nscripts = "{scripts}"\n'
     )
     return path
@@ -237,3 +238,14 @@ def test_real_roots_are_what_their_scripts_make(name: str, tmp_path: Path, confi
     declared = same_tree(tmp_path, name, SETS[name])
     theirs = json.loads(confined.hosier("build", copied(tmp_path / f"{name}-declared.toml", confined), "--json").stdout)
     assert theirs["digest"] == declared["digest"]
+
+
+@pytest.mark.prove
+def test_a_foreign_root_needs_no_emulator(tmp_path: Path) -> None:
+    from test_foreign import registered
+
+    install = ["nginx", "openssh-server"]
+    declared = build(host_spec(tmp_path, "arm", install, "declared", "arm64"), store=tmp_path / "store")
+    with registered():
+        scripted = build(host_spec(tmp_path, "arm", install, "run", "arm64"), store=tmp_path / "store")
+    assert declared["digest"] == scripted["digest"]
