@@ -267,6 +267,19 @@ def test_what_cannot_be_finished_is_told(world: World) -> None:
         assert left_behind(world.store) == []
 
 
+def test_a_plan_and_a_build_count_on_no_tree_that_another_builder_made(world: World) -> None:
+    world.deb("one", {"/usr/share/one": "1\n"})
+    spec = world.spec("one")
+    digest = build(spec, store=world.store)["digest"]
+    record = world.store / "images" / str(digest) / "record"
+    (key,) = re.findall(r"^tree ([0-9a-f]{64})$", record.read_text(), re.MULTILINE)
+    os.rename(world.store / "trees" / key, world.store / "trees" / key[::-1])
+    record.write_text(record.read_text().replace(key, key[::-1]))
+    plan = json.loads(hosier("build", spec, "--dry-run", "--json", store=world.store).stdout)
+    assert (plan["image"], [s["reused"] for s in plan["stages"]]) == (False, [True, False])
+    assert build(spec, store=world.store)["reused"] == "stages 1 of 2"
+
+
 def test_a_missing_lock_is_made_a_stale_one_refused_and_update_mends_it(world: World) -> None:
     world.deb("one", {"/usr/share/one": "1\n"})
     world.deb("two", {"/usr/share/two": "2\n"})

@@ -48,18 +48,28 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """One build under way: what is built, where, from what folder its local packages are named, and who watches."""
+    """One build under way: what is built, where, from what folder its local packages are named, and who watches.
+
+    `stages` and `final`, the key of the finished tree, are what the plan makes of the lock and the spec.
+    """
 
     store: Store
     spec: Spec
     lock: Lock
     digest: str
+    stages: Sequence[plan.Stage]
+    final: str
     folder: str
     log: str
     reporter: Reporter
     proxies: Proxies | None
     cache: Cache | None
     origins: tuple[Origin, ...]
+
+    @property
+    def trees(self) -> list[str]:
+        """The keys of all trees, each standing on the one before."""
+        return list(dict.fromkeys([*(item.key for item in self.stages), self.final]))
 
 
 def build(
@@ -77,29 +87,24 @@ def build(
     """Build `lock`, or find it built; the image carries `tag` afterwards.
 
     `folder` is where the lock lies: its local packages are named from there. `origins` are asked for packages before
-    those of the lock. `cache` may have the trees, and gets those
-    that it lacks.
+    those of the lock. `cache` may have the trees, and gets those that it lacks.
 
     Raises BuildFailed, FetchFailed, NotAuthentic, PackageInvalid or StoreFailed; then no image was made, and what was
     fetched and unpacked stays for the next try.
     """
     digest = locks.digest(lock).removeprefix("sha256:")
     log = store.log(f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}.log")
-    order = _Order(store, spec, lock, digest, folder, log, reporter, proxies, cache, tuple(origins))
+    stages = plan.stages(lock, spec.packages)
+    final = plan.final_key(stages[-1].key, spec)
+    order = _Order(store, spec, lock, digest, stages, final, folder, log, reporter, proxies, cache, tuple(origins))
     built = _known(order, tag)
     if built is None:
         busy = f"another process is building {spec.tag}; waiting for it"
         with store.exclusive(f"build-{digest}", waiting=lambda: reporter.note(busy)):
             built = _known(order, tag) or _build(order, tag)
     if cache is not None:
-        cache.send(store, _keys(order))
+        cache.send(store, order.trees)
     return built
-
-
-def _keys(order: _Order) -> list[str]:
-    """The keys of all trees of this build, each standing on the one before."""
-    stages = plan.stages(order.lock, order.spec.packages)
-    return list(dict.fromkeys([*(item.key for item in stages), plan.final_key(stages[-1].key, order.spec)]))
 
 
 def _has_tree(store: Store, key: str) -> bool:
@@ -112,7 +117,7 @@ def _known(order: _Order, tag: str) -> Built | None:
     record = store.image_for(order.digest)
     if record is None or not _has_tree(store, record.tree):
         return None
-    if record.tree != plan.final_key(plan.stages(order.lock, order.spec.packages)[-1].key, order.spec):
+    if record.tree != order.final:
         return None  # an older builder made it, and this one makes another tree of the same lock
     store.tag(record.digest, tag)
     path = f"{store.tree(record.tree)}/root"
@@ -121,14 +126,13 @@ def _known(order: _Order, tag: str) -> Built | None:
 
 def _build(order: _Order, tag: str) -> Built:
     store, spec, lock = order.store, order.spec, order.lock
+    stages, final = order.stages, order.final
     started = time.time()
-    stages = plan.stages(lock, spec.packages)
-    final = plan.final_key(stages[-1].key, spec)
     with ExitStack() as held:
-        for key in (*(item.key for item in stages), final):
+        for key in order.trees:
             held.enter_context(store.shared(f"tree-{key}"))
         if order.cache is not None:
-            order.cache.bring(store, _keys(order))
+            order.cache.bring(store, order.trees)
         have = max((item.number for item in stages if _has_tree(store, item.key)), default=-1)
         supply = Supply()
         if _has_tree(store, final):
@@ -148,7 +152,7 @@ def _build(order: _Order, tag: str) -> Built:
                 reporter=order.reporter,
                 origins=order.origins,
             )
-            entries = _stages(order, stages, have, final)
+            entries = _stages(order, have)
         with order.reporter.phase("commit"):
             config = plan.image_config(lock, spec)
             epoch = _newest(entries)
@@ -184,9 +188,9 @@ def _manifest(store: Store, key: str) -> dict[str, Entry]:
         return manifest.loads(file.read())
 
 
-def _stages(order: _Order, stages: Sequence[plan.Stage], have: int, final: str) -> dict[str, Entry]:
-    """Build the stages that are missing, and the finish; the entries of the finished tree."""
-    store, reporter = order.store, order.reporter
+def _stages(order: _Order, have: int) -> dict[str, Entry]:
+    """Build the stages after `have`, and the finish; the entries of the finished tree."""
+    store, stages, final, reporter = order.store, order.stages, order.final, order.reporter
     entries: dict[str, Entry] = {}
     if have >= 0:
         entries = _manifest(store, stages[have].key)

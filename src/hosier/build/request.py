@@ -196,13 +196,14 @@ def _plan(spec: Spec, lock: Lock, store_path: str | None) -> BuildPlan:
     have = [s.number for s in stages if os.path.exists(f"{store.tree(s.key)}/manifest")]
     first = max(have, default=-1) + 1
     final = plan.final_key(stages[-1].key, spec)
+    image = store.image_for(locks.digest(lock).removeprefix("sha256:"))
     done = os.path.exists(f"{store.tree(final)}/manifest")
     todo = [] if done else [p for s in stages[first:] for p in s.packages]
     unpack = [p for p in todo if not os.path.exists(f"{store.unpacked(p.sha256)}/meta.json")]
     fetch = [p for p in unpack if not os.path.exists(store.deb(p.sha256))]
     return BuildPlan(
         stages=tuple(PlannedStage(s.number, s.key, len(s.packages), done or s.number < first) for s in stages),
-        image=store.image_for(locks.digest(lock).removeprefix("sha256:")) is not None,
+        image=image is not None and image.tree == final,
         unpack_packages=len(unpack),
         fetch_packages=len(fetch),
         fetch_bytes=sum(p.size for p in fetch),
