@@ -28,6 +28,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="builds as root, and g
 DECLARED = 'scripts = "declared"'
 SETS = {
     "base": [],
+    "ca-certificates": ["ca-certificates"],
     "nginx": ["nginx"],
     "postgresql": ["postgresql"],
     "openssh-server": ["openssh-server"],

@@ -82,6 +82,7 @@ def configure(site: Configuration, done: Callable[[str], None]) -> None:
         _activate(site, dpkgdb.parse_triggers(world.text(f"{INFO}/{label}.triggers")).activate)
         _script(site, controls[label], "postinst", ["configure", ""], {})
         status.settle(waiting[label])
+        _incorporate(site)
         done(label)
     _process(site)
     for stanza in world.stanzas.values():
@@ -163,6 +164,12 @@ def _activate(site: Configuration, names: Iterable[str]) -> None:
             site.pending.setdefault(label, set()).update(triggers)
 
 
+def _incorporate(site: Configuration) -> None:
+    """Take in what scripts said to dpkg-trigger: dpkg does it when the state of a package changes."""
+    names, site.world.triggers = site.world.triggers, []
+    _activate(site, names)
+
+
 def _process(site: Configuration) -> None:
     """Call the packages whose triggers wait, until none does."""
     for _ in range(100):
@@ -172,6 +179,7 @@ def _process(site: Configuration) -> None:
         label = ready[0]
         triggers = sorted(site.pending.pop(label))
         _script(site, _control(site.stanzas[label]), "postinst", ["triggered", " ".join(triggers)], {})
+        _incorporate(site)
     raise BuildFailed("cannot build without running scripts: triggers activate each other without end")
 
 
@@ -214,8 +222,6 @@ def _script(site: Configuration, control: Control, name: str, arguments: list[st
         ) from None
     finally:
         world.debconf.finish()
-    activated, world.triggers = world.triggers, []
-    _activate(site, activated)
     if ended:
         said = "".join(world.log[start:]).strip().splitlines()[-SAID_LINES:]
         raise BuildFailed(

@@ -44,6 +44,11 @@ def _unescaped(text: str) -> str:
     return text.replace("\\n", "\n")
 
 
+def _filled(item: Item, text: str) -> str:
+    """A template's text with a question's variables in it."""
+    return re.sub(r"\$\{([^}]*)\}", lambda found: item.variables.get(found[1], ""), text)
+
+
 def load(text: str) -> dict[str, Item]:
     """Read a database."""
     found: dict[str, Item] = {}
@@ -224,7 +229,7 @@ class Debconf:
                 if words[0].lower() == "value":
                     return OK, self.value(key)
                 found = self.template(key).get(words[0].lower())
-                return (BAD, f"{words[0]} does not exist") if found is None else (OK, found)
+                return (BAD, f"{words[0]} does not exist") if found is None else (OK, _filled(item, found))
             case "settitle":
                 return OK, ""
         return BAD, "not known"
@@ -274,9 +279,7 @@ class Debconf:
 
     def _choices(self, name: str) -> str:
         fields = self.template(name)
-        text = fields.get("choices-c", fields.get("choices", ""))
-        variables = self.questions[name].variables
-        return re.sub(r"\$\{([^}]*)\}", lambda found: variables.get(found[1], ""), text)
+        return _filled(self.questions[name], fields.get("choices-c", fields.get("choices", "")))
 
     def finish(self) -> None:
         """End the conversation: what would have been shown counts as seen."""

@@ -12,12 +12,13 @@ _PROGRAMS = {
     ),
     "dash": "dash sh",
     "debconf": "debconf-set-selections",
-    "debianutils": "ischroot which",
+    "debianutils": "ischroot run-parts which",
     "diffutils": "cmp",
     "dpkg": (
         "dpkg dpkg-divert dpkg-maintscript-helper dpkg-query dpkg-statoverride dpkg-trigger start-stop-daemon "
         "update-alternatives"
     ),
+    "findutils": "find",
     "gawk": "awk",
     "grep": "egrep fgrep grep",
     "init-system-helpers": "deb-systemd-helper deb-systemd-invoke invoke-rc.d service update-rc.d",
@@ -29,6 +30,7 @@ _PROGRAMS = {
     "man-db": "mandb",
     "mawk": "awk mawk",
     "openssh-client": "ssh-keygen",
+    "openssl": "openssl",
     "passwd": "groupadd grpck grpconv pwck pwconv useradd usermod",
     "perl-base": "perl",
     "postgresql-common": (

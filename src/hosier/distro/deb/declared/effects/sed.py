@@ -69,6 +69,8 @@ class _Reader:
             step.block = self.steps(inner=True)
         elif step.action == "s":
             self.substitution(step)
+        elif step.action == "a" and self.text[self.at :] == "\\":
+            self.at += 1  # nothing is appended, but by GNU's sed the line's end where it lacks
         elif step.action not in ("d", "p", "q"):
             raise self.call.refusal()
         return step
@@ -142,6 +144,7 @@ class _Run:
     steps: list[_Step]
     quiet: bool
     out: list[str] = field(default_factory=list)
+    ended: bool = False
     last_pattern: re.Pattern[str] | None = None
 
     def all(self, text: str) -> str:
@@ -157,7 +160,7 @@ class _Run:
             if space is not None and not self.quiet:
                 self.out.append(space)
         whole = "".join(line + "\n" for line in self.out)
-        return whole if text.endswith("\n") or not text else whole.removesuffix("\n")
+        return whole if text.endswith("\n") or not text or self.ended else whole.removesuffix("\n")
 
     def block(self, steps: list[_Step], space: str, number: int, last: bool) -> str | None:
         for step in steps:
@@ -168,6 +171,8 @@ class _Run:
                     return None
                 case "p":
                     self.out.append(space)
+                case "a":
+                    self.ended = True
                 case "q":
                     raise _Quit(space)
                 case "{":

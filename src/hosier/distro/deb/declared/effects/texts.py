@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -156,12 +157,12 @@ def _leading(line: str) -> float:
 
 def uniq(call: Call) -> int:
     """uniq(1)"""
-    options = call.options("")
+    options = call.options("c")
     text = inputs(call, options.rest)
     if text is None:
         return 1
-    found = lines(text)
-    call.write(joined([line for number, line in enumerate(found) if number == 0 or found[number - 1] != line]))
+    for line, same in itertools.groupby(lines(text)):
+        call.write(f"{len(list(same)):7d} {line}\n" if "c" in options else line + "\n")
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hosier.distro.deb.declared.calls import Call, Effect
 
 
@@ -45,6 +47,19 @@ def update_locale(call: Call) -> int:
     return 0
 
 
+def run_parts(call: Call) -> int:
+    """run-parts(8) --test: it names what it would run"""
+    options = call.options("", long={"test": False, "verbose": False})
+    if "test" not in options or len(options.rest) != 1:
+        raise call.refusal()
+    folder = call.at(options.rest[0])
+    for name in call.view.names(folder):
+        node = call.view.node(f"{folder}/{name}")
+        if re.fullmatch(r"[a-zA-Z0-9_-]+", name) and node is not None and node.kind == "f" and node.mode & 0o111:
+            call.write(f"{options.rest[0]}/{name}\n")
+    return 0
+
+
 def sh(call: Call) -> int:
     """sh(1) of a script's file, which is followed; never -c"""
     if not call.arguments or call.arguments[0].startswith("-"):
@@ -64,6 +79,7 @@ def true(call: Call) -> int:
 EFFECTS: dict[str, Effect] = {
     "dash": sh,
     "getcap": getcap,
+    "run-parts": run_parts,
     "sh": sh,
     "true": true,
     "update-locale": update_locale,
