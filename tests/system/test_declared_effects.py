@@ -242,20 +242,22 @@ CASES = {
         """,
     ),
     "paths": Case(
-        "readlink realpath basename dirname ls mktemp which getcap true cmp",
+        "readlink realpath basename dirname ls mktemp which getcap true cmp find run-parts",
         """
         mkdir -p /var/lib/case-paths/a; cd /var/lib/case-paths; ln -s a l; ln -s none broken; echo 1 >a/x; cp a/x a/y; echo 2 >a/z
         readlink l; readlink a; echo $?; readlink -f l/x; readlink -f broken; readlink -e broken; echo $?; readlink -m no/such; realpath l/x
         for p in /a/b/ a / b.c ''; do basename "$p"; dirname "$p"; done; basename /x/y.conf .conf
         ls; ls -A a; ls none; echo $?; ls a/x; t=$(mktemp); echo x >$t; cat $t; rm $t; d=$(mktemp -d); rmdir $d; echo ${#t}
-        which sh dash nothing-there; echo $?; getcap /usr/bin/env; /bin/true; cmp a/x a/y; cmp -s a/x a/z; echo $?
+        which sh dash nothing-there; echo $?; getcap /usr/bin/env; /bin/true; find . | sort; find a -type f -name 'x*'; find /var/lib/case-paths -maxdepth 1 -type l ! -exec test -e {} \\; -print
+        mkdir -p p/q; touch p/q/r p/s.t; chmod 755 p/q/r p/s.t; run-parts --test p/q; run-parts --test p; find p -mindepth 1 -not -name q -delete; find -L l -type f | sort; find none; echo $?
+        cmp a/x a/y; cmp -s a/x a/z; echo $?
         """,
     ),
     "texts": Case(
         "cat head tail cut tr sort uniq wc grep egrep fgrep sed awk mawk expr seq md5sum sha1sum sha256sum sha512sum dash sh",
         r"""
         cd /usr/share/case-texts; cat t; cat t none; echo $?; head -n 2 t; tail -n 2 t; tail -n +3 t; head -1 t; cut -d' ' -f1 t; cut -c2-3 t
-        tr a-z A-Z <t; tr -d '\n' <t; tr ' ' '\n' <t | sort -u; sort -r t; printf '10\n9\n1\n' | sort -n; printf 'a\na\nb\n' | uniq; wc -l <t; wc -c <t
+        tr a-z A-Z <t; tr -d '\n' <t; tr ' ' '\n' <t | sort -u; sort -r t; printf '10\n9\n1\n' | sort -n; printf 'a\na\nb\n' | uniq; cut -c1 t | uniq -c; printf a | sed -e '$a\'; wc -l <t; wc -c <t
         grep -c = t; grep -v '^#' t; grep -E '^(a|c) ' t; grep -F 'x=' t; grep -q z t; echo $?; grep -o '[a-z]=' t
         grep -x 'a b' t; grep -i KEY t; grep -w key t; grep -s x none; echo $?; egrep 'k(e|f)y' t 2>/dev/null; fgrep = t 2>/dev/null; grep -l a t
         sed 's/a/b/' t; sed -n '/key/p' t; sed -e '/^$/d' -e 's/ *= */=/' t; sed '/^#/,$d' t; sed -E 's/(k)(e)y/\2\1/' t; sed 's,/,_,g;$!d' t
@@ -277,6 +279,7 @@ UNTRIED = {
     "ischroot": "the box is one",
     "make-ssl-cert": "left out",
     "mandb": "left out",
+    "openssl": "by installing ca-certificates here",
     "/usr/share/postgresql-common/pg_checksystem": "by building postgresql",
     "pg_conftool": "by building postgresql",
     "pg_createcluster": "left out",
@@ -362,7 +365,7 @@ def test_effects_are_those_of_the_real_programs(tmp_path: Path) -> None:
     found = []
     for scripts in ("run", "declared"):
         spec = tmp_path / f"{scripts}.toml"
-        install = json.dumps(["apt", *(f"./local/{Path(deb).name}" for deb in debs)])
+        install = json.dumps(["apt", "ca-certificates", *(f"./local/{Path(deb).name}" for deb in debs)])
         spec.write_text(
             '[image]\nname = "cases"\n[[repo]]\nname = "debian"\nsource = "host"\n'
             f'[packages]\ninstall = {install}\nrecommends = false\nscripts = "{scripts}"\n'
