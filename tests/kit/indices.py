@@ -1,14 +1,17 @@
-"""Write Packages files from a few words, and what `archive.refresh` would say of them."""
+"""Write Packages files from a few words, and what `archive.refresh` and `together.solve` would make of them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from hosier.distro.deb import together
 from hosier.distro.deb.archive import Index, Refreshed
+from hosier.distro.deb.locking import LocalPackage, Task
 from hosier.fetch.proxies import Proxies
-from hosier.spec.lock import LockedRepo
+from hosier.spec.lock import Lock, LockedRepo
+from hosier.spec.model import Spec
 
 
 def stanza(name: str, version: str = "1", **fields: str) -> str:
@@ -62,3 +65,18 @@ def refreshed(
         )
     repo = LockedRepo("debian", "deb", ("https://example.org/debian",), tuple(suites), ("main",))
     return Refreshed((repo,), tuple(indices), (), 1_700_000_000, Proxies())
+
+
+def locked(
+    spec: Spec,
+    found: Refreshed,
+    local: Sequence[LocalPackage],
+    *,
+    architecture: str,
+    previous: Lock | None = None,
+    update: frozenset[str] | None = frozenset(),
+    note: Callable[[str], None] | None = None,
+) -> Lock:
+    """The lock of a spec for one architecture."""
+    (lock,) = together.solve([Task(spec, found, local, architecture, previous)], update=update, note=note).locks
+    return lock

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from hosier.distro.deb import archive, locking
+from hosier.distro.deb import archive
 from hosier.distro.deb.index import Source, Universe
 from hosier.errors import Unsolvable
 from hosier.fetch.progress import reporter
 from hosier.spec.model import Packages, Repo, Request, Spec
+from kit import indices
 from kit.indices import canonical, refreshed, stanza
 
 pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="there is no apt-get here")
@@ -69,7 +70,7 @@ def make_apt(folder: Path, settings: Mapping[str, str], *options: str) -> Apt:
 def locked(found: archive.Refreshed, requests: Sequence[str], *, recommends: bool) -> Versions:
     asked = Packages(install=tuple(map(Request, requests)), recommends=recommends)
     try:
-        lock = locking.solve(Spec("same", packages=asked), found, (), architecture=_architecture(found))
+        lock = indices.locked(Spec("same", packages=asked), found, (), architecture=_architecture(found))
     except Unsolvable:
         return None
     return {package.name: package.version for package in lock.packages}
@@ -108,12 +109,11 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> tuple[Apt, archive.Refresh
         ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
     ).stdout.strip()
     found = archive.refresh(
-        [Repo("host", source="host", third_party=True)],
-        architecture,
+        {architecture: [Repo("host", source="host", third_party=True)]},
         str(folder / "store"),
         reporter=reporter(quiet=True, verbose=False),
         now=time.time(),
-    )
+    )[architecture]
     sources = [Source(index.file, index.architecture, index.pin) for index in found.indices]
     names = sorted(Universe(sources[:1], architecture=architecture).names())
     return apt, found, names

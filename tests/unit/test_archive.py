@@ -94,9 +94,8 @@ class World:
         return Repo("debian", **{**where, "components": ("main",), **fields})
 
     def refresh(self, *repos: Repo, architecture: str = "amd64") -> Refreshed:
-        return refresh(
-            repos or (self.repo(),),
-            architecture,
+        found = refresh(
+            {architecture: repos or (self.repo(),)},
             self.store,
             reporter=self.heard,
             now=self.now.timestamp(),
@@ -104,6 +103,7 @@ class World:
             environment={},
             limits=QUICK,
         )
+        return found[architecture]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from hosier.distro.deb.locking import LocalPackage
 from hosier.errors import HosierError
 from hosier.spec.lock import Lock
 from hosier.spec.model import Packages, Repo, Request, Spec
-from kit.indices import refreshed, stanza
+from kit.indices import locked, refreshed, stanza
 
 S = stanza
 BASE = [
@@ -264,7 +264,7 @@ CASES = [
 def test_a_spec_is_locked_or_refused(case: Case, tmp_path: Path) -> None:
     found = refreshed(tmp_path, {"stable": [*BASE, *case.more]})
     try:
-        lock = locking.solve(case.spec, found, (), architecture="amd64")
+        lock = locked(case.spec, found, (), architecture="amd64")
     except HosierError as error:
         assert (str(error), error.hint) == (case.error, case.hint)
     else:
@@ -277,7 +277,7 @@ def lines(lock: Lock) -> list[str]:
 
 def test_a_lock_says_why_in_which_stage_and_after_what(tmp_path: Path) -> None:
     found = refreshed(tmp_path, {"stable": BASE})
-    lock = locking.solve(spec("web", "apt", recommends=True), found, (), architecture="amd64")
+    lock = locked(spec("web", "apt", recommends=True), found, (), architecture="amd64")
     assert lines(lock) == [
         "apt 0 requested |  | libc6",
         "base-files 0 essential | mawk | ",
@@ -306,11 +306,11 @@ import sys
 sys.path[:0] = sys.argv[3:]
 from pathlib import Path
 import test_locking as t
-from hosier.distro.deb import locking
+from kit.indices import locked
 found = t.refreshed(Path(sys.argv[1]), {"stable": Path(sys.argv[2]).read_text()})
 for recommends in (False, True):
     asked = t.spec("web", "mailx", "needs-mta", recommends=recommends)
-    print(locking.solve(asked, found, (), architecture="amd64").packages)
+    print(locked(asked, found, (), architecture="amd64").packages)
 """
     stanzas = [*BASE, S("needs-mta", Depends="mta"), S("tool", "1"), S("tool", "2")]
     answers = set()
@@ -334,7 +334,7 @@ def test_a_local_file_goes_before_every_archive(tmp_path: Path) -> None:
     local = LocalPackage(
         "/x/web_0.1_all.deb", 77, "a" * 64, "Package: web\nVersion: 0.1\nArchitecture: all\nDepends: doc-tool\n"
     )
-    lock = locking.solve(spec("/x/web_0.1_all.deb"), found, (local,), architecture="amd64")
+    lock = locked(spec("/x/web_0.1_all.deb"), found, (local,), architecture="amd64")
     web = next(package for package in lock.packages if package.name == "web")
     assert (web.version, web.repo, web.path, web.size, web.sha256) == ("0.1", "", "/x/web_0.1_all.deb", 77, "a" * 64)
     assert versions(lock) == ESSENTIAL | {"web": "0.1", "doc-tool": "1"}
@@ -374,7 +374,7 @@ def test_foreign_packages_come_with_their_own(
     tmp_path: Path, requests: list[str], expected: dict[str, str], error: str
 ) -> None:
     try:
-        lock = locking.solve(spec(*requests), refreshed(tmp_path, FOREIGN), (), architecture="amd64")
+        lock = locked(spec(*requests), refreshed(tmp_path, FOREIGN), (), architecture="amd64")
     except HosierError as refusal:
         assert str(refusal) == error
     else:
@@ -434,10 +434,10 @@ UPDATES = [
 
 @pytest.mark.parametrize("case", UPDATES, ids=lambda case: case.says)
 def test_an_update_moves_what_it_must(case: Update, tmp_path: Path) -> None:
-    first = locking.solve(spec("app", "tool", "doc"), refreshed(tmp_path, NOW), (), architecture="amd64")
+    first = locked(spec("app", "tool", "doc"), refreshed(tmp_path, NOW), (), architecture="amd64")
     assert versions(first) == ESSENTIAL | {"app": "1", "lib": "1", "tool": "1", "doc": "1"}
     notes: list[str] = []
-    second = locking.solve(
+    second = locked(
         spec(*case.requests),
         refreshed(tmp_path, LATER),
         (),
@@ -453,35 +453,35 @@ def test_an_update_moves_what_it_must(case: Update, tmp_path: Path) -> None:
 def test_locking_again_gives_the_same_lock(tmp_path: Path) -> None:
     found = refreshed(tmp_path, {"stable": BASE})
     asked = spec("web", "mailx", recommends=True)
-    first = locking.solve(asked, found, (), architecture="amd64")
-    assert locking.solve(asked, found, (), architecture="amd64", previous=first) == first
-    assert locking.solve(asked, found, (), architecture="amd64", previous=first, update=None) == first
+    first = locked(asked, found, (), architecture="amd64")
+    assert locked(asked, found, (), architecture="amd64", previous=first) == first
+    assert locked(asked, found, (), architecture="amd64", previous=first, update=None) == first
 
 
 def test_a_choice_once_locked_is_kept(tmp_path: Path) -> None:
     found = refreshed(tmp_path, {"stable": BASE})
-    first = locking.solve(spec("postfix"), found, (), architecture="amd64")
-    second = locking.solve(spec("postfix", "mailx"), found, (), architecture="amd64", previous=first)
-    third = locking.solve(spec("mailx"), found, (), architecture="amd64", previous=second)
+    first = locked(spec("postfix"), found, (), architecture="amd64")
+    second = locked(spec("postfix", "mailx"), found, (), architecture="amd64", previous=first)
+    third = locked(spec("mailx"), found, (), architecture="amd64", previous=second)
     assert versions(third) == ESSENTIAL | {"mailx": "1", "postfix": "3"}
 
 
 def test_a_package_added_later_is_a_stage_of_its_own(tmp_path: Path) -> None:
     found = refreshed(tmp_path, {"stable": BASE})
-    first = locking.solve(spec("web"), found, (), architecture="amd64")
-    second = locking.solve(spec("web", "mailx"), found, (), architecture="amd64", previous=first)
+    first = locked(spec("web"), found, (), architecture="amd64")
+    second = locked(spec("web", "mailx"), found, (), architecture="amd64", previous=first)
     before = {package.name: package.stage for package in first.packages}
     after = {package.name: package.stage for package in second.packages}
     assert before == {"base-files": 0, "mawk": 0, "libc6": 0, "web": 1, "libssl": 1}
     assert after == before | {"mailx": 2, "exim4": 2, "exim4-base": 2}
-    anew = locking.solve(spec("web", "mailx"), found, (), architecture="amd64", previous=second, update=None)
+    anew = locked(spec("web", "mailx"), found, (), architecture="amd64", previous=second, update=None)
     assert {package.stage for package in anew.packages if package.name in ("mailx", "exim4")} == {1}
 
 
 def test_a_stage_never_comes_before_its_needs(tmp_path: Path) -> None:
-    first = locking.solve(spec("app"), refreshed(tmp_path, NOW), (), architecture="amd64")
+    first = locked(spec("app"), refreshed(tmp_path, NOW), (), architecture="amd64")
     later = {"stable": [*BASE, S("lib", "1", Depends="newlib"), S("newlib"), S("app", "1", Depends="lib (>= 1)")]}
-    second = locking.solve(spec("app"), refreshed(tmp_path, later), (), architecture="amd64", previous=first)
+    second = locked(spec("app"), refreshed(tmp_path, later), (), architecture="amd64", previous=first)
     stages = {package.name: package.stage for package in second.packages}
     assert stages == {"base-files": 0, "mawk": 0, "libc6": 0, "newlib": 2, "lib": 2, "app": 2}
 
@@ -489,15 +489,15 @@ def test_a_stage_never_comes_before_its_needs(tmp_path: Path) -> None:
 def test_an_index_without_a_digest_is_refused(tmp_path: Path) -> None:
     found = refreshed(tmp_path, {"stable": [*BASE, S("tool", "1", SHA256="")]})
     with pytest.raises(HosierError) as caught:
-        locking.solve(spec("tool"), found, (), architecture="amd64")
+        locked(spec("tool"), found, (), architecture="amd64")
     assert str(caught.value) == "cannot lock tool 1: its index gives no Filename, Size or SHA256"
 
 
 def test_a_lower_pin_is_taken_only_when_asked_for(tmp_path: Path) -> None:
     suites = {"stable": [*BASE, S("tool", "1")], "backports": [S("tool", "2", Depends="lib (>= 2)"), S("lib", "2")]}
     found = refreshed(tmp_path, suites, pins={"backports": 100})
-    assert versions(locking.solve(spec("tool"), found, (), architecture="amd64")) == ESSENTIAL | {"tool": "1"}
-    asked = locking.solve(spec("tool (>= 2)"), found, (), architecture="amd64")
+    assert versions(locked(spec("tool"), found, (), architecture="amd64")) == ESSENTIAL | {"tool": "1"}
+    asked = locked(spec("tool (>= 2)"), found, (), architecture="amd64")
     assert versions(asked) == ESSENTIAL | {"tool": "2", "lib": "2"}
 
 
@@ -507,7 +507,7 @@ def test_a_stale_lock_says_what_changed(tmp_path: Path) -> None:
         spec("web", "mailx"),
         repos=(Repo("debian", uris=("https://example.org/debian/",), suites=("stable",), components=("main",)),),
     )
-    lock = locking.solve(asked, found, (), architecture="amd64")
+    lock = locked(asked, found, (), architecture="amd64")
     assert locking.stale(lock, asked) == []
 
     def changed(**fields: object) -> list[str]:

@@ -153,7 +153,7 @@ def lock_spec(spec_path: str, store_path: str | None, *, update: frozenset[str] 
     The lock is replaced by rename; on any error the one before is as it was.
     """
     from hosier.distro.deb import together
-    from hosier.distro.deb.archive import refresh_all
+    from hosier.distro.deb.archive import refresh
     from hosier.distro.deb.locking import Task
     from hosier.store import Store
 
@@ -167,7 +167,7 @@ def lock_spec(spec_path: str, store_path: str | None, *, update: frozenset[str] 
             raise UsageError(f"cannot update {', '.join(unknown)}: not in {path}", hint=_near(unknown, known))
     store = Store.open(store_path, plain=True)
     repos = {architecture: spec.repos for architecture, spec in specs.items()}
-    refreshed = refresh_all(repos, store.path, reporter=reporter, now=time.time())
+    refreshed = refresh(repos, store.path, reporter=reporter, now=time.time())
     with reporter.phase("solve"):
         tasks = [
             Task(spec, refreshed[each], _local(spec), each, before.of(each) if before is not None else None)

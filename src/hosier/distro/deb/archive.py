@@ -62,30 +62,6 @@ class _Wanted:
 
 
 def refresh(
-    spec_repos: Sequence[Repo],
-    architecture: str,
-    store_path: str,
-    *,
-    reporter: Reporter,
-    now: float,
-    root: str = "/",
-    environment: Mapping[str, str] | None = None,
-    limits: Limits | None = None,
-) -> Refreshed:
-    """What `refresh_all` promises, for one architecture."""
-    found = refresh_all(
-        {architecture: spec_repos},
-        store_path,
-        reporter=reporter,
-        now=now,
-        root=root,
-        environment=environment,
-        limits=limits,
-    )
-    return found[architecture]
-
-
-def refresh_all(
     spec_repos: Mapping[str, Sequence[Repo]],
     store_path: str,
     *,

@@ -44,30 +44,6 @@ class Task:
     previous: Lock | None = None
 
 
-def solve(
-    spec: Spec,
-    refreshed: Refreshed,
-    local: Sequence[LocalPackage],
-    *,
-    architecture: str,
-    previous: Lock | None = None,
-    update: frozenset[str] | None = frozenset(),
-    note: Callable[[str], None] | None = None,
-) -> Lock:
-    """The lock of `spec`: what `apt-get install` would put on an empty system with the same archives.
-
-    With `previous`, its packages are held: they count as installed in their versions, and move only when they must.
-    `update` names those that are free to move; None chooses everything anew. `note` is told, in words, of each held
-    package that had to move. Raises Unsolvable, with the reason and a mend, or PackageInvalid for an index or a local
-    file that cannot be used.
-    """
-    task = Task(spec, refreshed, local, architecture, previous)
-    try:
-        return solve_in(universe(task), task, update=update, note=note)
-    except Unsolvable as error:
-        raise Unsolvable(f"cannot lock {spec.name}: {error}", hint=error.hint)
-
-
 def universe(task: Task) -> Universe:
     """All that may be chosen. Raises PackageInvalid."""
     refreshed = task.refreshed
@@ -81,10 +57,14 @@ def universe(task: Task) -> Universe:
     )
 
 
-def solve_in(
-    universe: Universe, task: Task, *, update: frozenset[str] | None, note: Callable[[str], None] | None
-) -> Lock:
-    """What `solve` promises, of the packages of `universe`. The reason of Unsolvable does not name the spec."""
+def solve(universe: Universe, task: Task, *, update: frozenset[str] | None, note: Callable[[str], None] | None) -> Lock:
+    """The lock of a task: what `apt-get install` would put on an empty system that had the packages of `universe`.
+
+    The packages of its previous lock are held: they count as installed in their versions, and move only when they must.
+    `update` names those that are free to move; None chooses everything anew. `note` is told, in words, of each held
+    package that had to move. Raises Unsolvable, with a reason that does not name the spec and a mend, or PackageInvalid
+    for an index or a local file that cannot be used.
+    """
     spec, local, previous = task.spec, task.local, task.previous
     wanted = _wanted(spec, universe, local)
     held = {} if previous is None or update is None else _held(previous, update, universe, wanted, note)

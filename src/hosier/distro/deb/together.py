@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from hosier.distro.deb import locking
 from hosier.distro.deb import version as versions
 from hosier.distro.deb.index import Universe
-from hosier.distro.deb.locking import Task, solve_in, universe
+from hosier.distro.deb.locking import Task
 from hosier.errors import SpecInvalid, Unsolvable
 from hosier.spec.lock import Lock, LockedOrigin, LockFile, origins_of
 from hosier.spec.model import Spec
@@ -33,7 +34,7 @@ def solve(
     for an origin of a repo that is not locked.
     """
     name = tasks[0].spec.name
-    universes = {task.architecture: universe(task) for task in tasks}
+    universes = {task.architecture: locking.universe(task) for task in tasks}
     only: dict[str, frozenset[str]] = {}
     apart: dict[str, dict[str, str]] = {}
     while True:
@@ -44,7 +45,8 @@ def solve(
             own: list[str] = []
             every = universes[task.architecture]
             try:
-                found = solve_in(every.limited(only) if only else every, task, update=update, note=own.append)
+                every = every.limited(only) if only else every
+                found = locking.solve(every, task, update=update, note=own.append)
             except Unsolvable as error:
                 if not only:
                     raise Unsolvable(f"cannot lock {name}: {of}{error}", hint=error.hint)
