@@ -57,6 +57,8 @@ class _Search:
             flags = re.DOTALL | (re.IGNORECASE if word == "-iname" else 0)
             pattern = re.compile(patterns.shell([(self.words.pop(0), False)]), flags)
             return lambda path, node: pattern.fullmatch(path.rstrip("/").rpartition("/")[2]) is not None
+        if word == "-empty":
+            return self.empty
         if word == "-print":
             self.prints = False
             return self.printed
@@ -67,6 +69,9 @@ class _Search:
             self.prints = False
             return self.command()
         raise call.refusal()
+
+    def empty(self, path: str, node: Node) -> bool:
+        return not self.call.view.names(self.call.at(path)) if node.kind == "d" else node.kind == "f" and not node.size
 
     def printed(self, path: str, node: Node) -> bool:
         self.call.write(path + "\n")
@@ -107,7 +112,7 @@ def _inverted(test: Test) -> Test:
 
 
 def find(call: Call) -> int:
-    """find(1) by -type -name -iname -maxdepth -mindepth and !, with -print -delete -exec; never -o"""
+    """find(1) by -type -name -iname -maxdepth -mindepth -empty and !, with -print -delete -exec; never -o"""
     search = _Search(call)
     while search.words and search.words[0] in ("-L", "-P", "-H"):
         search.follow = search.words.pop(0) == "-L"

@@ -45,12 +45,23 @@ def mandb(call: Call) -> int:
     return 0
 
 
+def dbus_uuidgen(call: Call) -> int:
+    """dbus-uuidgen(1) --ensure; what it writes is taken off every root (machine-id(5))"""
+    path = "/var/lib/dbus/machine-id"
+    if call.arguments != ["--ensure"]:
+        raise call.refusal()
+    if call.view.node(path) is None:
+        call.world.write(path, "0" * 32 + "\n")
+    return 0
+
+
 def nothing(call: Call) -> int:
     """nothing: a host's keys are no part of an image, and byte code is not there to be removed"""
     return 0
 
 
 EFFECTS: dict[str, Effect] = {
+    "dbus-uuidgen": dbus_uuidgen,
     "make-ssl-cert": make_ssl_cert,
     "mandb": mandb,
     "pg_createcluster": pg_createcluster,

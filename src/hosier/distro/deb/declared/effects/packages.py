@@ -11,6 +11,7 @@ _PROGRAMS = {
         "realpath rm rmdir seq sha1sum sha256sum sha512sum sleep sort stat sync tail touch tr true uname uniq wc"
     ),
     "dash": "dash sh",
+    "dbus-bin": "dbus-uuidgen",
     "debconf": "debconf-set-selections",
     "debianutils": "ischroot run-parts which",
     "diffutils": "cmp",
