@@ -56,4 +56,4 @@ def note(store: Store, key: str, packed: Packed) -> None:
     """Note which blob a layer gave. Raises StoreFailed."""
     text = f"blob {packed.sha256}\nsize {packed.size}\ndiff-id {packed.diff_id}\n"
     with guard(f"note a layer in the store {store.path}"):
-        layout.write_record(store.layer(key), text)
+        layout.write_record(store.layer(key), text, lasting=False)

@@ -32,8 +32,11 @@ def guard(what: str) -> Iterator[None]:
         raise StoreFailed(f"cannot {what}: {path}{reason}", hint=hint) from error
 
 
-def write_record(path: str, text: str) -> None:
-    """Write a small file: beside, fsync, rename, fsync of its folder. Raises OSError."""
+def write_record(path: str, text: str, *, lasting: bool = True) -> None:
+    """Write a small file: beside, fsync, rename, fsync of its folder. Raises OSError.
+
+    Not `lasting`: without fsync, for what a reader finds out to be cut off and can do without.
+    """
     folder, name = os.path.split(path)
     beside = os.path.join(folder, f".{name}.{os.getpid()}-{os.urandom(4).hex()}")
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -43,7 +46,8 @@ def write_record(path: str, text: str) -> None:
             while content:
                 content = content[os.write(fd, content) :]
             os.fchmod(fd, 0o644)
-            os.fsync(fd)
+            if lasting:
+                os.fsync(fd)
         finally:
             os.close(fd)
         os.rename(beside, path)
@@ -53,7 +57,8 @@ def write_record(path: str, text: str) -> None:
         except OSError:
             pass
         raise
-    sync_folder(folder)
+    if lasting:
+        sync_folder(folder)
 
 
 def sync_folder(path: str) -> None:
@@ -122,9 +127,8 @@ def make(path: str, *, plain: bool = False) -> None:
         if not there:
             # Trees hold setuid programs of any age: nobody but the owner may reach them by path.
             os.chmod(path, 0o700)
-            write_record(os.path.join(path, "version"), VERSION + "\n")
-        if plain:
-            write_record(os.path.join(path, "version"), lookup.PLAIN + "\n")
+        if not there or plain:
+            write_record(os.path.join(path, "version"), (lookup.PLAIN if plain else VERSION) + "\n")
         if stat.S_IMODE(status.st_mode) & 0o022 and there:
             raise StoreFailed(
                 f"cannot use the store {path}: others may write to it (mode {stat.S_IMODE(status.st_mode):04o})",
