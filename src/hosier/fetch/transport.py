@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 import threading
 import time
 import weakref
@@ -19,6 +18,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from hosier import __name__ as _program
 from hosier.fetch.proxies import Proxies, bare
+from hosier.linux import regular
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -256,11 +256,16 @@ class Transport:
 
     def _pools(self, classes: dict[str, Any]) -> dict[str, Any]:
         # A thread blocked in recv() is woken by shutting its socket down, so each socket has to be known.
+        from hosier.fetch import pace
+
         transport = self
+        answers = pace.response_class(self.limits)
 
         def watched(pool: Any) -> Any:
             class Connection(pool.ConnectionCls):  # type: ignore[misc]
-                """A connection whose socket `abort` can reach."""
+                """A connection whose socket `abort` can reach, and whose answers come in time."""
+
+                response_class = answers
 
                 def connect(self) -> None:
                     super().connect()
@@ -369,18 +374,10 @@ def _open_file(url: str, stop: threading.Event) -> Answer:
     if parts.netloc not in ("", "localhost"):
         raise Refused(f"a file URL cannot name the host {parts.netloc}")
     try:
-        path = unquote(parts.path)
-        # To open a device may set it going, and a FIFO would hang the build: look before, and O_NONBLOCK besides.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise Refused("not a regular file")
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        descriptor = regular.opened(unquote(parts.path))
     except (OSError, ValueError) as error:
-        raise Refused((getattr(error, "strerror", None) or str(error)).lower())
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise Refused("not a regular file")
-    return _FileAnswer(descriptor, status.st_size, stop)
+        raise Refused((getattr(error, "strerror", None) or str(error)).lower().removeprefix("it is "))
+    return _FileAnswer(descriptor, os.fstat(descriptor).st_size, stop)
 
 
 def number(text: str) -> int | None:
@@ -433,6 +430,11 @@ def _told(error: Exception, limits: Limits) -> Refused | Passing:
 
     from urllib3 import exceptions as e
 
+    from hosier.fetch.pace import TooSlow
+
+    slow = next((each for each in (error, *error.args) if isinstance(each, TooSlow)), None)
+    if slow is not None:
+        return Passing(str(slow))
     if isinstance(error, e.ProxyError):
         inner = _told(error.original_error, limits) if isinstance(error.original_error, Exception) else Passing("?")
         return type(inner)(f"proxy: {inner}")
