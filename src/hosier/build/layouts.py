@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from hosier.errors import StoreFailed
+from hosier.linux import regular
 from hosier.pack import layout
 from hosier.pack.layout import Blob, Row
 
@@ -25,7 +26,6 @@ _DOCUMENTS_MAX = 1000
 _MARK = b'{"imageLayoutVersion":"1.0.0"}'
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _BESIDE = ".new"
 _PIECE = 1 << 20
@@ -267,13 +267,7 @@ def _document(content: bytes) -> Blob:
 
 def _opened(name: str, folder: int) -> int:
     """A regular file of the folder, open. Raises OSError."""
-    if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-        raise OSError(22, "it is not a regular file", name)
-    fd = os.open(name, _FILE, dir_fd=folder)
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return fd
-    os.close(fd)
-    raise OSError(22, "it is not a regular file", name)
+    return regular.opened(name, dir_fd=folder, follow=False)
 
 
 def _read(name: str, folder: int) -> bytes:

@@ -7,6 +7,7 @@ is. Some are laid out as the archive is (a mirror, a snapshot), others hold obje
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -17,6 +18,7 @@ from urllib.parse import quote
 
 from hosier.errors import FetchFailed
 from hosier.fetch.proxies import bare
+from hosier.linux import regular
 
 REGISTRY_SCHEME = "registry"
 _LAYOUT_MAX = 4096
@@ -99,16 +101,15 @@ def check_folder(path: str) -> None:
     try:
         if not stat.S_ISDIR(os.stat(path).st_mode):
             raise FetchFailed(f"{refusal}: it is not a folder", hint=hint)
-        if not stat.S_ISREG(os.stat(mark).st_mode):
-            raise FetchFailed(f"{refusal}: its oci-layout is not a file", hint=hint)
-        fd = os.open(mark, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with open(fd, "rb") as file:
+        with open(regular.opened(mark), "rb") as file:
             said = json.loads(file.read(_LAYOUT_MAX))
         version = said["imageLayoutVersion"]
     except FileNotFoundError as error:
         gone = "it is not there" if error.filename == path else "it has no oci-layout, so nothing was vendored there"
         raise FetchFailed(f"{refusal}: {gone}", hint=hint) from None
     except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise FetchFailed(f"{refusal}: its oci-layout is not a file", hint=hint) from None
         raise FetchFailed(f"{refusal}: {(error.strerror or str(error)).lower()}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise FetchFailed(f"{refusal}: its oci-layout is damaged", hint=hint) from None

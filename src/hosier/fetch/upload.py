@@ -21,6 +21,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from hosier.fetch.authority import AccessDenied
 from hosier.fetch.client import Authorised, Reply
 from hosier.fetch.transport import Passing, Refused, Stopped, number, shown
+from hosier.linux import regular
 
 CHUNK = 16 << 20
 """Bytes in one PATCH: more than the least part of object stores (5 MiB), less than what proxies let through."""
@@ -169,7 +170,7 @@ def send(
     `sent` is told of bytes as they leave, `stands` how many the registry has. `ending` is asked between chunks: what is
     whole then is kept. Raises Refused, Passing, Damaged, Stopped, OSError.
     """
-    fd = os.open(blob.path, os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    fd = regular.opened(blob.path, follow=False)  # it may lie in a folder of somebody else, and all of it is sent
     try:
         _Upload(client, repository, blob, fd, kept, chunk, sent, stands, ending).run(mount_from)
     finally:

@@ -6,11 +6,11 @@ artifacts that refer to an image. What they give is checked against its digest h
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from typing import Protocol
 from hosier.distro.deb.ar import Malformed
 from hosier.errors import NotAuthentic, PackageInvalid, StoreFailed, UsageError
 from hosier.fetch.progress import Phase, Reporter
+from hosier.linux import regular
 from hosier.ship import documents
 from hosier.ship.documents import Descriptor
 from hosier.ship.layer import Bytes, Reader
@@ -26,6 +27,10 @@ from hosier.store import Store
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
+_NAMES_MAX = 64 << 20
+"""Bytes of an archive's names, which are held in memory: some hundred thousand files."""
+_MEMBER = 256
+"""What one name takes besides its own bytes."""
 _BLOB = re.compile(r"/blobs/sha256/([0-9a-f]{64})")
 
 
@@ -95,12 +100,11 @@ def _path_and_tag(rest: str, is_there: Callable[[str], bool]) -> tuple[str, str]
 def read_file(path: str, name: str) -> bytes:
     """A document's bytes. Raises StoreFailed, and PackageInvalid for what is no file or too long."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with open(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise PackageInvalid(f"cannot read {name}: {path} is not a file")
+        with open(regular.opened(path), "rb") as file:
             content = file.read(documents.DOCUMENT_MAX + 1)
     except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise PackageInvalid(f"cannot read {name}: {path} is not a file") from None
         raise StoreFailed(f"cannot read {name}: {path}: {(error.strerror or str(error)).lower()}") from error
     if len(content) > documents.DOCUMENT_MAX:
         raise PackageInvalid(f"cannot read {name}: {path} is larger than {documents.DOCUMENT_MAX} bytes")
@@ -169,7 +173,7 @@ class Files:
     def referrers(self, digest: str) -> list[Descriptor]:
         """See `Place`."""
         found = []
-        for each in self.index:
+        for each in {row.digest: row for row in self.index}.values():  # one that is listed twice is read once
             if each.media_type in documents.MANIFESTS:
                 document = documents.parse(self.document(each), f"{self.name}: {each.digest}")
                 subject = document.get("subject")
@@ -186,10 +190,7 @@ def _copied(source: str, wanted: Wanted, name: str, phase: Phase) -> None:
     part = f"{wanted.dest}.part"
     total = hashlib.sha256()
     try:
-        fd = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with open(fd, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise PackageInvalid(f"cannot take {wanted.digest} from {name}: it is not a file")
+        with open(regular.opened(source), "rb", buffering=0) as file:
             out = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             with open(out, "wb", buffering=0) as copy:
                 fcntl.flock(out, fcntl.LOCK_EX)
@@ -227,6 +228,7 @@ def _archive(file: str, tag: str, folder: str, *, docker: bool, words: str, repo
     """The files of an archive, each put into `folder` under a number of our own."""
     found: dict[str, str] = {}
     aliases: dict[str, str] = {}
+    weight = 0
     fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         room = os.statvfs(folder)
@@ -235,6 +237,9 @@ def _archive(file: str, tag: str, folder: str, *, docker: bool, words: str, repo
         ) as phase:
             reader = Reader(iter(Bytes(fd, limit=room.f_bavail * room.f_frsize, advance=phase.advance)))
             while (member := reader.next_member()) is not None:
+                weight += _MEMBER + len(member.path) + len(member.target)
+                if weight > _NAMES_MAX:
+                    raise Malformed(f"its names take more than {_NAMES_MAX >> 20} MiB, which no image needs")
                 if member.kind == "f":
                     found[member.path] = path = f"{folder}/{len(found)}"
                     with open(path, "wb") as out:
