@@ -76,6 +76,9 @@ def parse(content: bytes, name: str) -> dict[str, object]:
         raise PackageInvalid(f"cannot read {name}: it is no JSON: {str(error).lower()}") from None
     if not isinstance(found, dict):
         raise PackageInvalid(f"cannot read {name}: it is not an object of JSON")
+    if "manifests" in found and "layers" in found:
+        # Under one digest it would be one image to some and another one to others (CVE-2021-41190).
+        raise PackageInvalid(f"cannot read {name}: it is an index and an image at once")
     return found
 
 

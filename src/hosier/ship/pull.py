@@ -177,14 +177,17 @@ def _recorded(
     """What an image of our own carries; None for a foreign one.
 
     Whoever may write to the repository may have added records. The image's config says in `label` which image it is,
-    so that one counts; of several the least digest, so that every store takes the same.
+    so that one counts; of several the least digest, so that every store takes the same. What says nothing is foreign:
+    a record would say what is run in it.
     """
+    if not label:
+        return None
     artifacts = [each for each in place.referrers(digest) if each.artifact_type == record.ARTIFACT]
     problem: HosierError | None = None
     for artifact in sorted(artifacts, key=lambda each: each.digest)[:_RECORDS_MAX]:
         try:
             found = _read_record(place, store, artifact, digest, held, reporter)
-            if label and found.record.digest != label:
+            if found.record.digest != label:
                 raise NotAuthentic(
                     f"cannot pull {place.name}: it says that it is image {label[:12]}, and its record is of "
                     f"{found.record.digest[:12]}"
@@ -204,8 +207,13 @@ def _read_record(
     said = documents.manifest(documents.parse(place.document(artifact), name), name)
     if said.subject != digest:
         raise NotAuthentic(f"cannot pull {place.name}: its record is of {said.subject or 'no image'}")
-    contents = _documents(place, store, said.layers, held, reporter)
-    parts = {each.media_type: content for each, content in zip(said.layers, contents, strict=True)}
+    layers = [each for each in said.layers if each.media_type in record.PARTS]
+    if len({each.media_type for each in layers}) < len(layers) or sum(each.size for each in layers) > _TEXT_MAX:
+        raise PackageInvalid(
+            f"cannot pull {place.name}: its record says a thing twice, or more than {_TEXT_MAX >> 20} MiB"
+        )
+    contents = _documents(place, store, layers, held, reporter)
+    parts = {each.media_type: content for each, content in zip(layers, contents, strict=True)}
     if record.MANIFEST in parts:
         parts[record.MANIFEST] = record.inflated(parts[record.MANIFEST], name)
     return record.read(parts, place.name)

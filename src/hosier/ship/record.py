@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from hosier.errors import LockInvalid, NotAuthentic, PackageInvalid, StoreFailed
 from hosier.ship import documents
+from hosier.ship.unpack import PATHS_MAX
 from hosier.spec import lock as locks
 from hosier.store import ImageRecord, Store, lookup, manifest
 from hosier.store.manifest import Entry
@@ -23,7 +24,9 @@ CONFIG = "application/vnd.hosier.config.v1+json"
 SPEC = "application/vnd.hosier.spec.v1+json"
 IMAGE = "application/vnd.hosier.image.v1"
 
-MANIFEST_MAX = 512 << 20
+PARTS = (MANIFEST, LOCK, CONFIG, SPEC, IMAGE)
+
+MANIFEST_MAX = 256 << 20
 """Bytes of a manifest, decompressed; a desktop's has 40 MB."""
 
 _WORD = re.compile(r"[A-Za-z0-9._+:~-]{0,200}")
@@ -93,16 +96,20 @@ def _record(values: Mapping[str, str]) -> ImageRecord:
 
 
 def inflated(content: bytes, name: str) -> bytes:
-    """The bytes of a zstd stream, bounded. Raises PackageInvalid."""
+    """The bytes of a manifest in zstd, bounded. Raises PackageInvalid."""
     import zstandard
 
     made = bytearray()
+    lines = 0
     try:
         reader = zstandard.ZstdDecompressor(max_window_size=128 << 20).stream_reader(content)
         while piece := reader.read(1 << 20):
             made += piece
+            lines += piece.count(b"\n")
             if len(made) > MANIFEST_MAX:
                 raise PackageInvalid(f"cannot read {name}: it unpacks to more than {MANIFEST_MAX >> 20} MiB")
+            if lines > PATHS_MAX:
+                raise PackageInvalid(f"cannot read {name}: it has more than {PATHS_MAX} lines")
     except zstandard.ZstdError as error:
         raise PackageInvalid(f"cannot read {name}: {str(error).lower()}") from None
     return bytes(made)
