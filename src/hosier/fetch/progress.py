@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
+from hosier.linux.printable import shown
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -105,26 +107,30 @@ class Reporter:
         """Say something that is good to know; nothing when quiet."""
         if not self.quiet:
             with self._lock:
-                self._screen.line(f"note: {text}")
+                self._line(f"note: {text}")
 
     def result(self, text: str) -> None:
         """Say what came of it all, and in which time since this reporter was made; nothing when quiet."""
         if not self.quiet:
             with self._lock:
-                self._screen.line(f"{text} ({time.monotonic() - self._began:.1f} s)")
+                self._line(f"{text} ({time.monotonic() - self._began:.1f} s)")
 
     def detail(self, text: str) -> None:
         """Say something that only a person who asked for details wants to know."""
         if self.verbose and not self.quiet:
             with self._lock:
-                self._screen.line(text)
+                self._line(text)
 
     def warn(self, text: str) -> None:
         """Say something that may be wrong; the same text only once."""
         with self._lock:
             if text not in self._said:
                 self._said.add(text)
-                self._screen.line(f"warning: {text}")
+                self._line(f"warning: {text}")
+
+    def _line(self, text: str) -> None:
+        # What others wrote may be in it: names, and what servers say.
+        self._screen.line("\n".join(map(shown, text.split("\n"))))
 
     def close(self) -> None:
         """Leave the terminal as a reader expects it; harmless when repeated."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import BinaryIO
 
 from hosier.errors import FetchFailed, PackageInvalid, UsageError
 from hosier.fetch.progress import Reporter
@@ -94,9 +97,9 @@ class Folder:
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
         with self._guard():
             self._write(self._blob(digest), content)
-            with open(f"{self._folder}/oci-layout", "ab") as lock:
+            with self._mark() as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                if not lock.tell():
+                if not os.fstat(lock.fileno()).st_size:
                     lock.write(_LAYOUT)
                 path = f"{self._folder}/index.json"
                 index = documents.parse(
@@ -105,7 +108,7 @@ class Folder:
                 rows = index.get("manifests")
                 if not isinstance(rows, list):
                     raise PackageInvalid(f"cannot read {self.name}: its index.json has no manifests")
-                kept = [row for row in rows if documents.texts(row.get("annotations")).get(REF_NAME) != tag]
+                kept = [row for row in rows if documents.texts(_notes(row)).get(REF_NAME) != tag]
                 said = documents.parse(content, tag)
                 row = {
                     "mediaType": said["mediaType"],
@@ -116,6 +119,16 @@ class Folder:
                 }
                 index["manifests"] = [*kept, row]
                 self._write(path, json.dumps(index, sort_keys=True, separators=(",", ":")).encode())
+
+    def _mark(self) -> BinaryIO:
+        """The file that marks a layout, made where it lacks. The folder may be anybody's: a link would be written
+        through, and a pipe waited for."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        file = open(os.open(f"{self._folder}/oci-layout", flags, 0o666), "r+b", buffering=0)
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise OSError(errno.EINVAL, "it is not a regular file", f"{self._folder}/oci-layout")
+        return file
 
     def _write(self, path: str, content: bytes) -> None:
         beside = f"{path}.{os.getpid()}-{os.urandom(4).hex()}"
@@ -130,3 +143,7 @@ class Folder:
         except OSError as error:
             path = f"{os.fsdecode(error.filename)}: " if error.filename else ""
             raise FetchFailed(f"cannot write to {self.name}: {path}{(error.strerror or '').lower()}") from error
+
+
+def _notes(row: object) -> object:
+    return row.get("annotations") if isinstance(row, dict) else None
