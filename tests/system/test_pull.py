@@ -70,7 +70,7 @@ def test_an_image_of_another_tool_is_an_image(tmp_path: Path) -> None:
     pulled = pull(f"oci:{layout.folder}", "--tag", "box", store=store)
     digest = str(pulled["digest"])
     assert (pulled["tag"], pulled["foreign"], pulled["layers"], pulled["reused"]) == (
-        f"box:{digest_of(layout)}",
+        "box:1.36",
         True,
         2,
         False,
@@ -119,10 +119,6 @@ def test_an_image_of_another_tool_is_an_image(tmp_path: Path) -> None:
         k: v for k, v in seen["config"]["service"].items() if k != "labels"
     }
     assert left_behind(store) == []
-
-
-def digest_of(layout: Layout) -> str:
-    return str(layout.index[0]["digest"])[7:19]
 
 
 def test_of_several_architectures_the_right_one_is_taken(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -44,7 +44,8 @@ class Wanted:
 
 
 class Place(Protocol):
-    """What images are pulled from. `name` is for messages; `image` and `tag` are what the words said, or ""."""
+    """What images are pulled from. `name` is for messages; `image` and `tag` are what the words, or the only image
+    there, call it, or ""."""
 
     name: str
     image: str
@@ -74,12 +75,12 @@ def opened(words: str, store: Store, *, reporter: Reporter) -> Iterator[Place]:
 
     Raises UsageError for words that name none, StoreFailed and PackageInvalid when it cannot be read.
     """
-    kind, colon, rest = words.partition(":")
+    kind, colon, _ = words.partition(":")
     with ExitStack() as held:
         if colon and kind == "oci":
-            yield _layout(*_path_and_tag(rest, os.path.isdir), words)
+            yield _layout(*path_and_tag(words, os.path.isdir), words)
         elif colon and kind in ("oci-archive", "docker-archive"):
-            file, tag = _path_and_tag(rest, os.path.isfile)
+            file, tag = path_and_tag(words, os.path.isfile)
             folder = held.enter_context(store.work("archive"))
             yield _archive(file, tag, folder, docker=kind == "docker-archive", words=words, reporter=reporter)
         else:
@@ -88,13 +89,15 @@ def opened(words: str, store: Store, *, reporter: Reporter) -> Iterator[Place]:
             yield held.enter_context(remote(words, reporter=reporter))
 
 
-def _path_and_tag(rest: str, is_there: Callable[[str], bool]) -> tuple[str, str]:
-    if is_there(rest):
-        return rest, ""
-    path, _, tag = rest.rpartition(":")
-    if path and is_there(path):
-        return path, tag
-    raise StoreFailed(f"cannot pull from {rest}: it is not there")
+def path_and_tag(words: str, is_there: Callable[[str], bool]) -> tuple[str, str]:
+    """The path and the tag ("": none is said) that "KIND:PATH[:TAG]" names; both may have colons, the longest path that
+    is there counts. Raises StoreFailed when none is."""
+    rest = path = words.partition(":")[2]
+    while path:
+        if is_there(path):
+            return path, rest[len(path) + 1 :]
+        path = path.rpartition(":")[0]
+    raise StoreFailed(f"cannot pull from {words}: it is not there")
 
 
 def read_file(path: str, name: str) -> bytes:
@@ -124,9 +127,12 @@ class Files:
 
     def __init__(self, name: str, image: str, tag: str, index: bytes, path: Callable[[str], str]) -> None:
         self.name = name
-        self.image = image
-        self.tag = tag
         self.index = documents.index(documents.parse(index, f"{name}: index.json"), f"{name}: index.json")
+        self._asked = tag
+        tags = {each.annotations.get(REF_NAME, "") for each in self.index if not each.artifact_type}
+        # "web:1.4" as podman and `hosier pack` write it, or "1.4" alone
+        first, colon, last = (tag or (tags.pop() if len(tags) == 1 else "")).rpartition("/")[2].partition(":")
+        self.image, self.tag = (first, last) if colon else (image, first)
         self._path = path
 
     def top(self) -> tuple[bytes, str]:
@@ -134,12 +140,12 @@ class Files:
         import json
 
         images = [each for each in self.index if not each.artifact_type]
-        if self.tag:
+        if self._asked:
             tags = sorted({each.annotations.get(REF_NAME, "") for each in images} - {""})
-            images = [each for each in images if each.annotations.get(REF_NAME) == self.tag]
+            images = [each for each in images if each.annotations.get(REF_NAME) == self._asked]
             if not images:
                 raise StoreFailed(
-                    f"cannot pull from {self.name}: it has no tag {self.tag}",
+                    f"cannot pull from {self.name}: it has no tag {self._asked}",
                     hint=f"there is {', '.join(tags)}" if tags else "it has no tags: leave it out",
                 )
         tags = sorted({each.annotations.get(REF_NAME, "") for each in images})
@@ -322,11 +328,8 @@ def _docker(found: Mapping[str, str], name: str, tag: str, folder: str, words: s
                     "annotations": {REF_NAME: str(said).rpartition("/")[2]},
                 }
             )
-    tags: Iterable[str] = {str(row["annotations"][REF_NAME]) for row in rows}  # type: ignore[index]
-    if len(rows) == 1 and not tag and (only := next(iter(tags))):
-        name, _, tag = only.partition(":")
-        rows[0]["annotations"] = {REF_NAME: tag}
-    return Files(words, name, tag, json.dumps({"manifests": rows}).encode(), _by_digest(blobs, folder))
+    index = json.dumps({"manifests": rows}).encode()
+    return Files(words, name, tag.rpartition("/")[2], index, _by_digest(blobs, folder))
 
 
 def _is_list(value: object) -> bool:
