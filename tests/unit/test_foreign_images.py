@@ -18,8 +18,6 @@ NAMES = ("amd64", "arm64", "armhf", "armel", "i386", "ppc64el", "riscv64", "s390
 
 @pytest.mark.parametrize("name", NAMES)
 def test_architectures_go_there_and_back(name: str) -> None:
-    go, variant = foreign.platform(name)
-    assert foreign.architecture(go, variant) == name
     written = layout.platform(name)
     assert foreign.architecture(written["architecture"], written.get("variant", "")) == name
     assert foreign.suited([{"os": "linux", "architecture": "other"}, written], name) == 1
@@ -108,8 +106,7 @@ def test_owners_come_from_the_lists() -> None:
     entries = {path: entry(path, "d") for path in folders}
     entries |= {path: entry(path) for path in (*texts, "/usr/bin/tool", "/usr/bin/x", "/usr/moved", "/usr/moved.base")}
     entries |= {"/bin": entry("/bin", "l", "usr/bin"), "/loop": entry("/loop", "l", "loop")}
-    found, count = foreign.owned(entries, texts.__getitem__)
-    assert count == 2
+    found = foreign.owned(entries, texts.__getitem__)
     assert {path: each.package for path, each in found.items() if each.package} == {
         "/bin": "base",
         "/usr": "base",
@@ -120,9 +117,9 @@ def test_owners_come_from_the_lists() -> None:
         "/usr/moved.base": "base",
     }
     texts["/var/lib/dpkg/diversions"] = "cut\n"
-    assert foreign.owned(entries, texts.__getitem__)[0]["/usr/moved"].package == "base"
-    del entries["/var/lib/dpkg/status"]
-    assert foreign.owned(entries, texts.__getitem__) == (entries, 0)
+    assert foreign.owned(entries, texts.__getitem__)["/usr/moved"].package == "base"
+    entries = {path: each for path, each in entries.items() if not path.endswith(".list")}
+    assert foreign.owned(entries, texts.__getitem__) == entries
     assert [(each.name, each.version) for each in installed.parse(STATUS)] == [("base", "1"), ("lib", "2")]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Protocol
 
-from hosier.distro.deb import dpkgdb
+from hosier.distro.deb import dpkgdb, ownership
 from hosier.errors import HosierError
 from hosier.inspect.scan import Scan
 from hosier.linux.rooted import Root
@@ -113,35 +113,30 @@ def names(root: Root, path: str) -> dict[int, str]:
 
 
 def owners(root: Root) -> dict[str, str]:
-    """The package ("name", or "name:arch") that owns each path, from dpkg's lists; the first of those that share it.
-
-    Diversions are applied, and top folders that are links (a merged /usr) are followed.
-    """
-    found: dict[str, str] = {}
+    """The package that owns each path, from dpkg's lists; of links, those at the top (a merged /usr) are followed."""
     try:
         lists = [name for name in root.listdir(dpkgdb.INFO) if name.endswith(".list")]
-        tops = {name: _top(root, name) for name in root.listdir("/")}
+        tops = {name: top for name in root.listdir("/") if (top := _top(root, name))}
     except OSError:
-        return found
+        return {}
     try:
-        diverted = dpkgdb.parse_diversions(_text(root, f"{dpkgdb.ADMIN}/diversions"))
+        diversions = dpkgdb.parse_diversions(_text(root, f"{dpkgdb.ADMIN}/diversions"))
     except (OSError, HosierError):
-        diverted = {}
-    for name in lists:
-        label = name.removesuffix(".list")
+        diversions = {}
+
+    def folder(path: str) -> str:
+        top, slash, rest = path[1:].partition("/")
+        return f"{tops[top]}{slash}{rest}" if top in tops else path
+
+    return ownership.owners(_lists(root, lists), diversions, folder)
+
+
+def _lists(root: Root, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
         try:
-            text = _text(root, f"{dpkgdb.INFO}/{name}")
+            yield name.removesuffix(".list"), _text(root, f"{dpkgdb.INFO}/{name}")
         except OSError:
             continue
-        for path in dpkgdb.parse_list(text):
-            moved = diverted.get(path)
-            if moved is not None and moved.package != label.partition(":")[0]:
-                path = moved.to
-            top, _, rest = path[1:].partition("/")
-            if rest and tops.get(top):
-                path = f"{tops[top]}/{rest}"
-            found.setdefault(path, label)
-    return found
 
 
 def _top(root: Root, name: str) -> str:

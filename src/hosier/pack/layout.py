@@ -38,8 +38,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1 << 20
 _INDEX_MAX = 8 << 20
 
-# Go's names, as the specification has them ("Platform Variants"), for Debian's.
-_PLATFORMS = {
+PLATFORMS = {
     "amd64": ("amd64", ""),
     "arm64": ("arm64", "v8"),
     "armhf": ("arm", "v7"),
@@ -49,6 +48,7 @@ _PLATFORMS = {
     "mips64el": ("mips64le", ""),
     "mipsel": ("mipsle", ""),
 }
+"""Go's names, as the specification has them ("Platform Variants"), for Debian's where they are others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def descriptor(
 
 def platform(architecture: str) -> dict[str, str]:
     """The platform of a Debian architecture: `architecture`, `os`, and `variant` where there is one."""
-    name, variant = _PLATFORMS.get(architecture, (architecture, ""))
+    name, variant = PLATFORMS.get(architecture, (architecture, ""))
     said = {"architecture": name, "os": "linux"}
     if variant:
         said["variant"] = variant

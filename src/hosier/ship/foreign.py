@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from hosier.distro.deb import dpkgdb
+from hosier.distro.deb import dpkgdb, ownership
 from hosier.distro.deb.dpkgdb import ADMIN, INFO
 from hosier.errors import BuildFailed
+from hosier.pack import layout
 from hosier.ship.documents import Config, texts
 from hosier.store.manifest import Entry
 
 LINKS_MAX = 40
 
-_DEBIAN = {"386": "i386", "ppc64le": "ppc64el", "mipsle": "mipsel", "mips64le": "mips64el"}
-_GO = {name: go for go, name in _DEBIAN.items()}
+_DEBIAN = {go: name for name, (go, _) in layout.PLATFORMS.items()}
 _WORD = re.compile(r"[a-z0-9_-]{1,32}")
 _ARM = {"v5": "armel", "v6": "armhf", "v7": "armhf", "": "armhf"}
 
@@ -27,13 +28,6 @@ def architecture(oci: str, variant: str = "") -> str:
     if not _WORD.fullmatch(oci):
         return "unknown"
     return _ARM.get(variant, "armhf") if oci == "arm" else _DEBIAN.get(oci, oci)
-
-
-def platform(architecture: str) -> tuple[str, str]:
-    """Go's name and variant of one of Debian's architectures; "" for no variant."""
-    if architecture in ("armhf", "armel"):
-        return "arm", "v7" if architecture == "armhf" else "v5"
-    return _GO.get(architecture, architecture), ""
 
 
 def epoch(created: str, entries: Mapping[str, Entry]) -> int:
@@ -84,40 +78,19 @@ def _texts(value: object) -> list[str]:
     return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
-def owned(entries: Mapping[str, Entry], read: Callable[[str], str]) -> tuple[dict[str, Entry], int]:
-    """The entries with their packages, by dpkg's lists in the tree, and how many packages are installed there.
+def owned(entries: Mapping[str, Entry], read: Callable[[str], str]) -> dict[str, Entry]:
+    """The entries with their packages, by dpkg's records in the tree; without those nothing is owned.
 
-    `read` gives the text of a file of the tree by its path. Without dpkg's database nothing is owned. The links above a
-    name of the lists are followed inside the tree; what a diversion moved is where it moved to. What several have is of
-    the first, in the lists' order; but a link that stands for a folder, as /bin, is not of those that ship the folder.
+    `read` gives the text of a file of the tree by its path.
     """
     info = f"{INFO}/"
     lists = sorted(p for p, e in entries.items() if p.startswith(info) and p.endswith(".list") and e.kind == "f")
-    status = entries.get(f"{ADMIN}/status")
-    if status is None or status.kind != "f":
-        return dict(entries), 0
-    stanzas = [s for s in dpkgdb.parse_status(read(status.path)) if s.state() not in ("not-installed", "config-files")]
-    names = {s.name for s in stanzas}
-    owners: dict[str, str] = {}
-    diverted = _diversions(entries, read)
-    folders: dict[str, str | None] = {}
-    for path in lists:
-        label = path[len(info) : -len(".list")]
-        if label.partition(":")[0] not in names:
-            continue
-        listed = dpkgdb.parse_list(read(path))
-        parents = {said.rpartition("/")[0] for said in listed}
-        for said in listed:
-            there = diverted.get(said)
-            place = said if there is None or there.package == label.partition(":")[0] else there.to
-            above, _, base = place.rpartition("/")
-            if above not in folders:
-                folders[above] = resolve(entries, above)
-            entry = entries.get(f"{folders[above]}/{base}") if folders[above] is not None and base else None
-            if entry is not None and (entry.kind == "d" or said not in parents):
-                owners.setdefault(entry.path, label)
-    found = {p: replace(e, package=owners[p]) if p in owners else e for p, e in entries.items()}
-    return found, len(stanzas)
+    found = ownership.owners(
+        ((path[len(info) : -len(".list")], read(path)) for path in lists),
+        _diversions(entries, read),
+        functools.partial(resolve, entries),
+    )
+    return {p: replace(e, package=found[p]) if p in found else e for p, e in entries.items()}
 
 
 def _diversions(entries: Mapping[str, Entry], read: Callable[[str], str]) -> Mapping[str, dpkgdb.Diversion]:
@@ -157,7 +130,8 @@ def resolve(entries: Mapping[str, Entry], path: str) -> str | None:
 
 def suited(offered: Sequence[Mapping[str, str]], wanted: str) -> int | None:
     """Which of the platforms that an index offers fits Debian's architecture `wanted` best; None when none does."""
-    name, variant = platform(wanted)
+    ours = layout.platform(wanted)
+    name, variant = ours["architecture"], ours.get("variant", "")
     best: tuple[int, int] | None = None
     for number, each in enumerate(offered):
         if each.get("os", "linux") != "linux" or each.get("architecture") != name:

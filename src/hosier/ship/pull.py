@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 
 from hosier.errors import HosierError, NotAuthentic, PackageInvalid, StoreFailed
 from hosier.fetch.progress import Reporter
+from hosier.inspect import installed
+from hosier.linux.rooted import Root
 from hosier.pack import layout
 from hosier.ship import documents, foreign, places, record, unpack
 from hosier.ship.documents import Config, Descriptor, Manifest
@@ -270,7 +272,7 @@ def _unpack(store: Store, image: _Image, key: str, reporter: Reporter) -> None:
             )
         with reporter.phase("commit"):
             if image.recorded is None:
-                entries, _ = foreign.owned(entries, functools.partial(_text, f"{tree}/root"))
+                entries = foreign.owned(entries, functools.partial(_text, f"{tree}/root"))
             else:
                 record.compare(image.recorded.entries, entries, image.recorded.record.epoch, image.name)
                 entries = dict(image.recorded.entries)
@@ -349,7 +351,8 @@ def _record(
     store: Store, place: Place, image: _Image, key: str, entries: Mapping[str, Entry], config: bytes, now: int
 ) -> ImageRecord:
     epoch = foreign.epoch(image.config.created, entries)
-    _, packages = foreign.owned(entries, functools.partial(_text, f"{store.tree(key)}/root"))
+    with guard(f"read tree {key}"), Root.at(f"{store.tree(key)}/root") as root:
+        packages = installed.read(root) or ()
     short = image.digest.removeprefix("sha256:")[:12]
     return ImageRecord(
         digest=manifest.digest(entries.values(), config, epoch),
@@ -363,5 +366,5 @@ def _record(
         lock="",
         spec="",
         size=sum(e.size for e in entries.values() if e.kind == "f" and not e.hardlink),
-        packages=packages,
+        packages=len(packages),
     )
