@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             ("", f"sha256:{image.digest}"),
         ]
         made = page(image.name, image.version, told, held.packages, entries.values(), native=image.architecture)
-        outputs.write(args.html, made)
+        outputs.text(args.html, made, what=f"write the page of {args.image}")
         if not args.json:
             return 0
     if args.json:

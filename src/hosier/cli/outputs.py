@@ -1,20 +1,61 @@
-"""Write a text to where the user said: a file, whole or not at all."""
+"""Write what a command makes to where its user said: a file, whole or as it was, a device, a pipe, or "-"."""
 
 from __future__ import annotations
 
 import os
+import stat
+import sys
 
 from hosier.errors import StoreFailed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def write(path: str, text: str) -> None:
-    """Make `path` a file with `text`, by rename; what was there stays when that fails. Raises StoreFailed."""
-    beside = f"{path}.{os.getpid()}.new"
+
+def fill(output: str, write: Callable[[int], int], *, what: str) -> int:
+    """Let `write` fill the file `output` ("-": the standard output), given a descriptor; its result.
+
+    Raises StoreFailed, "cannot WHAT to OUTPUT: reason", for what the place refuses; BrokenPipeError as it is.
+    """
+    if output == "-":
+        return write(sys.stdout.fileno())
+    place = os.path.abspath(output)
     try:
-        with open(beside, "x", encoding="utf-8") as file:
-            file.write(text)
-        os.rename(beside, path)
-    except OSError as error:
-        if os.path.lexists(beside):
+        if os.path.exists(place) and not os.path.isfile(place):  # a device or a pipe, which a rename would replace
+            link = os.lstat(place)
+            if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
+                raise StoreFailed(f"cannot {what} to {output}: it is somebody else's link to a device")
+            fd = os.open(place, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                return write(fd)
+            finally:
+                os.close(fd)
+        beside = os.path.join(os.path.dirname(place), f".{os.path.basename(place)}.{os.urandom(4).hex()}")
+        # Readable too: who writes a file system image reads some of it again.
+        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                size = write(fd)
+            finally:
+                os.close(fd)
+            os.rename(beside, place)
+        except BaseException:
             os.unlink(beside)
-        raise StoreFailed(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+            raise
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = str(error.strerror or error).lower()
+        raise StoreFailed(f"cannot {what} to {output}: {reason}") from error
+    return size
+
+
+def text(output: str, content: str, *, what: str) -> None:
+    """Write a text as `fill` does."""
+
+    def write(fd: int) -> int:
+        with open(fd, "wb", closefd=False) as file:
+            return file.write(content.encode("utf-8", "surrogateescape"))
+
+    fill(output, write, what=what)

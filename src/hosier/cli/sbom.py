@@ -39,10 +39,7 @@ def run(args: argparse.Namespace) -> int:
     writer = spdx if args.format == "spdx" else cyclonedx
     document = writer.document(read(store, image, args.image), tool=f"hosier-{hosier.__version__}")
     text = json.dumps(document, indent=2) + "\n"
-    if args.output == "-":
-        print(text, end="")
-        return 0
-    outputs.write(args.output, text)
+    outputs.text(args.output, text, what=f"write the bill of materials of {args.image}")
     return 0
 
 
