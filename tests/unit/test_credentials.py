@@ -164,7 +164,7 @@ REFUSED = [
     ),
     (
         {"credHelpers": {HOST: "fails"}},
-        f"cannot ask docker-credential-fails for the login to {HOST}: ?[2Jlocked",
+        f"cannot ask docker-credential-fails for the login to {HOST}: \\x1b[2Jlocked",
     ),
     (
         {"credHelpers": {HOST: "talks"}},

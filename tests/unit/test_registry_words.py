@@ -78,7 +78,7 @@ CASES = [
     Case(
         "what a terminal obeys",
         "example.org/\x1b[2J",
-        error="cannot read the reference example.org/?[2J: its repository is not a name that registries have",
+        error="cannot read the reference example.org/\\x1b[2J: its repository is not a name that registries have",
     ),
     Case("no address", "[1::2::3]/a", error="cannot read the reference [1::2::3]/a: its host is not one"),
 ]

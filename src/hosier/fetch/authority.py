@@ -21,7 +21,8 @@ from hosier.fetch import credentials
 from hosier.fetch.challenge import Challenge
 from hosier.fetch.credentials import Found
 from hosier.fetch.reference import Reference, is_loopback
-from hosier.fetch.transport import PASSING, HttpAnswer, Passing, Refused, Transport, retry_after, shown
+from hosier.fetch.transport import PASSING, HttpAnswer, Passing, Refused, Transport, retry_after
+from hosier.linux.printable import brief
 
 _ANSWER_MAX = 1 << 20
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
@@ -79,7 +80,7 @@ class Authority:
             known = {each.scheme: each for each in reversed(challenges.parse(asked))}
             found = known.get("bearer") or known.get("basic")
             if found is None:
-                told = shown(asked) or "without saying how"
+                told = brief(asked) or "without saying how"
                 raise AccessDenied(f"{self._refusal}: the registry asks for a login in a way that is not known: {told}")
             self._challenge = found
             if found.scheme == "bearer":
@@ -94,7 +95,7 @@ class Authority:
         login = self._found.login if self._found is not None else None
         other = f"{self._log_in} another; a repository that is not there is refused, too"
         if login is not None:
-            whose = f"of {shown(login.user)} " if login.user else ""
+            whose = f"of {brief(login.user)} " if login.user else ""
             return AccessDenied(
                 f"{self._refusal}: {by}the login {whose}in {login.source} is refused: {said}", hint=other
             )
@@ -175,7 +176,7 @@ class Authority:
         plain = parts.scheme == "http" and self._origin[0] == "http" and (host == self._origin[1] or is_loopback(host))
         if not host or "@" in parts.netloc or not (parts.scheme == "https" or plain) or not text.isprintable():
             raise AccessDenied(
-                f"{self._refusal}: the token server that it names is not one to log in to: {shown(text)}"
+                f"{self._refusal}: the token server that it names is not one to log in to: {brief(text)}"
             )
         return parts._replace(fragment="").geturl()
 
@@ -209,5 +210,5 @@ def explained(reason: str, content: bytes) -> str:
         code, message = first.get("code"), first.get("message")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return reason
-    words = [shown(each) for each in (code, message) if isinstance(each, str) and each]
+    words = [brief(each) for each in (code, message) if isinstance(each, str) and each]
     return f"{reason} ({': '.join(words)})" if words else reason

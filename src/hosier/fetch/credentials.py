@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 from hosier.errors import FetchFailed
 from hosier.linux import userns
+from hosier.linux.printable import brief
 
 _LARGEST = 1 << 20
 _PATIENCE = 60.0
@@ -153,10 +154,10 @@ def _entry(entry: dict[str, object], path: str, key: str) -> Login | None:
         try:
             both = base64.b64decode(text("auth"), validate=True).decode()
         except ValueError:
-            raise FetchFailed(f"cannot read the logins in {path}: auth of {_shown(key)} is not base64 of text")
+            raise FetchFailed(f"cannot read the logins in {path}: auth of {brief(key)} is not base64 of text")
         user, colon, password = both.partition(":")
         if not colon:
-            raise FetchFailed(f"cannot read the logins in {path}: auth of {_shown(key)} is not USER:PASSWORD")
+            raise FetchFailed(f"cannot read the logins in {path}: auth of {brief(key)} is not USER:PASSWORD")
         password = password.rstrip("\0")
     identity = text("identitytoken")
     return Login(user, password, identity, path) if identity or user else None
@@ -165,10 +166,10 @@ def _entry(entry: dict[str, object], path: str, key: str) -> Login | None:
 def _ask(name: str, key: str, path: str, environment: Mapping[str, str]) -> Login | None:
     """Ask docker-credential-NAME (the protocol of docker-credential-helpers: a server on its input, JSON back)."""
     if not _HELPER.fullmatch(name):
-        raise FetchFailed(f"cannot use the logins in {path}: {_shown(name)!r} is no name of a helper")
+        raise FetchFailed(f"cannot use the logins in {path}: {brief(name)!r} is no name of a helper")
     program = f"docker-credential-{name}"
     server = _HUB_KEY if key == _HUB else key
-    refusal = f"cannot ask {program} for the login to {_shown(key)}"
+    refusal = f"cannot ask {program} for the login to {brief(key)}"
     try:
         done = subprocess.run(
             [program, "get"],
@@ -187,7 +188,7 @@ def _ask(name: str, key: str, path: str, environment: Mapping[str, str]) -> Logi
         said = (done.stdout + done.stderr).decode(errors="replace").strip()
         if "credentials not found" in said:
             return None
-        raise FetchFailed(f"{refusal}: {_shown(said) or f'exit status {done.returncode}'}")
+        raise FetchFailed(f"{refusal}: {brief(said) or f'exit status {done.returncode}'}")
     try:
         answer = json.loads(done.stdout)
         user, secret = answer["Username"], answer["Secret"]
@@ -197,7 +198,3 @@ def _ask(name: str, key: str, path: str, environment: Mapping[str, str]) -> Logi
         raise FetchFailed(f"{refusal}: its answer is not what such helpers give")
     source = f"{program} ({path})"
     return Login("", "", secret, source) if user == "<token>" else Login(user, secret, "", source)
-
-
-def _shown(text: str) -> str:
-    return "".join(each if each.isprintable() else "?" for each in text[:200])

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from hosier.errors import UsageError
+from hosier.linux.printable import shown
 
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOST = re.compile(
@@ -113,5 +114,4 @@ def _is_address(text: str | None) -> bool:
 
 
 def _refused(words: str, reason: str, *, hint: str | None = None) -> UsageError:
-    told = "".join(each if each.isprintable() else "?" for each in words)
-    return UsageError(f"cannot read the reference {told}: {reason}", hint=hint)
+    return UsageError(f"cannot read the reference {shown(words)}: {reason}", hint=hint)

@@ -24,8 +24,9 @@ from hosier.fetch.endpoint import endpoint
 from hosier.fetch.progress import Phase, Reporter
 from hosier.fetch.proxies import Proxies, from_environment
 from hosier.fetch.reference import Reference, is_digest, is_tag, parse
-from hosier.fetch.transport import Answer, Limits, Passing, Refused, Stopped, shown
+from hosier.fetch.transport import Answer, Limits, Passing, Refused, Stopped
 from hosier.fetch.upload import Blob, Damaged
+from hosier.linux.printable import brief
 
 __all__ = ["AccessDenied", "Blob", "Manifest", "Reference", "Registry", "parse"]
 
@@ -116,7 +117,7 @@ class Registry:
         digest = _sha256(reply.content)
         said = name if is_digest(name) else reply.headers.get("docker-content-digest", digest)
         if said != digest and said.startswith("sha256:"):
-            raise NotAuthentic(f"{what}: it should be {shown(said)}, and what came is {digest}")
+            raise NotAuthentic(f"{what}: it should be {brief(said)}, and what came is {digest}")
         return Manifest(reply.content, _media_type(reply), digest)
 
     def put_manifest(self, name: str, content: bytes, media_type: str) -> str:
@@ -348,7 +349,7 @@ def _sha256(content: bytes) -> str:
 
 def _check_digest(text: str) -> None:
     if not is_digest(text):
-        raise NotAuthentic(f"cannot use the digest {shown(text)}: it is not sha256: and 64 hex digits")
+        raise NotAuthentic(f"cannot use the digest {brief(text)}: it is not sha256: and 64 hex digits")
 
 
 def _check_name(name: str) -> None:
@@ -364,12 +365,12 @@ def _media_type(reply: Reply) -> str:
     """What the registry calls the document, or the document itself where that says nothing."""
     said = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
     if said.startswith("application/vnd."):
-        return shown(said)
+        return brief(said)
     try:
         inside = json.loads(reply.content).get("mediaType")
     except (ValueError, AttributeError, RecursionError):
         inside = None
-    return shown(inside) if isinstance(inside, str) else shown(said)
+    return brief(inside) if isinstance(inside, str) else brief(said)
 
 
 def _rows(content: bytes) -> list[dict[str, object]] | None:

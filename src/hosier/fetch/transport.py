@@ -19,6 +19,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from hosier import __name__ as _program
 from hosier.fetch.proxies import Proxies, bare
 from hosier.linux import regular
+from hosier.linux.printable import brief
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -283,7 +284,7 @@ class HttpAnswer(Answer):
     def __init__(self, response: BaseHTTPResponse, stop: threading.Event, limits: Limits) -> None:
         headers = {name.lower(): value for name, value in response.headers.itermerged()}
         super().__init__(response.status, headers, number(headers.get("content-length", "")))
-        self.reason = f"{response.status} {shown(response.reason or '')}".strip()
+        self.reason = f"{response.status} {brief(response.reason or '')}".strip()
         self._response = response
         self._stop = stop
         self._limits = limits
@@ -392,11 +393,6 @@ def _scheme(url: str) -> str:
         return parts.scheme
     except ValueError:
         raise Refused("not a valid URL")
-
-
-def shown(text: str) -> str:
-    """What a server says, as a terminal may see it."""
-    return "".join(each if each.isprintable() else "?" for each in text[:200])
 
 
 def redirected(url: str, answer: Answer) -> str:

@@ -20,8 +20,9 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from hosier.fetch.authority import AccessDenied
 from hosier.fetch.client import Authorised, Reply
-from hosier.fetch.transport import Passing, Refused, Stopped, number, shown
+from hosier.fetch.transport import Passing, Refused, Stopped, number
 from hosier.linux import regular
+from hosier.linux.printable import brief
 
 CHUNK = 16 << 20
 """Bytes in one PATCH: more than the least part of object stores (5 MiB), less than what proxies let through."""
@@ -316,7 +317,7 @@ class _Upload:
         # Some say the number of bytes, not that of the last one.
         at = end if found is not None and int(found[1]) == end else int(found[1]) + 1 if found is not None else -1
         if not self.at < at <= end:
-            raise Refused(f"it says that it has {shown(said)} of what was sent up to {end - 1}")
+            raise Refused(f"it says that it has {brief(said)} of what was sent up to {end - 1}")
         return at
 
     def _finish(self) -> bool:
@@ -367,5 +368,5 @@ def _followed(reply: Reply, otherwise: str) -> str:
         # A registry behind a proxy that does not know that it is spoken to in HTTPS.
         new = new._replace(scheme=old.scheme, netloc=old.netloc)
     if not new.hostname or new.scheme not in ("http", "https") or (old.scheme == "https" and new.scheme != "https"):
-        raise Refused(f"its Location leads from {old.scheme} to {shown(new.scheme) or 'nothing'}")
+        raise Refused(f"its Location leads from {old.scheme} to {brief(new.scheme) or 'nothing'}")
     return new._replace(netloc=new.netloc.rpartition("@")[2], fragment="").geturl()

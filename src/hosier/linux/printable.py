@@ -8,6 +8,11 @@ def shown(text: str) -> str:
     return text if text.isprintable() else "".join(map(_character, text))
 
 
+def brief(text: str) -> str:
+    """`text` as `shown`, for a message: not without end."""
+    return shown(text[:200])
+
+
 def _character(character: str) -> str:
     if character.isprintable():
         return character

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from hosier.errors import FetchFailed, HosierError, PackageInvalid, StoreFailed
 from hosier.fetch.progress import Reporter
+from hosier.linux.printable import brief
 from hosier.pack import layers as layers_of
 from hosier.pack import tar
 from hosier.ship import delta, documents, record, unpack
@@ -108,7 +109,7 @@ def _brought(store: Store, shelf: Shelf, key: str, parent: str, reporter: Report
     name = f"tree {key[:12]}"
     said = documents.manifest(documents.parse(content, name), name)
     if said.artifact_type != ARTIFACT or not said.layers or said.layers[0].media_type != record.MANIFEST:
-        what = documents.shown(said.artifact_type or said.config.media_type)
+        what = brief(said.artifact_type or said.config.media_type)
         raise PackageInvalid(f"cannot read {name}: it is no tree but {what}")
     with ExitStack() as held, store.work("cache") as folder:
         blobs = [_blob(store, each, held) for each in said.layers]

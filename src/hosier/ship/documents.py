@@ -147,11 +147,6 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def shown(text: str) -> str:
-    """What a stranger wrote, for a message: what is not printable escaped, and not without end."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:200])
-
-
 def texts(value: object) -> dict[str, str]:
     """The members of an object whose values are text; of anything else none."""
     return {k: v for k, v in value.items() if isinstance(v, str)} if isinstance(value, dict) else {}

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from hosier.errors import HosierError, NotAuthentic, PackageInvalid, StoreFailed
 from hosier.fetch.progress import Reporter
 from hosier.inspect import installed
+from hosier.linux.printable import brief
 from hosier.linux.rooted import Root
 from hosier.pack import layout
 from hosier.ship import documents, foreign, places, record, unpack
@@ -112,10 +113,10 @@ def _chosen(
     said = documents.manifest(document, name)
     if said.config.media_type not in documents.CONFIGS:
         what = said.artifact_type or said.config.media_type or "something else"
-        raise PackageInvalid(f"cannot pull {place.name}: it is no image but {documents.shown(what)}")
+        raise PackageInvalid(f"cannot pull {place.name}: it is no image but {brief(what)}")
     config = documents.config(_documents(place, store, [said.config], held, reporter)[0], name)
     if config.os not in ("", "linux"):
-        raise PackageInvalid(f"cannot pull {place.name}: it is an image for {documents.shown(config.os)}")
+        raise PackageInvalid(f"cannot pull {place.name}: it is an image for {brief(config.os)}")
     if len(config.diff_ids) != len(said.layers):
         raise PackageInvalid(
             f"cannot pull {place.name}: it has {len(said.layers)} layers, and its config says {len(config.diff_ids)}"

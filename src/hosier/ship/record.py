@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hosier.errors import LockInvalid, NotAuthentic, PackageInvalid, StoreFailed
-from hosier.ship import documents
+from hosier.linux.printable import brief
 from hosier.ship.unpack import PATHS_MAX
 from hosier.spec import lock as locks
 from hosier.store import ImageRecord, Store, lookup, manifest
@@ -129,7 +129,7 @@ def compare(said: Mapping[str, Entry], held: Mapping[str, Entry], epoch: int, na
         else:
             reason = _difference(ours, theirs, epoch)
         if reason:
-            raise NotAuthentic(f"cannot take {name}: {documents.shown(path)} {reason}")
+            raise NotAuthentic(f"cannot take {name}: {brief(path)} {reason}")
 
 
 def _difference(said: Entry, held: Entry, epoch: int) -> str:
