@@ -62,8 +62,10 @@ def described(base: str, tree: list[Entry]) -> list[tuple[object, ...]]:
 def test_a_folder_is_what_the_manifest_says(root: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    written = directory.write(str(out), root, list(reversed(TREE)), epoch=EPOCH)
+    told: list[int] = []
+    written = directory.write(str(out), root, list(reversed(TREE)), epoch=EPOCH, advance=told.append)
     assert (written.paths, written.size) == (7, len(BIG))
+    assert sum(told) == len(BIG)
     wanted = [
         (each.path, each.mode, each.uid, each.gid, min(each.mtime, EPOCH), each.size, each.target) for each in TREE
     ]

@@ -155,6 +155,13 @@ def test_the_archive_is_the_same_whatever_the_order_and_the_disk(root: str, tmp_
         os.umask(old)
 
 
+def test_what_is_done_is_told_in_bytes_of_files(root: str, tmp_path: Path) -> None:
+    told: list[int] = []
+    with open(tmp_path / "out", "wb") as out:
+        tar.write(out.fileno(), root, TREE, epoch=EPOCH, advance=told.append)
+    assert sum(told) == sum(each.size for each in TREE if each.kind == "f" and not each.hardlink) > 0
+
+
 @pytest.mark.parametrize("compression", ["gz", "xz", "zst"])
 def test_compression_is_the_same_each_time(root: str, compression: str) -> None:
     first = archive(root, TREE, compression=compression)

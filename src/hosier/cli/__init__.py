@@ -35,6 +35,7 @@ def main() -> int:
     except KeyboardInterrupt:
         if debug:
             raise
+        _tell("interrupted")
         return 130
     except BrokenPipeError:
         # whoever read our output has gone; nothing more can be said, and not at exit either

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from hosier.cli import outputs
 from hosier.errors import StoreFailed, UsageError
 
 if TYPE_CHECKING:
+    from hosier.fetch.progress import Phase
     from hosier.pack.directory import Written
+    from hosier.pack.oci import OciImage
     from hosier.pack.source import Source
     from hosier.store.manifest import Entry
     from hosier.store.objects import Store
@@ -46,13 +48,20 @@ def write_dir(job: Job) -> Facts:
     return _folder(job, job.source.entries.values(), {})
 
 
-def _folder(job: Job, entries: Iterable[Entry], contents: Mapping[str, bytes]) -> Facts:
+def _folder(job: Job, entries: Collection[Entry], contents: Mapping[str, bytes]) -> Facts:
     from hosier.pack import directory
 
     source = job.source
-    written = directory.write(
-        job.args.output, source.root, entries, epoch=source.epoch, name=source.name, contents=contents
-    )
+    with _progress(job, entries) as phase:
+        written = directory.write(
+            job.args.output,
+            source.root,
+            entries,
+            epoch=source.epoch,
+            name=source.name,
+            contents=contents,
+            advance=phase.advance,
+        )
     for note in written.notes:
         print(f"warning: {note}", file=sys.stderr)
     if job.ordinary and not job.args.quiet:
@@ -68,17 +77,19 @@ def write_tar(job: Job) -> Facts:
     compression = tar.compression_of(args.output)
 
     def write(fd: int) -> int:
-        return tar.write(
-            fd,
-            source.root,
-            source.entries.values(),
-            epoch=source.epoch,
-            compression=compression,
-            verify=args.verify,
-            name=source.name,
-        )
+        with _progress(job, source.entries.values()) as phase:
+            return tar.write(
+                fd,
+                source.root,
+                source.entries.values(),
+                epoch=source.epoch,
+                compression=compression,
+                verify=args.verify,
+                name=source.name,
+                advance=phase.advance,
+            )
 
-    return {"paths": len(source.entries), "size": to_file(args.output, write, name=source.name)}
+    return {"paths": len(source.entries), "size": outputs.fill(args.output, write, what=f"pack {source.name}")}
 
 
 def write_oci(job: Job) -> Facts:
@@ -114,7 +125,11 @@ def write_oci(job: Job) -> Facts:
     row, blobs = oci.row(images)
     if args.output == "-" or args.output.lower().endswith(".tar"):
         epoch = max(each.epoch for each in sources)
-        size = to_file(args.output, lambda fd: layout.write_archive(fd, row, blobs, epoch=epoch), name=job.source.name)
+        size = outputs.fill(
+            args.output,
+            lambda fd: layout.write_archive(fd, row, blobs, epoch=epoch),
+            what=f"pack {job.source.name}",
+        )
     else:
         size = layout.write_layout(args.output, row, blobs, name=job.source.name)
     return {
@@ -126,10 +141,7 @@ def write_oci(job: Job) -> Facts:
     }
 
 
-def _told(image: object, source: Source) -> Facts:
-    from hosier.pack.oci import OciImage
-
-    assert isinstance(image, OciImage)
+def _told(image: OciImage, source: Source) -> Facts:
     return {
         "image": source.record.digest,
         "architecture": source.record.architecture,
@@ -214,7 +226,6 @@ def _service(job: Job, entries: Mapping[str, Entry], contents: Mapping[str, byte
 
 
 def _image(job: Job, kind: str, entries: Mapping[str, Entry], contents: Mapping[str, bytes]) -> Facts:
-    from hosier.fetch import progress
     from hosier.pack import erofs, squashfs
 
     args, source = job.args, job.source
@@ -223,74 +234,47 @@ def _image(job: Job, kind: str, entries: Mapping[str, Entry], contents: Mapping[
     made: list[Written] = []
 
     def write(fd: int) -> int:
-        total = sum(each.size for each in entries.values() if not each.hardlink)
-        with progress.reporter(quiet=args.quiet, verbose=args.verbose) as reporter:
-            with reporter.phase("pack", key="pack", total=total, unit="B") as phase:
-                if kind == "squashfs":
-                    written = squashfs.write(
-                        fd,
-                        source.root,
-                        entries.values(),
-                        epoch=source.epoch,
-                        compression=args.compression or "zstd",
-                        verify=args.verify,
-                        name=source.name,
-                        contents=contents,
-                        advance=phase.advance,
-                    )
-                else:
-                    written = erofs.write(
-                        fd,
-                        source.root,
-                        entries.values(),
-                        epoch=source.epoch,
-                        verify=args.verify,
-                        name=source.name,
-                        contents=contents,
-                        advance=phase.advance,
-                    )
+        with _progress(job, entries.values()) as phase:
+            if kind == "squashfs":
+                written = squashfs.write(
+                    fd,
+                    source.root,
+                    entries.values(),
+                    epoch=source.epoch,
+                    compression=args.compression or "zstd",
+                    verify=args.verify,
+                    name=source.name,
+                    contents=contents,
+                    advance=phase.advance,
+                )
+            else:
+                written = erofs.write(
+                    fd,
+                    source.root,
+                    entries.values(),
+                    epoch=source.epoch,
+                    verify=args.verify,
+                    name=source.name,
+                    contents=contents,
+                    advance=phase.advance,
+                )
         made.append(written)
         return written.size
 
-    to_file(args.output, write, name=source.name)
+    outputs.fill(args.output, write, what=f"pack {source.name}")
     for note in made[0].notes:
         print(f"warning: {note}", file=sys.stderr)
     return {"paths": made[0].paths, "size": made[0].size, "notes": list(made[0].notes)}
 
 
-def to_file(output: str, write: Callable[[int], int], *, name: str) -> int:
-    """Let `write` fill the file `output` ("-": the standard output), which is whole or as it was; its result.
+@contextmanager
+def _progress(job: Job, entries: Collection[Entry]) -> Iterator[Phase]:
+    """Show how many bytes of files are packed."""
+    from hosier.fetch import progress
 
-    What the place of the file refuses is told by the name that was given for it.
-    """
-    if output == "-":
-        return write(sys.stdout.fileno())
-    place = os.path.abspath(output)
-    try:
-        if os.path.exists(place) and not os.path.isfile(place):  # a device, a pipe
-            link = os.lstat(place)
-            if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
-                raise StoreFailed(f"cannot pack {name} to {output}: it is somebody else's link to a device")
-            fd = os.open(place, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                return write(fd)
-            finally:
-                os.close(fd)
-        beside = os.path.join(os.path.dirname(place), f".{os.path.basename(place)}.{os.urandom(4).hex()}")
-        # Readable too: who writes a file system image reads some of it again.
-        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            try:
-                size = write(fd)
-            finally:
-                os.close(fd)
-            os.rename(beside, place)
-        except BaseException:
-            os.unlink(beside)
-            raise
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        reason = str(error.strerror or error).lower()
-        raise StoreFailed(f"cannot pack {name} to {output}: {reason}") from error
-    return size
+    total = sum(each.size for each in entries if not each.hardlink)
+    with (
+        progress.reporter(quiet=job.args.quiet, verbose=job.args.verbose) as reporter,
+        reporter.phase("pack", key="pack", total=total, unit="B") as phase,
+    ):
+        yield phase

@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hosier.errors import StoreFailed
@@ -41,10 +41,11 @@ def write(
     epoch: int,
     name: str = "the image",
     contents: Mapping[str, bytes] | None = None,
+    advance: Callable[[int], object] = lambda size: None,
 ) -> Written:
     """Copy the tree at `root` to the folder `target`, which is absent or empty; times are clamped to `epoch`.
 
-    `contents` are files that are not on disk, by path.
+    `contents` are files that are not on disk, by path. `advance` is told the bytes of each file that is done.
 
     Written beside and renamed: `target` is whole or as it was. Without the privilege to give files away (outside a
     user namespace, as an ordinary user) owners and device nodes cannot be kept; the notes say so. Raises StoreFailed
@@ -67,7 +68,7 @@ def write(
             if status.st_uid != os.geteuid() or status.st_mode & 0o7777 != 0o700:
                 raise _swapped(name, target)
             copy = _Copy(f"/proc/self/fd/{folder}", root, epoch, name, contents or {})
-            copy.run(ordered)
+            copy.run(ordered, advance)
             os.rename(beside, target)
             if not os.path.samestat(os.lstat(target), status):
                 raise _swapped(name, target)
@@ -104,11 +105,13 @@ class _Copy:
         self.devices_lost: list[str] = []
         self.attributes_lost: set[str] = set()
 
-    def run(self, ordered: Sequence[Entry]) -> None:
+    def run(self, ordered: Sequence[Entry], advance: Callable[[int], object]) -> None:
         with TreeReader(self.root) as reader:
             for entry in ordered:
                 if entry.path != "/":
                     self._make(reader, entry)
+                if entry.kind == "f" and not entry.hardlink:
+                    advance(entry.size)
         for entry in reversed(ordered):  # folders last and from the inside, so that modes and times stay
             if entry.kind == "d" and entry.path != "/":
                 self._finish(self.beside + entry.path, entry)

@@ -50,12 +50,13 @@ def write(
     compression: str = "",
     verify: bool = False,
     name: str = "the image",
+    advance: Callable[[int], object] = lambda size: None,
 ) -> int:
     """Write the tree at `root` to the descriptor `out`; returns the bytes written there.
 
     `compression` is "", "gz", "xz" or "zst". `verify` also compares each file's digest with the manifest (its type
-    and size always are). Raises StoreFailed, naming `name`, when a file is not what the manifest says, or `out` cannot
-    be written; what was written by then is of no use.
+    and size always are). `advance` is told the bytes of each file that is done. Raises StoreFailed, naming `name`, when
+    a file is not what the manifest says, or `out` cannot be written; what was written by then is of no use.
     """
     sink = Plain(out) if not compression else Compressed(out, compression, threads=2)
     with TreeReader(root) as reader:
@@ -63,6 +64,7 @@ def write(
             sink.put(header(entry, epoch))
             if entry.kind == "f" and not entry.hardlink and entry.size:
                 content(sink, reader, entry, name, verify=verify)
+                advance(entry.size)
     sink.finish()
     return sink.written
 
