@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from hosier.errors import StoreFailed
-from hosier.linux import regular
+from hosier.linux import flock, regular
 from hosier.pack import layout
 from hosier.pack.layout import Blob, Row
 
@@ -72,15 +72,12 @@ def taken(path: str, told: str, *, waiting: Callable[[], None]) -> Iterator[int]
         except FileNotFoundError:
             continue
         try:
-            status = os.fstat(fd)
-            if status.st_uid != os.geteuid():
+            if os.fstat(fd).st_uid != os.geteuid():
                 raise StoreFailed(f"cannot {told}: {path} belongs to somebody else", hint="remove it")
             lock(fd, waiting=waiting)
-            with contextlib.suppress(FileNotFoundError):
-                there = os.stat(path, follow_symlinks=False)
-                if (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino):
-                    yield fd
-                    return
+            if flock.still_named(fd, path):
+                yield fd
+                return
         finally:
             os.close(fd)
 

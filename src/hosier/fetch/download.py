@@ -7,7 +7,6 @@ one; `DEST` itself appears by rename when size and digest are right.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import heapq
 import os
@@ -22,6 +21,7 @@ from hosier.errors import FetchFailed, NotAuthentic, StoreFailed
 from hosier.fetch.progress import Phase, Reporter
 from hosier.fetch.proxies import Proxies, bare
 from hosier.fetch.transport import Answer, Door, Limits, Passing, Refused, Stopped, Transport, number
+from hosier.linux import flock
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LONGEST_BUSY = 0.2
@@ -261,7 +261,7 @@ class _Fetching:
         part = f"{thing.dest}.part"
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
-            if not _owned(descriptor, part):
+            if not flock.taken(descriptor, part):
                 return True
             if os.path.exists(thing.dest):
                 os.unlink(part)
@@ -400,19 +400,6 @@ def _validator(url: str, answer: Answer) -> tuple[str, str] | None:
         return url, etag
     modified = answer.headers.get("last-modified")
     return (url, modified) if modified else None
-
-
-def _owned(descriptor: int, path: str) -> bool:
-    """Take the part for this process. False: another one has it, or has renamed it away meanwhile."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    try:
-        there, mine = os.stat(path), os.fstat(descriptor)
-    except FileNotFoundError:
-        return False
-    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
 
 
 def _write(descriptor: int, piece: bytes) -> None:

@@ -7,7 +7,6 @@ from is in the Location of the answer to a whole chunk; others go on with every 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from hosier.fetch.authority import AccessDenied
 from hosier.fetch.client import Authorised, Reply
 from hosier.fetch.transport import Passing, Refused, Stopped, number
-from hosier.linux import regular
+from hosier.linux import flock, regular
 from hosier.linux.printable import brief
 
 CHUNK = 16 << 20
@@ -130,9 +129,7 @@ def standing(folder: str, name: str) -> Iterator[Standing]:
     path = os.path.join(folder, hashlib.sha256(name.encode()).hexdigest()[:32] + ".json")
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not flock.taken(fd, path):
             yield Standing()
             return
         kept = Standing(os.dup(fd), path)

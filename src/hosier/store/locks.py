@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from hosier.linux import flock
 from hosier.store import lookup
 
 _forks = 0
@@ -39,16 +40,6 @@ def _open(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
-def _still_named(fd: int, path: str) -> bool:
-    """Whether `path` is still the file that `fd` locked: collection removes lock files that nobody holds."""
-    try:
-        named = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    mine = os.fstat(fd)
-    return (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino)
-
-
 def take(path: str, *, alone: bool, wait: bool, waiting: Callable[[], None] | None = None) -> int | None:
     """Lock `path`, made when absent; the descriptor, or None when it is held and `wait` is False. Raises OSError.
 
@@ -68,7 +59,7 @@ def take(path: str, *, alone: bool, wait: bool, waiting: Callable[[], None] | No
                     waiting()
                     waiting = None
                 fcntl.flock(fd, mode)
-            if _still_named(fd, path):
+            if flock.still_named(fd, path):
                 return fd
         except BaseException:
             os.close(fd)
