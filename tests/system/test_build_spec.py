@@ -300,8 +300,8 @@ def test_a_missing_lock_is_made_a_stale_one_refused_and_update_mends_it(world: W
     world.spec("one", "two")  # the same file, another request
     stale = hosier("build", spec, store=world.store, check=False)
     assert stale.returncode == 4
-    assert stale.stderr.startswith(f"error: cannot build {spec}: its lock is stale:\n  - ") and "two" in stale.stderr
-    assert stale.stderr.endswith(f"hint: hosier build {spec} --update\n")
+    assert stale.stderr.startswith(f"error: cannot use {lock}: it is stale:\n  - ") and "two" in stale.stderr
+    assert f"\nhint: hosier lock {spec} brings it up to date" in stale.stderr
     assert lock.read_text() == made
     plan = json.loads(hosier("build", spec, "--update", "--dry-run", "--json", store=world.store).stdout)
     assert (plan["image"], plan["fetch_packages"], [s["reused"] for s in plan["stages"]]) == (

@@ -71,8 +71,8 @@ def test_a_stale_lock_says_what_changed(old: str, new: str, expected: list[str],
     with pytest.raises(LockInvalid) as caught:
         locked.check_lock(path)
     told = "".join(f"\n  - {line}" for line in expected)
-    assert str(caught.value) == f"cannot build {path}: its lock is stale:{told}"
-    assert caught.value.hint == f"hosier build {path} --update"
+    assert str(caught.value) == f"cannot use {tmp_path}/web.lock: it is stale:{told}"
+    assert str(caught.value.hint).startswith(f"hosier lock {path} ")
 
 
 def test_a_fresh_lock_is_taken(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_lock_of_another_machine_is_told(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(locked, "host_architecture", lambda: "riscv64")
     with pytest.raises(LockInvalid) as caught:
         locked.check_lock(path)
-    assert str(caught.value) == f"cannot build {path}: its lock is for amd64, and riscv64 is asked for"
+    assert str(caught.value) == f"cannot use {tmp_path}/web.lock: it is for amd64, and riscv64 is asked for"
     assert caught.value.hint == (
         'set architecture = "amd64" in [image], or architectures = ["amd64", "riscv64"] and lock it'
     )

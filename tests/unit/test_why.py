@@ -125,6 +125,21 @@ def test_a_path_that_no_package_brought(path: str, reason: str) -> None:
     assert str(caught.value) == f"cannot tell why {reason}"
 
 
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/usr/bin/bsh", "there is /usr/bin/bash, /usr/bin/sh, /usr/bin/rbash"),
+        ("/bin/bas", "there is /usr/bin/bash, /usr/bin/rbash"),
+        ("/sbin/bash", "there is /usr/bin/bash"),
+        ("/usr/none", None),
+    ],
+)
+def test_a_path_that_is_not_there_is_told_with_what_is_near(path: str, hint: str | None) -> None:
+    with pytest.raises(StoreFailed) as caught:
+        why.owner(ENTRIES, path)
+    assert caught.value.hint == hint
+
+
 def test_contents_are_summed_by_package_the_largest_first() -> None:
     held = contents(ENTRIES.values(), LOCK.packages, native=LOCK.architecture)
     assert [(each.name, each.files, each.size) for each in held.packages[:2]] == [

@@ -94,13 +94,13 @@ def need_fresh(file: LockFile, specs: Sequence[Spec], spec_path: str) -> None:
     if len(specs) == len(file.locks) == 1 and file.architectures[0] != architecture_of(specs[0]):
         locked, wanted = file.architectures[0], architecture_of(specs[0])
         raise LockInvalid(
-            f"cannot build {spec_path}: its lock is for {locked}, and {wanted} is asked for",
+            f"cannot use {lock_path(spec_path)}: it is for {locked}, and {wanted} is asked for",
             hint=f'set architecture = "{locked}" in [image], or architectures = ["{locked}", "{wanted}"] and lock it',
         )
     words = stale(file, specs) or ["the spec says something else than when it was locked"]
     raise LockInvalid(
-        f"cannot build {spec_path}: its lock is stale:" + "".join(f"\n  - {word}" for word in words),
-        hint=f"hosier build {shlex.quote(spec_path)} --update",
+        f"cannot use {lock_path(spec_path)}: it is stale:" + "".join(f"\n  - {word}" for word in words),
+        hint=f"hosier lock {shlex.quote(spec_path)} brings it up to date; hosier build --update does, and builds",
     )
 
 

@@ -125,13 +125,26 @@ def owner(entries: Mapping[str, Entry], path: str) -> str:
     wanted = posixpath.normpath("/" + path.lstrip("/"))
     found = entries.get(wanted) or entries.get(resolve(entries, wanted))
     if found is None:
-        raise StoreFailed(f"cannot tell why {wanted} is there: the image has no such path")
+        raise StoreFailed(
+            f"cannot tell why {wanted} is there: the image has no such path", hint=_near_path(entries, wanted)
+        )
     if not found.package:
         raise StoreFailed(
             f"cannot tell why {found.path} is there: no package owns it",
             hint="a maintainer script, a [[file]] or a [[run]] step made it",
         )
     return found.package
+
+
+def _near_path(entries: Mapping[str, Entry], wanted: str) -> str | None:
+    """What may have been meant: names alike in the same folder, else the same name elsewhere."""
+    import difflib
+
+    folder, _, name = resolve(entries, wanted).rpartition("/")
+    beside = {each.rpartition("/")[2]: each for each in entries if each.rpartition("/")[0] == folder and each != "/"}
+    near = [beside[each] for each in difflib.get_close_matches(name, beside, n=3)]
+    near = near or sorted(each for each in entries if each.endswith(f"/{name}"))[:3]
+    return f"there is {', '.join(near)}" if near else None
 
 
 def resolve(entries: Mapping[str, Entry], path: str) -> str:
