@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from hosier.distro import osrelease
 from hosier.errors import HostLacks
 
 if TYPE_CHECKING:
@@ -54,12 +55,10 @@ def host_architecture() -> str:
 
 def host_suite() -> str:
     """VERSION_CODENAME of os-release(5), "" where there is none."""
-    for path in ("/etc/os-release", "/usr/lib/os-release"):
+    for path in osrelease.PLACES:
         try:
-            with open(path, encoding="utf-8") as file:
-                for line in file:
-                    if line.startswith("VERSION_CODENAME="):
-                        return line.partition("=")[2].strip().strip("\"'")
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return osrelease.parse(file.read()).get("VERSION_CODENAME", "")
         except FileNotFoundError:
             continue
     return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,15 +70,11 @@ def read(store: Store, image: ImageRecord, ref: str) -> Bill:
 
 def _unpacked_copyright(store: Store, package: LockedPackage) -> str:
     """The copyright file of a package from where it lies unpacked in the store; "" when it does not."""
-    folder = store.unpacked(package.sha256)
-    try:
-        with open(os.path.join(folder, "meta.json"), encoding="ascii") as file:
-            members = json.load(file)["members"]
-        wanted = f"/usr/share/doc/{package.name}/copyright"
-        blob = next((m[7] for m in members if m[0] == wanted and m[1] == "f"), None)
-        if blob is None:
-            return ""
-        with open(os.path.join(folder, str(blob)), encoding="utf-8", errors="surrogateescape") as file:
-            return file.read(1 << 20)
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+    from hosier.inspect.bill import COPYRIGHT_MAX
+    from hosier.inspect.unpacked import shipped
+
+    path = shipped(store, package.sha256).files.get(f"/usr/share/doc/{package.name}/copyright")
+    if path is None:
         return ""
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read(COPYRIGHT_MAX)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from hosier.distro import osrelease
 from hosier.distro.deb import relations
 from hosier.fetch.proxies import bare
 from hosier.inspect import installed, licences
@@ -79,7 +80,7 @@ def bill(
     listed = installed.read(root) or []
     native = installed.native(listed) or architecture
     there = installed.keyed(listed, native)
-    release = _os_release(root)
+    release = osrelease.parse(next(filter(None, (_text(root, path, 1 << 16) for path in osrelease.PLACES)), ""))
     locked = {} if lock is None else {(p.name, p.architecture): p for p in lock.packages}
     provided = _provided(there)
     components = []
@@ -188,14 +189,3 @@ def purl(package: Package, release: Mapping[str, str]) -> str:
 def _quoted(text: str) -> str:
     """As the canonical form has it: a colon stands for itself."""
     return quote(text, safe="~.-_:", errors="surrogateescape")
-
-
-def _os_release(root: Root) -> dict[str, str]:
-    """os-release(5) of the tree, its simple quotes taken off."""
-    text = _text(root, "/etc/os-release", 1 << 16) or _text(root, "/usr/lib/os-release", 1 << 16)
-    found = {}
-    for line in text.splitlines():
-        name, equals, value = line.partition("=")
-        if equals and not line.startswith("#"):
-            found[name.strip()] = value.strip().strip("\"'")
-    return found

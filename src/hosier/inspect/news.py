@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import posixpath
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hosier.errors import StoreFailed
-from hosier.inspect import changelog
+from hosier.inspect import changelog, unpacked
 
 if TYPE_CHECKING:
     from hosier.inspect.installed import Package
@@ -54,9 +51,9 @@ def in_store(store: Store, package: Package, others: Mapping[str, Package]) -> I
     for _ in range(4):
         if not package.sha256:
             return
-        members = _members(store, package.sha256)
+        there = unpacked.shipped(store, package.sha256)
         folder = f"{DOC}/{package.name}"
-        target = next((row[9] for row in members if row[0] == folder and row[1] == "l"), None)
+        target = there.links.get(folder)
         if target is None:
             break
         real = posixpath.normpath(posixpath.join(DOC, target))
@@ -66,23 +63,8 @@ def in_store(store: Store, package: Package, others: Mapping[str, Package]) -> I
         package = other
     else:
         return
-    blobs = {row[0]: row[7] for row in members if row[1] == "f" and row[7] is not None}
     for names in _names(package.architecture):
-        path = next((f"{folder}/{name}" for name in names if f"{folder}/{name}" in blobs), None)
+        path = next((f"{folder}/{name}" for name in names if f"{folder}/{name}" in there.files), None)
         if path is not None:
-            with open(os.path.join(store.unpacked(package.sha256), str(int(blobs[path]))), "rb") as file:
+            with open(there.files[path], "rb") as file:
                 yield from _read(file.read(MOST))
-
-
-def _members(store: Store, sha256: str) -> list[list[Any]]:
-    try:
-        with open(os.path.join(store.unpacked(sha256), "meta.json"), encoding="ascii") as file:
-            members = json.load(file)["members"]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreFailed(
-            f"cannot read the unpacked package {sha256}: {error}", hint="run `hosier doctor --deep --repair`"
-        ) from None
-    assert isinstance(members, list)
-    return members

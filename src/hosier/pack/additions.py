@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from hosier.distro.osrelease import PLACES
 from hosier.errors import StoreFailed
 from hosier.store.manifest import Entry
 
@@ -43,6 +44,12 @@ def find(entries: Mapping[str, Entry], path: str) -> Entry | None:
     """The entry that `path` leads to; None when there is none."""
     found = resolve(entries, path)
     return entries.get(found) if found is not None else None
+
+
+def os_release(entries: Mapping[str, Entry]) -> Entry | None:
+    """The file that says what system the tree is (os-release(5)); None when it has none."""
+    found = next((entry for path in PLACES if (entry := find(entries, path))), None)
+    return found if found is not None and found.kind == "f" else None
 
 
 class Additions:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from hosier.errors import StoreFailed
-from hosier.pack.additions import Additions, find
+from hosier.pack.additions import Additions, find, os_release
 from hosier.store.manifest import Entry
 
 _UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
@@ -41,8 +41,8 @@ def plan(
             f"cannot pack {name} as a portable service: no unit can be named after {prefix!r}",
             hint="name OUT as the unit is named: letters, digits, . and -; a version may follow after _",
         )
-    release = find(entries, "/etc/os-release") or find(entries, "/usr/lib/os-release")
-    if release is None or release.kind != "f":
+    release = os_release(entries)
+    if release is None:
         raise StoreFailed(
             f"cannot pack {name} as a portable service: it has no /etc/os-release and no /usr/lib/os-release",
             hint="install the package that has it (base-files), or write one with [[file]]",
@@ -89,6 +89,7 @@ def unit(
     title: str,
     read: Callable[[Entry], bytes],
     name: str,
+    form: str = "a portable service",
 ) -> str:
     """The text of a unit for `[service]`.
 
@@ -97,7 +98,7 @@ def unit(
     """
     command = service.get("command")
     words = [str(word) for word in command] if isinstance(command, list | tuple) else ["/bin/sh", "-ec", str(command)]
-    words[0] = _program(words[0], entries, name)
+    words[0] = _program(words[0], entries, name, form)
     lines = ["[Unit]", f"Description={_plain(title)}", "", "[Service]"]
     lines.append("ExecStart=" + " ".join([quoted(words[0]), *(quoted(word, dollars=True) for word in words[1:])]))
     environment = service.get("env") or {}
@@ -141,14 +142,14 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).replace("%", "%%")
 
 
-def _program(word: str, entries: Mapping[str, Entry], name: str) -> str:
+def _program(word: str, entries: Mapping[str, Entry], name: str, form: str) -> str:
     places = [word] if "/" in word else [f"{folder}/{word}" for folder in _SEARCHED]
     for path in places:
         found = find(entries, path) if path.startswith("/") else None
         if found is not None and found.kind == "f":
             return path
     raise StoreFailed(
-        f"cannot pack {name} as a portable service: it has no program {word}",
+        f"cannot pack {name} as {form}: it has no program {word}",
         hint="write the program of [service] command by its path in the image",
     )
 

@@ -10,8 +10,9 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from hosier.distro import osrelease
 from hosier.errors import StoreFailed
-from hosier.pack.additions import Additions, find
+from hosier.pack.additions import Additions, os_release
 from hosier.store.manifest import Entry
 
 _HIERARCHIES = ("/usr", "/opt")
@@ -93,20 +94,11 @@ def plan(
 
 def release(entries: Mapping[str, Entry], *, architecture: str, read: Callable[[Entry], bytes]) -> str:
     """The text of the extension-release file: for hosts of the image's own release, any when it states none."""
-    file = find(entries, "/etc/os-release") or find(entries, "/usr/lib/os-release")
-    stated: dict[str, str] = {}
-    if file is not None and file.kind == "f":
-        for line in read(file).decode("utf-8", "replace").splitlines():
-            key, equals, value = line.strip().partition("=")
-            try:
-                words = shlex.split(value)
-            except ValueError:
-                continue
-            if equals and not key.startswith("#") and len(words) == 1:
-                stated[key] = words[0]
-    lines = [f"ID={stated.get('ID', '_any')}"]
-    if "ID" in stated:
-        lines += [f"{key}={shlex.quote(stated[key])}" for key in ("VERSION_ID", "SYSEXT_LEVEL") if key in stated]
+    file = os_release(entries)
+    stated = osrelease.parse(read(file).decode("utf-8", "replace")) if file is not None else {}
+    lines = [f"ID={stated.get('ID') or '_any'}"]
+    if stated.get("ID"):
+        lines += [f"{key}={shlex.quote(stated[key])}" for key in ("VERSION_ID", "SYSEXT_LEVEL") if stated.get(key)]
     if architecture in _ARCHITECTURES:
         lines.append(f"ARCHITECTURE={_ARCHITECTURES[architecture]}")
     return "\n".join([*lines, ""])

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from hosier.distro import osrelease
 from hosier.distro.deb import sources
 from hosier.distro.deb.aptconf import AptConfig, file_text
 from hosier.errors import HostLacks, SpecInvalid
@@ -137,13 +138,9 @@ def _explicit(repo: Repo, config: AptConfig) -> list[Suite]:
 
 def own_names(config: AptConfig) -> frozenset[str]:
     """What this distribution calls itself and those it descends from: ID and ID_LIKE of os-release(5), lower case."""
-    text = file_text(config.rooted("/etc/os-release")) or file_text(config.rooted("/usr/lib/os-release")) or ""
-    names: set[str] = set()
-    for line in text.split("\n"):
-        key, _, value = line.partition("=")
-        if key.strip() in ("ID", "ID_LIKE"):
-            names |= set(value.strip().strip("\"'").lower().split())
-    return frozenset(names)
+    texts = (file_text(config.rooted(path)) for path in osrelease.PLACES)
+    said = osrelease.parse(next(filter(None, texts), ""))
+    return frozenset(f"{said.get('ID', '')} {said.get('ID_LIKE', '')}".lower().split())
 
 
 def is_own(names: Iterable[str], origin: str, label: str) -> bool:
