@@ -228,8 +228,7 @@ def test_certificates_of_ones_own(tmp_path: Path) -> None:
         with opened(running.host, tmp_path) as registry, pytest.raises(FetchFailed) as raised:
             registry.has_blob(blob.digest)
         assert str(raised.value) == (
-            f"cannot look for {blob.digest} in {running.host}/team/app: "
-            "certificate not accepted: self-signed certificate"
+            f"cannot push to {running.host}/team/app: certificate not accepted: self-signed certificate"
         )
 
 

@@ -87,6 +87,7 @@ class Registry:
             proxies = replace(proxies, no_proxy=(*proxies.no_proxy, name))
         self._proxies = proxies
         self._uploads = uploads
+        self._push = push
         self._limits = limits
         self._endpoint = endpoint(reference, environment)
         self._authority = Authority(reference, self._endpoint.base, push=push, environment=environment)
@@ -142,7 +143,9 @@ class Registry:
     def has_blob(self, digest: str) -> bool:
         """Whether the repository has a blob; whether it is right shows when it is fetched."""
         _check_digest(digest)
-        with self._told(f"cannot look for {digest} in {self._reference.name}"):
+        name = self._reference.name
+        # Who pushes asked for no digest, and knows none.
+        with self._told(f"cannot push to {name}" if self._push else f"cannot look for {digest} in {name}"):
             return self._has(self._client, digest)
 
     def open(self, digest: str, headers: Mapping[str, str], stop: threading.Event) -> Answer:
