@@ -55,18 +55,10 @@ class Contents:
         return b"".join(bytes(entry.size) if piece is None else piece for piece in self.pieces(entry, entry.size or 1))
 
     def _of_disk(self, entry: Entry, length: int) -> Iterator[bytes | None]:
+        fd = opened(self._reader, entry, self._name)
         try:
-            fd = self._reader.open(entry.path)
-        except OSError as error:
-            raise changed(entry, self._name, (error.strerror or "").lower()) from None
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise changed(entry, self._name, "it is not a regular file any more")
-            if status.st_size != entry.size:
-                raise changed(entry, self._name, f"it has {status.st_size} bytes and the manifest says {entry.size}")
             at = data = 0
-            sparse = entry.size > length and status.st_blocks * 512 < entry.size
+            sparse = entry.size > length and os.fstat(fd).st_blocks * 512 < entry.size
             while at < entry.size:
                 wanted = min(length, entry.size - at)
                 if sparse and at >= data:
@@ -97,6 +89,21 @@ def _next_data(fd: int, at: int, size: int) -> int:
         return os.lseek(fd, at, os.SEEK_DATA)
     except OSError:  # ENXIO: a hole up to the end
         return size
+
+
+def opened(reader: TreeReader, entry: Entry, name: str) -> int:
+    """A descriptor of the file, for reading; the caller closes it. Raises StoreFailed for another type or size."""
+    try:
+        fd = reader.open(entry.path)
+    except OSError as error:
+        raise changed(entry, name, (error.strerror or "").lower()) from None
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and status.st_size == entry.size:
+        return fd
+    os.close(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise changed(entry, name, "it is not a regular file any more")
+    raise changed(entry, name, f"it has {status.st_size} bytes and the manifest says {entry.size}")
 
 
 def changed(entry: Entry, name: str, reason: str) -> StoreFailed:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hosier.errors import StoreFailed
+from hosier.pack.content import changed, opened
 from hosier.store import removal
 from hosier.store.layout import guard
 from hosier.store.manifest import Entry
@@ -160,18 +161,12 @@ class _Copy:
                 file.write(held)
             self.size += len(held)
             return
+        source = opened(reader, entry, self.name)
         try:
-            source = reader.open(entry.path)
-        except OSError as error:
-            raise self._changed(entry, (error.strerror or "").lower()) from None
-        try:
-            status = os.fstat(source)
-            if not stat.S_ISREG(status.st_mode) or status.st_size != entry.size:
-                raise self._changed(entry, "its type or size differs from the manifest's")
             out = os.open(path, _NEW, 0o600)
             try:
                 if entry.size and self._content(source, out, entry.size) != entry.size:
-                    raise self._changed(entry, "it ended early")
+                    raise changed(entry, self.name, "it ended early")
             finally:
                 os.close(out)
         finally:
@@ -197,12 +192,6 @@ class _Copy:
                 break
             done += count
         return done
-
-    def _changed(self, entry: Entry, reason: str) -> StoreFailed:
-        return StoreFailed(
-            f"cannot pack {self.name}: its file {entry.path} is not what was built: {reason}",
-            hint="`hosier doctor --deep --repair` removes damaged images; then build it again",
-        )
 
     def _finish(self, path: str, entry: Entry) -> None:
         """Owner, then mode (chown clears setuid), then attributes (chown clears capabilities), then times."""

@@ -55,7 +55,7 @@ def write(
     plan = _Plan(tree, epoch, name)
     with guard(f"pack {name}"), Contents(root, contents or {}, name=name, verify=verify) as source:
         os.ftruncate(out, plan.blocks * BLOCK)
-        put(out, plan.attributes.shared, plan.attributes_block * BLOCK)
+        nodes.put(out, plan.attributes.shared, plan.attributes_block * BLOCK)
         for inode in plan.inodes.values():
             _inode(out, plan, inode, source)
             advance(inode.entry.size)
@@ -154,7 +154,7 @@ def _inode(out: int, plan: _Plan, inode: _Inode, source: Contents) -> None:
         seconds = plan.time(entry) & 0xFFFF_FFFF_FFFF_FFFF
         owners = (entry.uid, entry.gid)
         head = _EXTENDED.pack(form, count, mode, 0, inode.size, where, number, *owners, seconds, 0, nlink)
-    put(out, head + inode.attributes + _content(out, plan, inode, source), inode.at)
+    nodes.put(out, head + inode.attributes + _content(out, plan, inode, source), inode.at)
 
 
 def _content(out: int, plan: _Plan, inode: _Inode, source: Contents) -> bytes:
@@ -179,13 +179,13 @@ def _content(out: int, plan: _Plan, inode: _Inode, source: Contents) -> bytes:
         content = _folder(plan, entry)
     else:
         return b""
-    put(out, content[: len(content) - end], inode.first * BLOCK)
+    nodes.put(out, content[: len(content) - end], inode.first * BLOCK)
     return content[len(content) - end :] if end else b""
 
 
 def _sparse(out: int, content: bytes, at: int) -> None:
     if content.count(0) != len(content):
-        put(out, content, at)
+        nodes.put(out, content, at)
 
 
 def _folder(plan: _Plan, entry: Entry) -> bytes:
@@ -207,14 +207,5 @@ def _superblock(out: int, plan: _Plan) -> None:
         sizes = (BLOCK.bit_length() - 1, 0, root, len(plan.inodes), seconds, 0, plan.blocks, 0, plan.attributes_block)
         return _SUPER.pack(_MAGIC, checksum, features, *sizes, plan.uuid, b"", 0).ljust(_SUPER_SIZE, b"\0")
 
-    put(out, packed(0), _SUPER_AT)
-    put(out, packed(crc32c(os.pread(out, BLOCK - _SUPER_AT, _SUPER_AT))), _SUPER_AT)
-
-
-def put(out: int, content: bytes, at: int) -> None:
-    """Write all of `content` at the offset `at`."""
-    view = memoryview(content)
-    while view:
-        count = os.pwrite(out, view, at)
-        view = view[count:]
-        at += count
+    nodes.put(out, packed(0), _SUPER_AT)
+    nodes.put(out, packed(crc32c(os.pread(out, BLOCK - _SUPER_AT, _SUPER_AT))), _SUPER_AT)

@@ -1,4 +1,4 @@
-"""What writers of file systems share: a manifest as folders with children, checked, with its hard links counted."""
+"""What writers of file systems share: a manifest as folders with children, checked, and writing at an offset."""
 
 from __future__ import annotations
 
@@ -82,3 +82,12 @@ def device(entry: Entry) -> int:
     """A device number as the kernel's new_encode_dev has it (linux/kdev_t.h)."""
     major, minor = entry.rdev or (0, 0)
     return (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)
+
+
+def put(out: int, content: bytes, at: int) -> None:
+    """Write all of `content` at the offset `at`."""
+    view = memoryview(content)
+    while view:
+        count = os.pwrite(out, view, at)
+        view = view[count:]
+        at += count

@@ -199,20 +199,11 @@ class _Data:
 
     def flush(self) -> None:
         """Write what is held."""
-        put(self.out, b"".join(self._held), self.at - self._held_size)
+        nodes.put(self.out, b"".join(self._held), self.at - self._held_size)
         self._held, self._held_size = [], 0
 
 
 _ZEROS = bytes(BLOCK)
-
-
-def put(out: int, content: bytes, at: int) -> None:
-    """Write all of `content` at the offset `at`."""
-    view = memoryview(content)
-    while view:
-        count = os.pwrite(out, view, at)
-        view = view[count:]
-        at += count
 
 
 class _Inodes:
@@ -397,5 +388,5 @@ def _finish(out: int, data: _Data, inodes: _Inodes, epoch: int, compression: str
         fragment_table,
         export_table,
     )
-    put(out, head, 0)
+    nodes.put(out, head, 0)
     return data.at

@@ -12,10 +12,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterable
 
 from hosier.errors import StoreFailed
+from hosier.pack.content import changed, opened
 from hosier.store.manifest import Entry
 from hosier.store.reader import TreeReader
 
@@ -204,33 +204,18 @@ def acl_text(value: bytes) -> str | None:
 
 def content(sink: Plain, reader: TreeReader, entry: Entry, name: str, *, verify: bool) -> None:
     """Append the content of a regular file and what fills its last block. Raises StoreFailed, naming `name`."""
+    fd = opened(reader, entry, name)
     try:
-        fd = reader.open(entry.path)
-    except OSError as error:
-        raise _changed(entry, name, (error.strerror or "").lower()) from None
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise _changed(entry, name, "it is not a regular file any more")
-        if status.st_size != entry.size:
-            raise _changed(entry, name, f"it has {status.st_size} bytes and the manifest says {entry.size}")
         total = hashlib.sha256() if verify and entry.sha256 else None
         sent = sink.copy(fd, entry.size, total.update if total is not None else None)
         if sent != entry.size:
-            raise _changed(entry, name, f"it ended after {sent} bytes")
+            raise changed(entry, name, f"it ended after {sent} bytes")
         if total is not None and total.hexdigest() != entry.sha256:
-            raise _changed(entry, name, "its digest differs from the manifest's")
+            raise changed(entry, name, "its digest differs from the manifest's")
     finally:
         os.close(fd)
     if entry.size % _BLOCK:
         sink.put(bytes(-entry.size % _BLOCK))
-
-
-def _changed(entry: Entry, name: str, reason: str) -> StoreFailed:
-    return StoreFailed(
-        f"cannot pack {name}: its file {entry.path} is not what was built: {reason}",
-        hint="`hosier doctor --deep --repair` removes damaged images; then build it again",
-    )
 
 
 class Plain:
