@@ -137,3 +137,18 @@ def test_what_is_no_file_is_not_opened(where: str, tmp_path: Path) -> None:
     os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
     waiting.join(5)
     assert opened.is_set()
+
+
+def test_dpkgs_lists_in_a_foreign_image_fill_no_memory(tmp_path: Path) -> None:
+    info, status = "var/lib/dpkg/info", b"Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\n"
+    put = [Put("var/lib/dpkg/status", content=status), Put(f"{info}/a.list", content=b"/" + b"a" * (8 << 20))]
+    for links in (2, 40):
+        layout = Layout(tmp_path / str(links))
+        many = [Put(f"{info}/b{number}.list", "h", target=f"{info}/a.list") for number in range(links)]
+        layout.image([tar(*put, *many)], how="zstd")
+        done = hosier("pull", f"oci:{layout.folder}", store=tmp_path / "store", check=False)
+        if links == 2:
+            assert done.returncode == 0, done.stderr
+        else:
+            assert done.returncode == 8 and "dpkg's lists in it have more than 128 MiB" in done.stderr, done.stderr
+    assert left_behind(tmp_path / "store") == []

@@ -17,6 +17,9 @@ MOST_BYTES = 16 << 20
 MOST_ENTRIES = 500
 """Entries between two versions."""
 
+MOST_READ = 5000
+"""Entries that are read to find them; the longest changelogs have some 2,000."""
+
 _HEADING = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]* \(([^()\s]{1,255})\)((?: [A-Za-z0-9.+_-]{1,80})+);(.*)")
 _URGENCY = re.compile(r"\burgency=([A-Za-z]{1,20})", re.IGNORECASE)
 _REBUILD = re.compile(r"\bbinary-only=yes\b", re.IGNORECASE)
@@ -78,11 +81,15 @@ def read(text: Iterable[str]) -> Iterator[News]:
     """The entries of a changelog, in its order."""
     heading: re.Match[str] | None = None
     body: list[str] = []
+    left = MOST_READ
     for line in text:
         line = line.rstrip()
         if line.startswith(" -- ") and heading is not None:
             yield _news(heading, body, line)
             heading, body = None, []
+            left -= 1
+            if not left:
+                return
         elif line[:1] not in ("", " ", "\t"):
             found = _HEADING.fullmatch(line)
             if found:

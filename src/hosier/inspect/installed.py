@@ -11,8 +11,8 @@ from hosier.linux.rooted import Root
 STATUS = f"{dpkgdb.ADMIN}/status"
 PARTS = f"{dpkgdb.ADMIN}/status.d"
 """One stanza a file, in images that have packages but no dpkg."""
-MOST = 256 << 20
-"""Bytes of the largest status file that is read; a desktop's has 6 MB."""
+MOST = 32 << 20
+"""Bytes of all status files together that are read; a desktop's has 6 MB."""
 
 _NONE = (2, 20)  # ENOENT, ENOTDIR
 
@@ -53,10 +53,11 @@ def read(root: Root) -> list[Package] | None:
         names = sorted(name for name in root.listdir(PARTS) if not name.endswith(".md5sums"))
     except OSError:
         names = []
-    texts += [root.read(f"{PARTS}/{name}", most=MOST) for name in names]
+    for name in names:
+        texts.append(root.read(f"{PARTS}/{name}", most=MOST - sum(map(len, texts))))
     if not texts:
         return None
-    found = [package for text in texts for package in parse(text.decode("utf-8", "surrogateescape"))]
+    found = [package for text in texts for package in parse(text.decode("utf-8", "replace"))]
     return sorted(found, key=lambda each: (each.name, each.architecture))
 
 

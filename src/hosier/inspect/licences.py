@@ -94,7 +94,8 @@ def _conjuncts(said: str) -> list[str]:
 
 def expression(name: str) -> str:
     """A licence field's first line as an SPDX expression: "or" and "and", and a comma that binds loosest."""
-    return _parts(name.strip(), ((r"\s*,\s*and\s+", " AND "), (r"\s*,\s*(?:or\s+)?", " OR ")), depth=0)
+    # One blank between words: the patterns look for the end of each run of them anew from all of its beginnings.
+    return _parts(" ".join(name.split()), ((r"\s*,\s*and\s+", " AND "), (r"\s*,\s*(?:or\s+)?", " OR ")), depth=0)
 
 
 def _parts(text: str, commas: tuple[tuple[str, str], ...], *, depth: int) -> str:

@@ -14,6 +14,8 @@ from hosier.inspect.contents import PackageSize
 from hosier.store.manifest import Entry
 
 UNOWNED = "(no package)"
+DEEPEST = 100
+"""Folders within each other that the page draws; what is deeper is in the last of them, by the rest of its path."""
 
 
 def page(
@@ -39,6 +41,9 @@ def page(
         if entry.kind == "d":
             continue
         parent, _, base = entry.path.rpartition("/")
+        if parent.count("/") > DEEPEST:
+            parts = entry.path.split("/")
+            parent, base = "/".join(parts[: DEEPEST + 1]), "/".join(parts[DEEPEST + 1 :])
         owner = numbers.get(entry.package.removesuffix(f":{native}"), len(packages))
         size = entry.size if entry.kind == "f" and not entry.hardlink else 0
         _folder(folders, parent)[_text(base)] = [size, owner]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -15,6 +16,8 @@ from hosier.store.manifest import Entry
 
 LIST_MOST = 64 << 20
 """Bytes of one file of dpkg's records that are read at most."""
+LISTS_MOST = 128 << 20
+"""Bytes of all lists of files together; a desktop's have 30 MB."""
 
 
 class Tree(Protocol):
@@ -132,11 +135,17 @@ def owners(root: Root) -> dict[str, str]:
 
 
 def _lists(root: Root, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The labels and texts. Raises OSError (EFBIG) for more than LISTS_MOST bytes."""
+    size = 0
     for name in names:
         try:
-            yield name.removesuffix(".list"), _text(root, f"{dpkgdb.INFO}/{name}")
+            text = _text(root, f"{dpkgdb.INFO}/{name}")
         except OSError:
             continue
+        size += len(text)
+        if size > LISTS_MOST:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), dpkgdb.INFO)
+        yield name.removesuffix(".list"), text
 
 
 def _top(root: Root, name: str) -> str:

@@ -7,7 +7,6 @@ carries and keeps its digest; of any other the manifest is made here.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from dataclasses import dataclass, replace
 from hosier.errors import HosierError, NotAuthentic, PackageInvalid, StoreFailed
 from hosier.fetch.progress import Reporter
 from hosier.inspect import installed
+from hosier.inspect.tree import LISTS_MOST
 from hosier.linux.printable import brief
 from hosier.linux.rooted import Root
 from hosier.pack import layout
@@ -273,7 +273,7 @@ def _unpack(store: Store, image: _Image, key: str, reporter: Reporter) -> None:
             )
         with reporter.phase("commit"):
             if image.recorded is None:
-                entries = foreign.owned(entries, functools.partial(_text, f"{tree}/root"))
+                entries = foreign.owned(entries, _Lists(f"{tree}/root", image.name))
             else:
                 record.compare(image.recorded.entries, entries, image.recorded.record.epoch, image.name)
                 entries = dict(image.recorded.entries)
@@ -282,13 +282,21 @@ def _unpack(store: Store, image: _Image, key: str, reporter: Reporter) -> None:
             store.add_tree(tree, key)
 
 
-def _text(root: str, path: str) -> str:
-    """A file of a tree that was just made, whose parents hold no link."""
-    with (
-        TreeReader(root) as reader,
-        open(reader.open(path), encoding="utf-8", errors="surrogateescape") as text,
-    ):
-        return text.read(_TEXT_MAX)
+class _Lists:
+    """Reads dpkg's lists in a tree that was just made, whose parents hold no link: no more than a root may have."""
+
+    def __init__(self, root: str, name: str) -> None:
+        self._root = root
+        self._name = name
+        self._left = LISTS_MOST
+
+    def __call__(self, path: str) -> str:
+        with TreeReader(self._root) as reader, open(reader.open(path), "rb") as file:
+            content = file.read(self._left + 1)
+        self._left -= len(content)
+        if self._left < 0:
+            raise PackageInvalid(f"cannot take {self._name}: dpkg's lists in it have more than {LISTS_MOST >> 20} MiB")
+        return content.decode("utf-8", "surrogateescape")
 
 
 def _read(store: Store, key: str) -> dict[str, Entry]:
