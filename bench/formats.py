@@ -11,7 +11,6 @@ both sides: zstd 15, gzip 9, xz, each with 128 KiB blocks; erofs without compres
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import resource
@@ -24,34 +23,12 @@ from collections.abc import Callable
 
 from run import made_tree
 
+from hosier.inspect.scan import scan
 from hosier.pack import erofs, squashfs
 from hosier.store.manifest import Entry
 
 EPOCH = 2_000_000_000
 NAMES = {"zstd": "zstd", "gz": "gzip", "xz": "xz"}
-
-
-def looked_at(root: str) -> list[Entry]:
-    """The entries of a tree, as a manifest has them."""
-    entries = []
-    inodes: dict[tuple[int, int], str] = {}
-    for folder, folders, files in os.walk(root):
-        for path in (folder, *(f"{folder}/{name}" for name in [*files, *folders])):
-            status = os.lstat(path)
-            name = path[len(root) :] or "/"
-            base = (status.st_mode & 0o7777, status.st_uid, status.st_gid, int(status.st_mtime))
-            if os.path.islink(path):
-                entries.append(Entry(name, "l", *base, target=os.readlink(path)))
-            elif os.path.isdir(path):
-                if path == folder:
-                    entries.append(Entry(name, "d", *base))
-            elif os.path.isfile(path):
-                first = inodes.setdefault((status.st_dev, status.st_ino), name)
-                with open(path, "rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                link = "" if first == name else first
-                entries.append(Entry(name, "f", *base, size=status.st_size, sha256=digest, hardlink=link))
-    return entries
 
 
 def stored(word: str, store_path: str | None) -> tuple[str, list[Entry]]:
@@ -83,7 +60,7 @@ def main() -> None:
             root, entries = stored(args.image, args.root_store)
         else:
             root = os.path.abspath(args.tree) if args.tree else made_tree(folder)
-            entries = looked_at(root)
+            entries = [entry for entry in scan(root) if entry.kind != "s"]
         rows = []
         for kind in ("zstd", "gz", "xz", "erofs"):
             ours, theirs = f"{folder}/ours", f"{folder}/theirs"

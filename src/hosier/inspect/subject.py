@@ -80,11 +80,6 @@ def subject(word: str, store: Store, stack: ExitStack) -> Subject:
     return found[0]
 
 
-def is_path(word: str, store: Store) -> bool:
-    """Whether `word` is the path of a file or folder here, and no image. Raises as `subjects` does."""
-    return _path(word, store) is not None
-
-
 def _path(word: str, store: Store) -> str | None:
     there = os.path.isdir(word) or (word.endswith((".lock", ".toml")) and os.path.isfile(word))
     if "/" in word or word in (".", ".."):
