@@ -95,7 +95,7 @@ def test_what_is_wrong_with_a_cache_is_a_warning(world: World) -> None:
     blob.write_bytes(content)
     built, said = tried("damaged")
     assert (built["digest"], built["reused"]) == (good["digest"], "nothing")
-    assert f"is not used: cannot take sha256:{blob.name} from {cache}" in said
+    assert f"is not used: cannot fetch sha256:{blob.name}: {cache}, file:/" in said
 
     # A tree that is not what its manifest says, every digest of the cache being right.
     shutil.rmtree(world.path / "cache")

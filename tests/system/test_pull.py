@@ -336,8 +336,8 @@ def test_damaged_images_are_refused(what: str, tmp_path: Path) -> None:
         layout.write()
     done = hosier("pull", f"oci:{layout.folder}", store=tmp_path / "store", check=False)
     words = {
-        "layer": f"cannot take {document['layers'][0]['digest']} from oci:",
-        "config": f"cannot take {document['config']['digest']} from oci:",
+        "layer": f"cannot fetch {document['layers'][0]['digest']}: oci:",
+        "config": f"cannot fetch {document['config']['digest']}: oci:",
         "diff_id": "and the image's config says sha256:e3b0c442",
         "count": "it has 1 layers, and its config says 0",
         "artifact": "it is no image but application/vnd.example",
@@ -374,7 +374,7 @@ def test_what_a_stranger_wrote_reaches_no_terminal_as_it_is(what: str, tmp_path:
         layout.write()
     done = hosier("pull", f"oci:{layout.folder}", store=tmp_path / "store", check=False)
     assert done.returncode == 8
-    assert "\\x1b]0;title\\x07\\nerror: none\n" in done.stderr and "\x1b" not in done.stderr
+    assert "\\x1b]0;title\\x07\\x0aerror: none\n" in done.stderr and "\x1b" not in done.stderr
 
 
 def test_umoci_unpacks_the_same(tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
-from hosier.errors import StoreFailed
-from hosier.ship.places import REF_NAME, Files, path_and_tag
+from hosier.errors import NotAuthentic, PackageInvalid, StoreFailed
+from hosier.fetch.progress import reporter
+from hosier.ship.places import REF_NAME, Files, Wanted, path_and_tag
 
 
 @pytest.mark.parametrize(
@@ -52,3 +57,22 @@ def files(*tags: str, asked: str = "") -> Files:
 )
 def test_an_image_is_called_as_its_place_calls_it(place: Files, called: tuple[str, str]) -> None:
     assert (place.image, place.tag) == called
+
+
+def test_blobs_are_brought_from_folders_of_any_name_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = f"{tmp_path}/a ?#%\udcff"
+    os.mkdir(folder)
+    wanted = {}
+    for name, kept, there in (("good", b"good", b"good"), ("damaged", b"good", b"g00d"), ("absent", b"gone", None)):
+        if there is not None:
+            with open(f"{folder}/{name}", "wb") as file:
+                file.write(there)
+        wanted[name] = Wanted(f"sha256:{hashlib.sha256(kept).hexdigest()}", len(kept), f"{tmp_path}/{name}.blob")
+    told = r"^cannot fetch sha256:.*: oci:layout, file:"
+    for name, error in (("good", None), ("damaged", NotAuthentic), ("absent", PackageInvalid)):
+        place = Files("oci:layout", "", "", b'{"manifests": []}', lambda digest, name=name: f"{folder}/{name}")
+        with nullcontext() if error is None else pytest.raises(error, match=told):
+            place.bring([wanted[name]], title="fetch", reporter=reporter(quiet=True, verbose=False))
+    left = {each.name: each.stat().st_size for each in tmp_path.iterdir() if each.is_file()}
+    assert {name for name in left if name.endswith(".blob")} == {"good.blob"}
+    assert not any(size for name, size in left.items() if name.endswith(".part"))

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from hosier.errors import FetchFailed
 from hosier.fetch import origins
 from hosier.fetch.origins import Origin, Source, Thing
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
+from hosier.fetch.transport import file_url
 from hosier.spec import lock as locks
 from hosier.spec.lock import Lock, LockedPackage
 from hosier.spec.model import Spec
@@ -68,7 +68,7 @@ class Places:
         path = os.path.join(self.folder, package.path)
         return (
             *origins.sources(self.before, thing, epoch=epoch),
-            Source(f"file://{quote(path)}", ""),
+            Source(file_url(path), ""),
             *origins.sources(self.after, thing, epoch=epoch),
         )
 

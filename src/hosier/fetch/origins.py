@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from hosier.errors import FetchFailed
 from hosier.fetch.proxies import bare
+from hosier.fetch.transport import file_url
 from hosier.linux import regular
 
 REGISTRY_SCHEME = "registry"
@@ -76,7 +77,7 @@ def _url(origin: Origin, thing: Thing, epoch: int) -> str:
     if origin.repo and origin.repo != thing.repo:
         return ""
     if origin.kind == "folder":
-        return f"file://{quote(blob_path(origin.where, thing.sha256))}"
+        return file_url(blob_path(origin.where, thing.sha256))
     if origin.kind == "registry":
         return f"{REGISTRY_SCHEME}://{origin.where}@sha256:{thing.sha256}"
     if not thing.repo:

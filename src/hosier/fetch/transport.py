@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 
 from hosier import __name__ as _program
 from hosier.fetch.proxies import Proxies, bare
@@ -370,12 +370,17 @@ class _FileAnswer(Answer):
             self._descriptor = -1
 
 
+def file_url(path: str) -> str:
+    """The URL of a file of this machine, whatever bytes are in its path."""
+    return f"file://{quote(os.fsencode(path))}"
+
+
 def _open_file(url: str, stop: threading.Event) -> Answer:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
         raise Refused(f"a file URL cannot name the host {parts.netloc}")
     try:
-        descriptor = regular.opened(unquote(parts.path))
+        descriptor = regular.opened(os.fsdecode(unquote_to_bytes(parts.path)))
     except (OSError, ValueError) as error:
         raise Refused((getattr(error, "strerror", None) or str(error)).lower().removeprefix("it is "))
     return _FileAnswer(descriptor, os.fstat(descriptor).st_size, stop)

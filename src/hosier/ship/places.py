@@ -7,7 +7,6 @@ artifacts that refer to an image. What they give is checked against its digest h
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -17,8 +16,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hosier.distro.deb.ar import Malformed
-from hosier.errors import NotAuthentic, PackageInvalid, StoreFailed, UsageError
-from hosier.fetch.progress import Phase, Reporter
+from hosier.errors import FetchFailed, NotAuthentic, PackageInvalid, StoreFailed, UsageError
+from hosier.fetch.download import Object, download
+from hosier.fetch.progress import Reporter
+from hosier.fetch.proxies import Proxies
+from hosier.fetch.transport import file_url
 from hosier.linux import regular
 from hosier.ship import documents
 from hosier.ship.documents import Descriptor
@@ -169,12 +171,24 @@ class Files:
         return checked(read_file(self._path(descriptor.digest), self.name), descriptor.digest, self.name)
 
     def bring(self, blobs: Sequence[Wanted], *, title: str, reporter: Reporter) -> None:
-        """See `Place`."""
-        missing = [each for each in blobs if not os.path.exists(each.dest)]
-        total = sum(each.size for each in missing)
-        with reporter.phase(title, key="fetch", total=total or None, unit="B") as phase:
-            for each in missing:
-                _copied(self._path(each.digest), each, self.name, phase)
+        """See `Place`. What is wrong with a file here is no matter of origins or networks."""
+        objects = {
+            each.dest: Object(
+                name=each.digest,
+                urls=(file_url(self._path(each.digest)),),
+                dest=each.dest,
+                size=each.size,
+                sha256=each.digest.removeprefix("sha256:"),
+                places=(self.name,),
+            )
+            for each in blobs
+        }
+        try:
+            download(list(objects.values()), proxies=Proxies(), reporter=reporter, title=title)
+        except NotAuthentic as error:
+            raise NotAuthentic(str(error)) from None
+        except FetchFailed as error:
+            raise PackageInvalid(str(error)) from None
 
     def referrers(self, digest: str) -> list[Descriptor]:
         """See `Place`."""
@@ -189,39 +203,6 @@ class Files:
                         Descriptor(each.digest, each.size, each.media_type, said.artifact_type, {}, each.annotations)
                     )
         return found
-
-
-def _copied(source: str, wanted: Wanted, name: str, phase: Phase) -> None:
-    """Copy a blob beside its place, check it, and let it in by rename."""
-    part = f"{wanted.dest}.part"
-    total = hashlib.sha256()
-    try:
-        with open(regular.opened(source), "rb", buffering=0) as file:
-            out = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-            with open(out, "wb", buffering=0) as copy:
-                fcntl.flock(out, fcntl.LOCK_EX)
-                if os.path.exists(wanted.dest):  # another process was first, and what is open here may be it
-                    return
-                os.ftruncate(out, 0)
-                left = wanted.size
-                while left > 0 and (piece := file.read(min(1 << 20, left))):
-                    total.update(piece)
-                    left -= len(piece)
-                    view = memoryview(piece)
-                    while view:
-                        view = view[copy.write(view) :]
-                    phase.advance(len(piece))
-                said = "sha256:" + total.hexdigest()
-                if left or file.read(1):
-                    said = f"{'shorter' if left else 'longer'} than {wanted.size} bytes"
-                if said != wanted.digest:
-                    os.unlink(part)
-                    raise NotAuthentic(f"cannot take {wanted.digest} from {name}: what is there is {said}")
-                os.rename(part, wanted.dest)
-    except FileNotFoundError:
-        raise PackageInvalid(f"cannot take {wanted.digest} from {name}: it is not there") from None
-    except OSError as error:
-        raise StoreFailed(f"cannot take {wanted.digest} from {name}: {(error.strerror or '').lower()}") from error
 
 
 def _layout(folder: str, tag: str, words: str) -> Files:
