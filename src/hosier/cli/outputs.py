@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def fill(output: str, write: Callable[[int], int], *, what: str) -> int:
+def fill(output: str, write: Callable[[int], int], *, what: str, file_only: bool = False) -> int:
     """Let `write` fill the file `output` ("-": the standard output), given a descriptor; its result.
 
+    `file_only`: what is written is gone back to, so that it can go into no device and no pipe.
     Raises StoreFailed, "cannot WHAT to OUTPUT: reason", for what the place refuses; BrokenPipeError as it is.
     """
     if output == "-":
@@ -23,6 +24,8 @@ def fill(output: str, write: Callable[[int], int], *, what: str) -> int:
     place = os.path.abspath(output)
     try:
         if os.path.exists(place) and not os.path.isfile(place):  # a device or a pipe, which a rename would replace
+            if file_only:
+                raise StoreFailed(f"cannot {what} to {output}: it is there, and is not a regular file")
             link = os.lstat(place)
             if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
                 raise StoreFailed(f"cannot {what} to {output}: it is somebody else's link to a device")
