@@ -137,10 +137,10 @@ def test_what_one_architecture_does_not_have_yet_stays_where_it_is(two: Two) -> 
     two.publish(["1", "2"], ["1", "2"])
     assert "~" not in two.hosier("lock", two.spec).stdout
     done = two.hosier("lock", two.spec, "--update", "tool")
-    assert done.stdout.splitlines() == [
+    assert [line.rpartition(", ")[0] or line for line in done.stdout.splitlines()] == [
         "~ tool 1 -> 2",
-        f"{two.lock}: {min(OWN, FOREIGN)}: 2 packages, 0.0 MB",
-        f"{two.lock}: {max(OWN, FOREIGN)}: 2 packages, 0.0 MB",
+        f"{two.lock}: {min(OWN, FOREIGN)}: 2 packages",
+        f"{two.lock}: {max(OWN, FOREIGN)}: 2 packages",
     ]
 
 

@@ -409,7 +409,7 @@ def test_progress_counts_what_is_there_once(servers: tuple[Server, Server], tmp_
         download([thing], proxies=Proxies(), reporter=report, title="fetch 1 package", limits=QUICK)
     assert re.fullmatch(
         rf"{re.escape(servers[0].url('/x'))}: connection dropped; the next origin is asked\n"
-        r"fetch 1 package, 300\.0 kB \(\d\.\d s\)\n",
+        r"fetch 1 package, 300 kB \(\d\.\d s\)\n",
         out.getvalue(),
     )
     assert list(report.timings) == ["fetch"]

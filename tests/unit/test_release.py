@@ -208,7 +208,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 QUANTITIES = [
     (0, "B", "0 B"), (999, "B", "999 B"), (1000, "B", "1.0 kB"), (37_100_000, "B", "37.1 MB"),
-    (999_950_000, "B", "1.00 GB"), (12_345, "files", "12,345 files"), (7, "", "7"),
+    (999_950_000, "B", "1.0 GB"), (154_300_000, "B", "154 MB"), (12_345, "files", "12,345 files"), (7, "", "7"),
 ]  # fmt: skip
 
 

@@ -88,11 +88,6 @@ def table(rows: list[tuple[str, ...]]) -> list[str]:
 
 def human_size(size: int) -> str:
     """Bytes in the unit that a person would say."""
-    if size < 1000:
-        return f"{size} B"
-    value = float(size)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
-        if value < 999.5 or unit == "TB":
-            return f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
-    raise AssertionError
+    from hosier.fetch.progress import quantity
+
+    return quantity(size, "B")

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Lock; prints what changed, or with --json the lock."""
     from hosier.build.locked import check_lock, lock_spec
     from hosier.errors import UsageError
-    from hosier.fetch.progress import reporter
+    from hosier.fetch.progress import quantity, reporter
     from hosier.spec import lock as locks
 
     if args.spec is None and args.update:
@@ -61,5 +61,5 @@ def run(args: argparse.Namespace) -> int:
     for lock in locked.file.locks:
         size = sum(p.size for p in lock.packages)
         of = f"{lock.architecture}: " if len(locked.file.locks) > 1 else ""
-        print(f"{locked.path}: {of}{len(lock.packages)} packages, {size / 1e6:.1f} MB")
+        print(f"{locked.path}: {of}{quantity(len(lock.packages), 'packages')}, {quantity(size, 'B')}")
     return 0

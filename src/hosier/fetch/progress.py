@@ -275,15 +275,17 @@ def amount(done: int, total: int | None, unit: str) -> str:
 
 
 def quantity(n: int, unit: str) -> str:
-    """Tell `n` in words for people: bytes in decimal units ("37.1 MB"), anything else as a count of a plural."""
+    """Tell `n` in words for people: bytes as "37.1 MB" or "154 MB", anything else as a count of a plural."""
     if unit != "B":
         return f"{n:,} {unit.removesuffix('s') if n == 1 else unit}".strip()
+    if abs(n) < 1000:
+        return f"{n} B"
     size = float(n)
-    for name in ("B", "kB", "MB"):
-        if abs(size) < 999.95:
-            return f"{size:.0f} {name}" if name == "B" else f"{size:.1f} {name}"
+    for name in ("kB", "MB", "GB", "TB"):
         size /= 1000
-    return f"{size:.2f} GB"
+        if abs(size) < 999.5 or name == "TB":
+            return f"{size:.1f} {name}" if abs(size) < 99.95 else f"{size:.0f} {name}"
+    raise AssertionError
 
 
 def summary(phase: Phase, *, failed: bool) -> str:
