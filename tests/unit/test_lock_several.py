@@ -393,7 +393,7 @@ def test_two_thousand_packages_are_read_in_no_time() -> None:
     )
     best = 1.0
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         load_file(text, name="x")
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     assert best < 0.12
