@@ -62,9 +62,9 @@ def test_many_names_of_one_large_list_fill_no_memory(tmp_path: Path, monkeypatch
 def test_a_licence_of_blanks_takes_no_day() -> None:
     head = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: "
     assert licences.stated(f"{head}GPL-2+  or   MIT\n") == ("GPL-2.0-or-later OR MIT",)
-    began = time.monotonic()
+    began = time.process_time()
     assert len(licences.stated(f"{head}a{' ' * 200_000}b\n")) == 1
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_changelog_without_end_is_left() -> None:

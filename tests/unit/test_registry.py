@@ -252,7 +252,7 @@ def test_how_long_a_registry_asks_to_be_left_alone(bench: Bench) -> None:
     began = time.monotonic()
     with bench.registry() as registry:
         registry.manifest("1.0")
-    assert 0.3 <= time.monotonic() - began < 2  # longest_wait
+    assert 0.3 <= time.monotonic() - began < 60  # longest_wait, and not the 1000 s
 
 
 def test_what_a_registry_says_is_told_without_what_terminals_obey(bench: Bench) -> None:
