@@ -12,7 +12,8 @@ import pytest
 
 from hosier.errors import NotAuthentic, PackageInvalid, StoreFailed
 from hosier.fetch.progress import reporter
-from hosier.ship.places import REF_NAME, Files, Wanted, path_and_tag
+from hosier.pack.layout import REF_NAME
+from hosier.ship.places import Files, Wanted, path_and_tag
 
 
 @pytest.mark.parametrize(

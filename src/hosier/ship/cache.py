@@ -9,7 +9,6 @@ stands for, only the builder knew: who may write the cache decides what is in th
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -20,18 +19,16 @@ from hosier.errors import FetchFailed, HosierError, PackageInvalid, StoreFailed
 from hosier.fetch.progress import Reporter
 from hosier.linux.printable import brief
 from hosier.pack import layers as layers_of
-from hosier.pack import tar
+from hosier.pack import layout, tar
 from hosier.ship import delta, documents, record, unpack
 from hosier.ship.documents import Descriptor
-from hosier.ship.places import Wanted, checked
+from hosier.ship.places import Wanted, checked, wanted
 from hosier.store import Store, checking, manifest
 from hosier.store.layout import guard
 from hosier.store.manifest import Entry
 
 ARTIFACT = "application/vnd.hosier.tree.v1"
-LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
-EMPTY = b"{}"
-EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+_EMPTY = layout.document({}, layout.EMPTY)
 PARTS = 16
 LATER = 1 << 40
 """A time after all others: trees keep theirs as they are."""
@@ -112,7 +109,7 @@ def _brought(store: Store, shelf: Shelf, key: str, parent: str, reporter: Report
         what = brief(said.artifact_type or said.config.media_type)
         raise PackageInvalid(f"cannot read {name}: it is no tree but {what}")
     with ExitStack() as held, store.work("cache") as folder:
-        blobs = [_blob(store, each, held) for each in said.layers]
+        blobs = [wanted(store, each, held) for each in said.layers]
         shelf.bring(blobs, title=f"fetch {name}", reporter=reporter)
         with guard(f"read {name}"), open(blobs[0].dest, "rb") as file:
             packed = checked(file.read(record.MANIFEST_MAX), blobs[0].digest, shelf.name)
@@ -138,11 +135,6 @@ def _entries(packed: bytes, name: str) -> dict[str, Entry]:
         return manifest.loads(record.inflated(packed, name).decode("ascii"))
     except (StoreFailed, ValueError) as error:
         raise PackageInvalid(f"cannot read {name}: {error}") from None
-
-
-def _blob(store: Store, descriptor: Descriptor, held: ExitStack) -> Wanted:
-    held.enter_context(store.shared(f"blobs-{descriptor.sha256}"))
-    return Wanted(descriptor.digest, descriptor.size, store.blob(descriptor.sha256))
 
 
 def _send(store: Store, shelf: Shelf, keys: Sequence[str], reporter: Reporter) -> None:
@@ -198,7 +190,7 @@ def _sent(
             with open(f"{folder}/manifest", "wb") as out:
                 out.write(zstandard.ZstdCompressor(level=9).compress(manifest.dumps(entries.values()).encode("ascii")))
             with open(f"{folder}/empty", "wb") as out:
-                out.write(EMPTY)
+                out.write(_EMPTY.content)
             rows = [add(f"{folder}/manifest", record.MANIFEST)]
             fresh = _whole(entries) if below is None else [delta.delta(below, entries)]
             made = [] if below is None else list(layers)
@@ -213,15 +205,15 @@ def _sent(
                         compression="zst",
                         name=f"tree {key[:12]}",
                     )
-                made.append(add(path, LAYER))
-            config = add(f"{folder}/empty", EMPTY_TYPE)
+                made.append(add(path, layout.LAYERS["zstd"]))
+            config = add(f"{folder}/empty", layout.EMPTY)
         shelf.put(blobs, title=f"send tree {key[:12]}", reporter=reporter)
         document = {
             "schemaVersion": 2,
-            "mediaType": documents.MANIFESTS[0],
+            "mediaType": layout.MANIFEST,
             "artifactType": ARTIFACT,
             "config": config,
             "layers": rows + made,
         }
-        shelf.name_it(_tag(key), json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
+        shelf.name_it(_tag(key), layout.canonical(document))
     return made

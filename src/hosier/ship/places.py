@@ -22,12 +22,11 @@ from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
 from hosier.fetch.transport import file_url
 from hosier.linux import regular
+from hosier.pack.layout import REF_NAME
 from hosier.ship import documents
 from hosier.ship.documents import Descriptor
 from hosier.ship.layer import Bytes, Reader
 from hosier.store import Store
-
-REF_NAME = "org.opencontainers.image.ref.name"
 
 _NAMES_MAX = 64 << 20
 """Bytes of an archive's names, which are held in memory: some hundred thousand files."""
@@ -43,6 +42,12 @@ class Wanted:
     digest: str
     size: int
     dest: str
+
+
+def wanted(store: Store, descriptor: Descriptor, held: ExitStack) -> Wanted:
+    """A blob for the store, which collection leaves alone until `held` ends."""
+    held.enter_context(store.shared(f"blobs-{descriptor.sha256}"))
+    return Wanted(descriptor.digest, descriptor.size, store.blob(descriptor.sha256))
 
 
 class Place(Protocol):

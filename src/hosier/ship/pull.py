@@ -23,7 +23,7 @@ from hosier.linux.rooted import Root
 from hosier.pack import layout
 from hosier.ship import documents, foreign, places, record, unpack
 from hosier.ship.documents import Config, Descriptor, Manifest
-from hosier.ship.places import Place, Wanted
+from hosier.ship.places import Place
 from hosier.store import ImageRecord, Store, checking, lookup, manifest
 from hosier.store.layout import guard
 from hosier.store.manifest import Entry
@@ -153,11 +153,6 @@ def _suited(offered: Sequence[Descriptor], name: str, architecture: str) -> Desc
     return images[number]
 
 
-def _blob(store: Store, descriptor: Descriptor, held: ExitStack) -> Wanted:
-    held.enter_context(store.shared(f"blobs-{descriptor.sha256}"))
-    return Wanted(descriptor.digest, descriptor.size, store.blob(descriptor.sha256))
-
-
 def _documents(
     place: Place, store: Store, wanted: Sequence[Descriptor], held: ExitStack, reporter: Reporter
 ) -> list[bytes]:
@@ -165,7 +160,7 @@ def _documents(
     for each in wanted:
         if each.size > _TEXT_MAX:
             raise PackageInvalid(f"cannot pull {place.name}: {each.digest} has {each.size} bytes, which is absurd")
-    blobs = [_blob(store, each, held) for each in wanted]
+    blobs = [places.wanted(store, each, held) for each in wanted]
     place.bring(blobs, title="fetch the image's record", reporter=reporter)
     found = []
     for blob in blobs:
@@ -228,7 +223,7 @@ def _fetch(place: Place, store: Store, image: _Image, held: ExitStack, reporter:
     for each in layers:
         if "encrypted" in each.media_type:
             raise PackageInvalid(f"cannot pull {place.name}: its layer {each.digest} is encrypted")
-    wanted = [_blob(store, each, held) for each in layers]
+    wanted = [places.wanted(store, each, held) for each in layers]
     missing = [each for each, blob in zip(layers, wanted, strict=True) if not os.path.exists(blob.dest)]
     _has_room(store, place, missing)
     count = len(missing)

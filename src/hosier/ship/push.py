@@ -26,7 +26,7 @@ from hosier.ship.remote import put
 from hosier.store import Store
 from hosier.store.layout import guard
 
-_EMPTY = Blob("sha256:" + hashlib.sha256(b"{}").hexdigest(), 2, layout.EMPTY, content=b"{}")
+_EMPTY = layout.document({}, layout.EMPTY)
 _JOBS = 4
 _TRIES = 8
 

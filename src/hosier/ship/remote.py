@@ -10,6 +10,7 @@ from hosier.errors import FetchFailed, UsageError
 from hosier.fetch import registry as registries
 from hosier.fetch.progress import Reporter
 from hosier.fetch.registry import AccessDenied, Reference, Registry
+from hosier.pack import layout
 from hosier.ship import documents
 from hosier.ship.cache import Shelf
 from hosier.ship.documents import Descriptor
@@ -107,4 +108,4 @@ class _Shelf:
         self._registry.send(_files(blobs), title=title)
 
     def name_it(self, tag: str, content: bytes) -> None:
-        put(self._registry, tag, content, documents.MANIFESTS[0])
+        put(self._registry, tag, content, layout.MANIFEST)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
-import json
 import os
 import shutil
 import stat
@@ -14,9 +14,12 @@ from typing import BinaryIO
 
 from hosier.errors import FetchFailed, PackageInvalid, UsageError
 from hosier.fetch.progress import Reporter
+from hosier.linux import regular
+from hosier.pack import layout
+from hosier.pack.layout import REF_NAME
 from hosier.ship import documents
 from hosier.ship.cache import Cache, Shelf
-from hosier.ship.places import REF_NAME, Files, Wanted, checked, read_file
+from hosier.ship.places import Files, Wanted, checked, read_file
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _NONE = b'{"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}'
@@ -77,14 +80,20 @@ class Folder:
     def put(self, blobs: Sequence[Wanted], *, title: str, reporter: Reporter) -> None:
         """Copy blobs into the folder, which is made."""
         with self._guard():
-            os.makedirs(f"{self._folder}/blobs/sha256", exist_ok=True)
+            os.makedirs(self._folder, exist_ok=True)
+            fd = regular.folder(self._folder, "blobs", "sha256")
             missing = [each for each in blobs if not os.path.exists(self._blob(each.digest))]
-            with reporter.phase(title, key="send", total=sum(each.size for each in missing), unit="B") as phase:
+            with ExitStack() as held:
+                held.callback(os.close, fd)
+                phase = held.enter_context(
+                    reporter.phase(title, key="send", total=sum(each.size for each in missing), unit="B")
+                )
                 for each in missing:
-                    beside = f"{self._folder}/blobs/.{each.digest[7:]}.{os.getpid()}-{os.urandom(4).hex()}"
+                    name = each.digest[7:]
+                    beside = f"/proc/self/fd/{fd}/.{name}.{os.getpid()}-{os.urandom(4).hex()}"
                     try:
                         shutil.copyfile(each.dest, beside)
-                        os.rename(beside, self._blob(each.digest))
+                        os.rename(beside, f"/proc/self/fd/{fd}/{name}")
                     finally:
                         if os.path.lexists(beside):
                             os.unlink(beside)
@@ -96,7 +105,11 @@ class Folder:
 
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
         with self._guard():
-            self._write(self._blob(digest), content)
+            fd = regular.folder(self._folder, "blobs", "sha256")
+            try:
+                self._write(f"/proc/self/fd/{fd}/{digest[7:]}", content)
+            finally:
+                os.close(fd)
             with self._mark() as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not os.fstat(lock.fileno()).st_size:
@@ -118,7 +131,7 @@ class Folder:
                     "annotations": {REF_NAME: tag},
                 }
                 index["manifests"] = [*kept, row]
-                self._write(path, json.dumps(index, sort_keys=True, separators=(",", ":")).encode())
+                self._write(path, layout.canonical(index))
 
     def _mark(self) -> BinaryIO:
         """The file that marks a layout, made where it lacks. The folder may be anybody's: a link would be written
@@ -132,9 +145,14 @@ class Folder:
 
     def _write(self, path: str, content: bytes) -> None:
         beside = f"{path}.{os.getpid()}-{os.urandom(4).hex()}"
-        with open(beside, "xb") as out:
-            out.write(content)
-        os.rename(beside, path)
+        try:
+            with open(beside, "xb") as out:
+                out.write(content)
+            os.rename(beside, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(beside)
+            raise
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
