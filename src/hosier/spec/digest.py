@@ -26,11 +26,15 @@ def digest(spec: Spec, names: Mapping[str, str]) -> Spec:
     Raises SpecInvalid when a file that it names cannot be read.
     """
     model = _plain(spec, names)
-    named = [file.source for file in spec.files if file.source is not None]
-    named += [request.path for request in spec.packages.install if request.path is not None]
-    model["bytes"] = {names.get(path, path): content(os.path.realpath(path)) for path in named}
+    model["bytes"] = {names.get(path, path): content(os.path.realpath(path)) for path in named(spec)}
     text = json.dumps(model, sort_keys=True, separators=(",", ":"))
     return replace(spec, digest="sha256:" + hashlib.sha256(text.encode()).hexdigest())
+
+
+def named(spec: Spec) -> tuple[str, ...]:
+    """The host's files and folders whose content goes into a build, sorted."""
+    paths = {file.source for file in spec.files} | {request.path for request in spec.packages.install}
+    return tuple(sorted(path for path in paths if path is not None))
 
 
 def _plain(value: Any, names: Mapping[str, str]) -> Any:

@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hosier.errors import SpecInvalid
-from hosier.spec.digest import content
+from hosier.spec.digest import content, named
 from hosier.spec.model import Spec
 
 FORMAT = 1
@@ -61,12 +61,6 @@ def loads(text: str, *, folder: str, name: str) -> Spec:
             + "".join(f"\n  - {c}" for c in changed)
         )
     return replace(found, sources=(os.path.join(folder, "spec"),))
-
-
-def named(spec: Spec) -> tuple[str, ...]:
-    """The host's files and folders whose content goes into a build, sorted."""
-    paths = {file.source for file in spec.files} | {request.path for request in spec.packages.install}
-    return tuple(sorted(path for path in paths if path is not None))
 
 
 def _folder(spec: Spec) -> str:
