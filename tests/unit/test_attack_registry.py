@@ -18,7 +18,9 @@ from hosier.fetch.proxies import Proxies
 from hosier.fetch.registry import Blob, Registry, parse
 from hosier.fetch.transport import Limits, Passing, Transport
 from hosier.linux import regular
+from hosier.pack import layout
 from hosier.ship import documents
+from hosier.ship.places import Wanted
 from hosier.ship.shelves import Folder
 from kit.registry import Fake, digest, environment
 
@@ -163,6 +165,45 @@ def test_a_cache_folder_of_somebody_else_is_not_written_through(what: str, tmp_p
     with pytest.raises(FetchFailed, match="cannot write to oci:"):
         shelf.name_it("tree-1", document)
     assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize("who", ["cache", "pack"])
+@pytest.mark.parametrize("link", ["blobs", "blobs/sha256"])
+def test_a_layout_of_somebody_else_leads_nowhere(who: str, link: str, tmp_path: Path) -> None:
+    """What is made in it has names of hex digits: files that a folder such as /etc/sudoers.d should not have."""
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "sha256").mkdir(parents=True)
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    name = digest(b"x")
+
+    def write(folder: Path) -> None:
+        if who == "cache":
+            Folder(str(folder)).put([Wanted(name, 1, str(source))], title="send", reporter=QUIET)
+        else:
+            blob = layout.Blob(name, 1, "a", content=b"x")
+            layout.write_layout(str(folder), layout.Row("web", {"digest": name}), [blob], name="web")
+
+    def made(folder: Path) -> Path:
+        folder.mkdir()
+        (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+        return folder
+
+    benign, hostile = made(tmp_path / "benign"), made(tmp_path / "hostile")
+    write(benign)
+    assert (benign / "blobs/sha256" / name[7:]).read_bytes() == b"x"
+    (hostile / link).parent.mkdir(exist_ok=True)
+    (hostile / link).symlink_to(elsewhere)
+    with pytest.raises((FetchFailed, StoreFailed), match="hostile"):
+        write(hostile)
+    assert [each for each in elsewhere.rglob("*") if not each.is_dir()] == []
+
+
+def test_an_index_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "oci-layout").write_text("{}")
+    os.mkfifo(tmp_path / "index.json")
+    with pytest.raises(StoreFailed, match="cannot pack web"):
+        layout.write_layout(str(tmp_path), layout.Row("web", {}), [], name="web")
 
 
 def test_rows_of_a_cache_that_are_none(tmp_path: Path) -> None:

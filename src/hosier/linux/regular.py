@@ -6,6 +6,7 @@ look first and open then is not enough: what has the name may be another thing b
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -27,3 +28,22 @@ def opened(path: str, *, dir_fd: int | None = None, follow: bool = True) -> int:
             raise OSError(error.errno, error.strerror, path) from None
     finally:
         os.close(held)
+
+
+def folder(path: str, *names: str) -> int:
+    """A descriptor of the folder `names` below the folder `path`, made where it lacks; the caller closes it.
+
+    No link is followed below `path`, so that nothing is written elsewhere. Raises OSError.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for name in names:
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, dir_fd=fd)
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, f"{path}/{'/'.join(names)}") from None
+        finally:
+            os.close(fd)
+        fd = inner
+    return fd

@@ -9,10 +9,12 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hosier.errors import StoreFailed
+from hosier.linux import regular
 from hosier.pack import tar
 from hosier.store import removal
 from hosier.store.layout import guard
@@ -159,7 +161,7 @@ def _layout_at(out: str, name: str) -> list[Mapping[str, object]] | None:
     if "oci-layout" not in names:
         raise StoreFailed(refusal, hint=hint)
     try:
-        with open(os.path.join(out, "index.json"), "rb") as file:
+        with open(regular.opened(os.path.join(out, "index.json"), follow=False), "rb") as file:
             found = json.loads(file.read(_INDEX_MAX))
         rows = found["manifests"]
         if not isinstance(rows, list) or not all(isinstance(each, dict) for each in rows):
@@ -190,16 +192,20 @@ def index_of(rows: Sequence[Mapping[str, object]], annotations: Mapping[str, str
 
 
 def _fill(out: str, blobs: Iterable[Blob]) -> int:
-    folder = os.path.join(out, "blobs", "sha256")
-    os.makedirs(folder, exist_ok=True)
-    written = 0
-    for blob in blobs:
-        try:
-            if os.lstat(os.path.join(folder, blob.sha256)).st_size == blob.size:
-                continue
-        except FileNotFoundError:
-            pass
-        written += _put(folder, blob.sha256, blob.content, source=blob.path)
+    fd = regular.folder(out, "blobs", "sha256")  # a layout that was there may be anybody's
+    try:
+        folder = f"/proc/self/fd/{fd}"
+        written = 0
+        for blob in blobs:
+            try:
+                there = os.lstat(os.path.join(folder, blob.sha256))
+                if stat.S_ISREG(there.st_mode) and there.st_size == blob.size:
+                    continue
+            except FileNotFoundError:
+                pass
+            written += _put(folder, blob.sha256, blob.content, source=blob.path)
+    finally:
+        os.close(fd)
     return written
 
 
