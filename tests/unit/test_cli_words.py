@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hosier.cli import main_parser
 from hosier.errors import HosierError, UsageError
 from hosier.spec.lint import lint
 from hosier.spec.starter import starter
+from kit.cli import PYTHON, environment
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -103,3 +105,15 @@ def test_the_page_of_exit_codes_has_each_code_with_its_status() -> None:
         if kind.__module__ == "hosier.errors":
             said = " ".join((kind.__doc__ or "").split()).rstrip(".")
             assert when[kind.code] == said[0].lower() + said[1:]
+
+
+def test_a_result_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [str(PYTHON), "-m", "hosier", "images"],
+            env=environment(tmp_path / "store"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (10, b"error: cannot write the result: no space left on device\n")

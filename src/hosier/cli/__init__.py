@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
-from hosier.errors import HosierError
+from hosier.errors import HosierError, StoreFailed
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _GLOBAL_FLAGS = ("-v", "--verbose", "-q", "--quiet", "--debug")
 
 
@@ -44,6 +46,9 @@ def main() -> int:
     except OSError as error:
         if debug:
             raise
+        if error.filename is None and error.errno in _FULL:  # what has no name is the standard output
+            _tell(f"error: cannot write the result: {str(error.strerror).lower()}")
+            return StoreFailed.status
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         _tell(f"error: cannot go on: {where}{str(error.strerror or error).lower()}")
         return 1

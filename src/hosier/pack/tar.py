@@ -56,7 +56,7 @@ def write(
 
     `compression` is "", "gz", "xz" or "zst". `verify` also compares each file's digest with the manifest (its type
     and size always are). `advance` is told the bytes of each file that is done. Raises StoreFailed, naming `name`, when
-    a file is not what the manifest says, or `out` cannot be written; what was written by then is of no use.
+    a file is not what the manifest says, OSError when `out` cannot be written; what was written by then is of no use.
     """
     sink = Plain(out) if not compression else Compressed(out, compression, threads=2)
     with TreeReader(root) as reader:
@@ -258,7 +258,7 @@ class Plain:
                 count = os.sendfile(self.out, fd, None, size - sent)
             except OSError as error:
                 if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EBADF):
-                    raise _unwritable(error) from None
+                    raise
                 self._direct = False  # not to this kind of file
                 return sent + self.copy(fd, size - sent, None)
             if count == 0:
@@ -274,13 +274,10 @@ class Plain:
 
     def emit(self, content: memoryview) -> None:
         """Write all of `content` to the descriptor."""
-        try:
-            while content:
-                count = os.write(self.out, content)
-                self.written += count
-                content = content[count:]
-        except OSError as error:
-            raise _unwritable(error) from None
+        while content:
+            count = os.write(self.out, content)
+            self.written += count
+            content = content[count:]
 
     def pad(self, length: int) -> None:
         """The end of an archive of `length` bytes: two empty blocks, and the rest of the record."""
@@ -397,13 +394,6 @@ def compressor_name(compression: str, *, level: int = 0) -> str:
 
         return f"zstd {level} {'.'.join(map(str, zstandard.ZSTD_VERSION))}"
     return compression
-
-
-def _unwritable(error: OSError) -> Exception:
-    if isinstance(error, BrokenPipeError):  # the reader has what it wanted
-        return error
-    reason = (error.strerror or "").lower()
-    return StoreFailed(f"cannot write the archive: {reason}")
 
 
 def compression_of(path: str) -> str:
