@@ -110,7 +110,7 @@ def test_the_page_of_exit_codes_has_each_code_with_its_status() -> None:
 def test_a_result_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [str(PYTHON), "-m", "hosier", "images"],
+            [str(PYTHON), "-m", "hosier", "images", "--json"],
             env=environment(tmp_path / "store"),
             stdout=full,
             stderr=subprocess.PIPE,

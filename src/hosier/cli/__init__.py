@@ -40,13 +40,13 @@ def main() -> int:
         _tell("interrupted")
         return 130
     except BrokenPipeError:
-        # whoever read our output has gone; nothing more can be said, and not at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_output()  # whoever read it has gone; nothing more can be said
         return 141
     except OSError as error:
         if debug:
             raise
         if error.filename is None and error.errno in _FULL:  # what has no name is the standard output
+            _drop_output()
             _tell(f"error: cannot write the result: {str(error.strerror).lower()}")
             return StoreFailed.status
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
@@ -66,6 +66,11 @@ def _tell(*said: str) -> None:
 
     for line in "\n".join(said).split("\n"):
         sys.stderr.write(shown(line) + "\n")
+
+
+def _drop_output() -> None:
+    """Let what is still held for the standard output go, or the interpreter would fail on it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _open_streams() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import hosier
-from hosier.errors import StoreFailed, UsageError
+from hosier.errors import UsageError
 
 VERBS = (
     "init",
@@ -91,7 +91,7 @@ def parser(verb: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Do what `argv` (without the program's name) says; the exit status. Raises HosierError."""
+    """Do what `argv` (without the program's name) says; the exit status. Raises HosierError, OSError for the output."""
     verb = _verb(argv)
     top = parser(verb)
     if not argv:
@@ -101,12 +101,7 @@ def main(argv: Sequence[str]) -> int:
     if unknown:
         raise _unknown_words(args, unknown)
     status = args.module.run(args)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise StoreFailed(f"cannot write the result: {str(error.strerror).lower()}") from error
+    sys.stdout.flush()
     return int(status)
 
 
