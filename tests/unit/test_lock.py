@@ -173,6 +173,13 @@ REFUSALS = [
     Refusal("no format", "format = 1\n", "", "the lock lacks 'format'"),
     Refusal("no packages", "\npackages = [", "\npackets = [", "line 21: the lock knows no key 'packets'"),
     Refusal("a mistyped value", "epoch = 17", "epoch = -17", "line 5: epoch of the lock is out of range"),
+    Refusal("a time that no date has", "epoch = 17", "epoch = 9999", "line 5: epoch is later than the year 9999"),
+    Refusal(
+        "a URL of half an address",
+        "http://",
+        "http://[::1",
+        "line 12: an entry of repos names what is no URL: 'http://[::1example.org/debian'",
+    ),
     Refusal(
         "a value of another type",
         "size = 10",

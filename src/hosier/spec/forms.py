@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from posixpath import normpath
+from urllib.parse import urlsplit
 
 from hosier.spec.model import Request
 
@@ -103,9 +104,17 @@ def debian_version(version: str) -> str:
     raise Malformed("version-invalid", f"{version!r} is not a version", mend)
 
 
+def is_url(text: str) -> bool:
+    """Whether host and port of a URL can be told; a path, which has none, is one."""
+    try:
+        return urlsplit(text).port != 0
+    except ValueError:
+        return False
+
+
 def uri(text: str) -> str:
     """The URI of an archive, without "/" at its end."""
-    if text.startswith(_SCHEMES) and not any(character.isspace() for character in text):
+    if text.startswith(_SCHEMES) and not any(character.isspace() for character in text) and is_url(text):
         return text.rstrip("/")
     mend = "write a URI that begins with http://, https:// or file:/"
     raise Malformed("repo-invalid", f"{text!r} is not the URI of an archive", mend)

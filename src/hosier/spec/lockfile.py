@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hosier.errors import LockInvalid
+from hosier.spec.forms import is_url
 from hosier.spec.lock import (
     FORMAT,
     SEVERAL,
@@ -28,6 +29,9 @@ from hosier.spec.lock import (
 if TYPE_CHECKING:
     from hosier.spec.positions import Path, Positions
 
+
+LATEST = 253402300799
+"""The last second of the year 9999, in seconds since 1970: no date has room for a later one."""
 
 _OTHER = "use the hosier that wrote it, or choose everything anew with `hosier lock SPEC --update`"
 _DAMAGE = "take the file from version control, or choose everything anew with `hosier lock SPEC --update`"
@@ -215,10 +219,13 @@ class _Reader:
         repos = self.repos(*self.stated("repos", parts))
         names = {repo.name for repo in repos}
         packages = list(self.packages(parts))
+        at, epoch = self.stated("epoch", parts)
+        if epoch > LATEST:
+            raise self.invalid(self.line(at), "epoch is later than the year 9999")
         lock = Lock(
             spec=own["spec"],
             architecture=own["architecture"],
-            epoch=self.stated("epoch", parts)[1],
+            epoch=epoch,
             requests=tuple(self.stated("requests", parts)[1]),
             repos=tuple(repos),
             indices=tuple(self.indices(parts, names)),
@@ -314,6 +321,7 @@ class _Reader:
             self.check(path, table, REPO)
             if any(repo.name == table["name"] for repo in repos):
                 raise self.invalid(self.line(path), f"the repo {table['name']} is there twice")
+            self.check_urls(path, table["uris"])
             repos.append(
                 LockedRepo(
                     table["name"],
@@ -325,6 +333,11 @@ class _Reader:
             )
         return repos
 
+    def check_urls(self, path: Path, urls: Sequence[str]) -> None:
+        for each in urls:
+            if not is_url(each):
+                raise self.invalid(self.line(path), f"{_where(path)} names what is no URL: {each[:80]!r}")
+
     def origins(self, tables: Sequence[dict[str, Any]]) -> Iterator[LockedOrigin]:
         names: set[str] = set()
         for number, table in enumerate(tables):
@@ -333,6 +346,8 @@ class _Reader:
             if table["name"] in names:
                 raise self.invalid(self.line(path), f"the origin {table['name']} is there twice")
             names.add(table["name"])
+            if table["kind"] in ("uri", "snapshot"):
+                self.check_urls(path, [table["where"]])
             yield LockedOrigin(
                 table["name"], table["kind"], table["where"], table.get("repo", ""), table.get("first", False)
             )
