@@ -109,9 +109,17 @@ user = "site"
 env = { A = "ä" }
 """
 
-# All that an image is packed as, by the names of the files: systemd wants them to say what is inside.
-PACKED = {"i.tar": "tar", "i.tar.zst": "tar", "i.oci.tar": "oci", "i.squashfs": "squashfs", "i.erofs": "erofs"}
-PACKED |= {"served_1.raw": "portable", "more.raw": "sysext"}
+# All that an image is packed as, by the names of the files: systemd wants them to say what is inside. The last two are
+# squashfs images as well, of another tree, and to compress that too takes long and proves nothing more.
+PACKED = {
+    "i.tar": ["tar"],
+    "i.tar.zst": ["tar"],
+    "i.oci.tar": ["oci"],
+    "i.squashfs": ["squashfs"],
+    "i.erofs": ["erofs"],
+    "served_1.raw": ["portable", "--compression", "none"],
+    "more.raw": ["sysext", "--compression", "none"],
+}
 
 
 def built(
@@ -120,7 +128,7 @@ def built(
     builder: Builder,
     python: str | None = None,
     user: str | None = None,
-    forms: Mapping[str, str] = MappingProxyType({"i.tar": "tar"}),
+    forms: Mapping[str, list[str]] = MappingProxyType({"i.tar": ["tar"]}),
 ) -> tuple[str, dict[str, str]]:
     """The image's digest and those of its packed forms."""
 
@@ -149,7 +157,7 @@ def built(
         if not out.parent.exists():
             out.parent.mkdir()
             shutil.chown(out.parent, user or "root")
-        run("pack", digest, "--format", form, "-o", str(out))
+        run("pack", digest, "--format", *form, "-o", str(out))
         with out.open("rb") as file:
             packed[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digest, packed
