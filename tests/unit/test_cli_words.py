@@ -28,22 +28,33 @@ WRONG = [
     ("images web", "cannot read the command line: 'web' is one word too many", "see hosier images --help"),
     (
         "pack web",
-        "cannot read the command line: the following arguments are required: -o/--output",
+        "cannot read the command line: there is no --output",
         "see hosier pack --help",
     ),
     (
         "gc --max-size 1X",
-        "cannot read the command line: argument --max-size: "
-        "'1X' is not a size: expected a number and K, M, G or T, as in 10G",
+        "cannot read the command line: --max-size: '1X' is not a size: expected a number and K, M, G or T, as in 10G",
         "see hosier gc --help",
     ),
+    ("push web", "cannot read the command line: there is no REF", "see hosier push --help"),
+    (
+        "push web r --layers x",
+        "cannot read the command line: --layers: not a whole number: 'x'",
+        "see hosier push --help",
+    ),
+    (
+        "push web r --compression lz4",
+        "cannot read the command line: --compression: 'lz4' is none of gz, zstd, none",
+        "see hosier push --help",
+    ),
+    ("sbom web -o", "cannot read the command line: --output: a value is missing", "see hosier sbom --help"),
     ("lock --update", "cannot read the command line: which spec?", "see hosier lock --help"),
     (
         "build x.toml --tag a/b",
         "cannot use the tag 'a/b': a tag is NAME:VERSION, both of letters, digits and . _ + ~ -",
         "begin both with a letter, a digit or _, and use at most 128 characters",
     ),
-    ("-q", "cannot read the command line: the following arguments are required: VERB", "see hosier --help"),
+    ("-q", "cannot read the command line: there is no VERB", "see hosier --help"),
 ]
 
 

@@ -21,8 +21,8 @@ examples:
   hosier build web.toml --update         lock again after a change of the spec, holding what can be held
   hosier build web.toml --cache-from registry.example.org/team/cache --cache-to registry.example.org/team/cache
   hosier build web.toml --origin vendor  take packages from there first (hosier vendor): the network may be off
-  hosier build web.toml --architecture all   each that the spec names, foreign ones through qemu-user
-  hosier build web.toml --json           digest, path, what was reused and the time of each phase, for machines
+  hosier build web.toml --architecture all    each that the spec names, foreign ones through qemu-user
+  hosier build web.toml --json           digest, path, what was reused and the time of each phase
 """
 
 
@@ -59,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "others. May be repeated",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be fetched and built, and do nothing")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--json", action="store_true", help="print one JSON object; of several architectures an array")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,8 +17,12 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the words of `hosier lint`."""
     parser.add_argument("specs", metavar="SPEC", nargs="+", help="specs, TOML files")
-    parser.add_argument("--architecture", metavar="ARCH", help="decide conditions for this architecture")
-    parser.add_argument("--json", action="store_true", help="print the problems as JSON")
+    parser.add_argument(
+        "--architecture",
+        metavar="ARCH",
+        help="decide conditions for this architecture where the spec names none (default: this machine's own)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON array")
 
 
 def run(args: argparse.Namespace) -> int:

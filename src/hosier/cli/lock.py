@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="choose these packages anew and hold the rest; without names, everything",
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail when the lock is missing or stale")
-    parser.add_argument("--json", action="store_true", help="print the lock as JSON")
+    parser.add_argument("--json", action="store_true", help="print the lock as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -45,10 +45,26 @@ standard error. The store is /var/lib/hosier for root, $XDG_DATA_HOME/hosier for
 """
 
 
+_WORDS = (
+    (r"^argument (-\S+?/)?(--[a-z-]+): ", r"\2: "),
+    (r"^argument (\S+): ", r"\1: "),
+    (r"^the following arguments are required: (-\S+?/)?", r"there is no "),
+    (
+        r"invalid choice: '(.*)' \(choose from (.*)\)$",
+        lambda found: f"{found[1]!r} is none of {found[2].replace(chr(39), '')}",
+    ),
+    (r"invalid int value: ", "not a whole number: "),
+    (r"expected (one|at least one) argument$", "a value is missing"),
+)
+"""How argparse says it, and how it is said here."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Argparse that speaks of errors as everything here does."""
 
     def error(self, message: str) -> NoReturn:
+        for theirs, ours in _WORDS:
+            message = re.sub(theirs, ours, message)
         raise UsageError(f"cannot read the command line: {message}", hint=f"see {self.prog} --help")
 
 

@@ -24,13 +24,18 @@ image the manifest is made from its layers; `run`, `diff`, `inspect` and `pack` 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the words of `hosier pull`."""
     parser.add_argument(
-        "ref", metavar="REF", help="host[:port]/repository[:tag|@digest], oci:PATH[:TAG], oci-archive:FILE[:TAG]"
+        "ref",
+        metavar="REF",
+        help="host[:port]/repository[:tag|@digest] (default tag: latest), oci:PATH[:TAG], oci-archive:FILE[:TAG], or "
+        "docker-archive:FILE[:TAG]",
     )
     parser.add_argument(
         "--tag", metavar="NAME[:VERSION]", help="tag of the image here (default: as it is called there)"
     )
-    parser.add_argument("--architecture", metavar="A", help="of an image for several (default: this machine's)")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--architecture", metavar="ARCH", help="of an image for several: this one (default: this machine's own)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:

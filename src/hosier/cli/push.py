@@ -28,10 +28,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="a digest, a unique prefix of one, or a tag name[:version]; several architectures make one image",
     )
-    parser.add_argument("ref", metavar="REF", help="host[:port]/repository[:tag] (default of the tag: latest)")
+    parser.add_argument("ref", metavar="REF", help="host[:port]/repository[:tag] (default tag: latest)")
     parser.add_argument("--layers", metavar="N", type=int, help="the most layers there may be (default: 24)")
     parser.add_argument("--compression", choices=("gz", "zstd", "none"), default="gz", help="default: gz")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -28,16 +28,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--push", metavar="REF", help="send it to this repository of a registry too: host[:port]/repository[:tag]"
     )
-    parser.add_argument("--architecture", metavar="ARCH", help="of several architectures, this one only")
+    parser.add_argument("--architecture", metavar="ARCH", help="of a lock for several: this one only")
     parser.add_argument(
         "--origin",
         action="append",
         default=[],
         metavar="DIR|REF",
-        help="ask this vendored folder or repository of a registry for packages first. May be repeated",
+        help="ask this folder that hosier vendor made, or this repository of a registry, for packages first. "
+        "May be repeated",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be fetched, and do nothing")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be fetched, come in and go, and do nothing"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
