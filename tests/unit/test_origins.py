@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hosier.errors import FetchFailed
+from hosier.build.origins import given
+from hosier.errors import FetchFailed, UsageError
 from hosier.fetch.origins import Origin, Source, Thing, check_folder, sources
 
 SHA = "ab" * 32
@@ -114,3 +115,11 @@ def test_a_folder_that_is_no_origin(name: str, make: Callable[[Path], object], r
 def test_a_layout_is_an_origin(tmp_path: Path) -> None:
     _layout(tmp_path / "vendor")
     check_folder(str(tmp_path / "vendor"))
+
+
+def test_a_word_that_is_neither_a_folder_nor_a_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        given("vendro")
+    assert str(caught.value) == "cannot use vendro as an origin: there is no such folder, and it names no registry"
+    assert given("registry.example.org/team/vendor") == Origin("registry", "registry.example.org/team/vendor")

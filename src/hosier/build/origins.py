@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hosier.errors import FetchFailed
+from hosier.errors import FetchFailed, UsageError
 from hosier.fetch import origins
 from hosier.fetch.origins import Origin, Source, Thing
 from hosier.fetch.progress import Reporter
@@ -41,7 +41,14 @@ def given(words: str) -> Origin:
         return Origin("folder", path)
     from hosier.fetch import reference
 
-    return Origin("registry", reference.parse(words).name)
+    try:
+        return Origin("registry", reference.parse(words).name)
+    except UsageError as error:
+        if "/" in words:
+            raise
+        raise UsageError(
+            f"cannot use {words} as an origin: there is no such folder, and it names no registry", hint=error.hint
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
