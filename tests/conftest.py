@@ -7,6 +7,7 @@ removed at the end.
 
 from __future__ import annotations
 
+import compileall
 import ctypes
 import os
 import random
@@ -43,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     drawn = circumstances(SEED)
     config.stash[DRAWN] = f"HOSIER_TEST_SEED={SEED}: " + " ".join(f"{key}={value}" for key, value in drawn.items())
     os.umask(0o022)  # what tests write are inputs, whose modes count
+    # The program under test keeps no byte code, and in a fresh checkout each of its runs would compile it.
+    compileall.compile_dir(kit.cli.SOURCES, quiet=2)
     kit.cli.UMASK = int(drawn.pop("umask"), 8)
     for key, value in drawn.items():
         os.environ.pop(key, None)
