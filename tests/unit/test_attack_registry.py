@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -194,7 +196,7 @@ def test_a_layout_of_somebody_else_leads_nowhere(who: str, link: str, tmp_path: 
     assert (benign / "blobs/sha256" / name[7:]).read_bytes() == b"x"
     (hostile / link).parent.mkdir(exist_ok=True)
     (hostile / link).symlink_to(elsewhere)
-    with pytest.raises((FetchFailed, StoreFailed), match="hostile"):
+    with pytest.raises((FetchFailed, StoreFailed), match=r"cannot (pack|write)"):
         write(hostile)
     assert [each for each in elsewhere.rglob("*") if not each.is_dir()] == []
 
@@ -211,3 +213,31 @@ def test_rows_of_a_cache_that_are_none(tmp_path: Path) -> None:
     shelf.put([], title="send", reporter=QUIET)
     (tmp_path / "index.json").write_text('{"manifests":["x",{"annotations":7}]}')
     shelf.name_it("tree-1", b'{"mediaType":"a","artifactType":"b"}')
+
+
+def test_a_layout_that_is_swapped_while_it_is_written_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder above is somebody else's, who puts a link in the place of what was just made, or looked at."""
+    elsewhere, target = tmp_path / "elsewhere", tmp_path / "target"
+    elsewhere.mkdir()
+    fill = layout._fill
+
+    def swapped(out: str, blobs: Iterable[layout.Blob]) -> int:
+        for each in [*tmp_path.glob(".target.*"), target]:
+            if each.is_dir():
+                each.rename(tmp_path / "moved")
+                each.symlink_to(elsewhere)
+        return fill(out, blobs)
+
+    for there in (False, True):
+        if there:
+            layout.write_layout(str(target), layout.Row("web", {}), [], name="web")
+        with monkeypatch.context() as patch:
+            patch.setattr(layout, "_fill", swapped)
+            with contextlib.suppress(StoreFailed, OSError):
+                layout.write_layout(str(target), layout.Row("web", {}), [], name="web")
+        assert list(elsewhere.iterdir()) == []
+        for each in tmp_path.iterdir():
+            if each.name != "elsewhere":
+                shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()

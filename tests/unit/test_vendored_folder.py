@@ -129,6 +129,27 @@ def test_an_empty_folder_that_could_not_be_filled_is_empty_again(tmp_path: Path)
     assert list((tmp_path / "v").iterdir()) == []
 
 
+def test_an_empty_folder_that_is_swapped_costs_no_other_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever owns the folder above puts a link in its place, and sees to it that the run fails."""
+    archive = tmp_path / "archive"
+    file = LockFile((lock(archive, "amd64", package(archive, "app", "amd64", b"app")),))
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_bytes(b"x")
+    (tmp_path / "v").mkdir()
+
+    def swap(self: Layout, *_: object, **__: object) -> None:
+        (tmp_path / "v").rename(tmp_path / "moved")
+        (tmp_path / "v").symlink_to(precious)
+        raise OSError(5, "it fails")
+
+    monkeypatch.setattr(Layout, "fill", swap)
+    with pytest.raises(StoreFailed, match="it fails"):
+        vendored(tmp_path, file)
+    assert (precious / "file").read_bytes() == b"x"
+    assert list((tmp_path / "moved").iterdir()) == []
+
+
 def test_the_spec_s_own_files_are_in_the_archive(tmp_path: Path) -> None:
     folder = tmp_path / "spec"
     (folder / "tree/empty").mkdir(parents=True)

@@ -159,12 +159,14 @@ def _opened(out: str, name: str, *, make: bool, reporter: Reporter) -> Iterator[
                 held.callback(os.close, fd)
                 if make:
                     layouts.lock(fd, waiting=lambda: reporter.note(busy))
-                new = make and not layouts.is_layout(out, told)
+                # By its descriptor from here on: whoever owns what is above may put another folder there meanwhile.
+                held_there = f"/proc/self/fd/{fd}"
+                new = make and not layouts.is_layout(held_there, told)
                 try:
                     yield held.enter_context(Layout(fd, told, make=make))
                 except BaseException:
-                    for each in os.listdir(out) if new else ():
-                        removal.remove(os.path.join(out, each))
+                    for each in os.listdir(fd) if new else ():
+                        removal.remove(f"{held_there}/{each}")
                     raise
                 return
             beside = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}.vendoring")

@@ -10,7 +10,8 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hosier.errors import StoreFailed
@@ -131,16 +132,23 @@ def write_layout(out: str, row: Row, blobs: Iterable[Blob], *, name: str) -> int
     """
     with guard(f"pack {name} to {out}"):
         out = os.path.abspath(out)
-        there = _layout_at(out, name)
-        if there is not None:
-            return _fill(out, blobs) + _index(
-                out, [*(each for each in there if _name(each) != row.name), row.descriptor]
-            )
+        # Folders are held: whoever owns what is above may put a link to another one there meanwhile.
+        try:
+            fd = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            there = None
+        else:
+            with _held(fd) as folder:
+                there = _layout_at(folder, name, out)
+                if there is not None:
+                    rows = [*(each for each in there if _name(each) != row.name), row.descriptor]
+                    return _fill(folder, blobs) + _index(folder, rows)
         beside = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}.{os.urandom(4).hex()}")
         os.mkdir(beside)
         try:
-            written = _fill(beside, blobs) + _index(beside, [row.descriptor])
-            _put(beside, "oci-layout", _LAYOUT)
+            with _held(os.open(beside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)) as folder:
+                written = _fill(folder, blobs) + _index(folder, [row.descriptor])
+                _put(folder, "oci-layout", _LAYOUT)
             os.rename(beside, out)
         except BaseException:
             removal.remove(beside)
@@ -148,12 +156,18 @@ def write_layout(out: str, row: Row, blobs: Iterable[Blob], *, name: str) -> int
     return written
 
 
-def _layout_at(out: str, name: str) -> list[Mapping[str, object]] | None:
-    """The rows of the layout at `out`; None when there is nothing, or an empty folder."""
+@contextmanager
+def _held(fd: int) -> Iterator[str]:
+    """A path of the folder `fd` that stays its own; closed at the end."""
     try:
-        names = os.listdir(out)
-    except FileNotFoundError:
-        return None
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
+
+
+def _layout_at(folder: str, name: str, out: str) -> list[Mapping[str, object]] | None:
+    """The rows of the layout in `folder`, which messages call `out`; None when it is empty."""
+    names = os.listdir(folder)
     if not names:
         return None
     refusal = f"cannot pack {name} to {out}: it has files, and is no OCI layout"
@@ -161,7 +175,7 @@ def _layout_at(out: str, name: str) -> list[Mapping[str, object]] | None:
     if "oci-layout" not in names:
         raise StoreFailed(refusal, hint=hint)
     try:
-        with open(regular.opened(os.path.join(out, "index.json"), follow=False), "rb") as file:
+        with open(regular.opened(os.path.join(folder, "index.json"), follow=False), "rb") as file:
             found = json.loads(file.read(_INDEX_MAX))
         rows = found["manifests"]
         if not isinstance(rows, list) or not all(isinstance(each, dict) for each in rows):
