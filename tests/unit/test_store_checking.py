@@ -68,6 +68,9 @@ def told(store: Store, *, deep: bool = True, since: float = 0.0) -> list[str]:
 
 def test_what_is_whole_is_not_told(store: Store) -> None:
     assert told(store) == told(store, deep=False) == []
+    done: list[None] = []
+    assert list(checking.damaged(store, deep=True, advance=lambda: done.append(None))) == []
+    assert len(done) == checking.count(store) == 3
 
 
 def write(path: str, content: bytes) -> None:

@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from hosier.errors import HosierError, HostLacks, StoreFailed
+    from hosier.fetch.progress import reporter
     from hosier.inspect import doctor, kernel
     from hosier.store import lookup, plain
     from hosier.store.objects import Store
@@ -54,10 +55,11 @@ def run(args: argparse.Namespace) -> int:
         if uid and os.path.isdir(path):
             plain.become_root(path)
         store = Store.open(path, write=False)
-        found, damages = doctor.look(store, deep=args.deep)
+        report = reporter(quiet=args.quiet, verbose=args.verbose)
+        found, damages = doctor.look(store, deep=args.deep, reporter=report)
         if args.repair and trusted and os.path.isdir(path):
             repaired = doctor.repair(store, damages)
-            found, _damages = doctor.look(store, deep=args.deep)
+            found, _damages = doctor.look(store, deep=args.deep, reporter=report)
             found = repaired + found
         checks += found
     except HostLacks as error:  # the machine's checks have told why

@@ -11,6 +11,8 @@ import stat
 from collections.abc import Sequence
 
 from hosier.errors import HosierError, StoreFailed
+from hosier.fetch import progress
+from hosier.fetch.progress import Reporter
 from hosier.inspect.kernel import Check
 from hosier.store import checking, locks, removal, sweeping
 from hosier.store.checking import Damage
@@ -135,10 +137,14 @@ def foreign(base: str = BINFMT) -> Check:
     return Check("foreign architectures", "ok", "none; to build one: apt-get install qemu-user-static binfmt-support")
 
 
-def look(store: Store, *, deep: bool) -> tuple[list[Check], list[Damage]]:
+def look(store: Store, *, deep: bool, reporter: Reporter | None = None) -> tuple[list[Check], list[Damage]]:
     """Check the store itself; a store that cannot be read is one failure. As root, or mapped root."""
     try:
-        damages = list(checking.damaged(store, deep=deep)) if os.path.isdir(store.path) else []
+        damages: list[Damage] = []
+        if os.path.isdir(store.path):
+            report = reporter or progress.reporter(quiet=True, verbose=False)
+            with report.phase("check the store", key="check", total=checking.count(store), unit="objects") as phase:
+                damages = list(checking.damaged(store, deep=deep, advance=phase.advance))
         return store_checks(store, damages, deep=deep), damages
     except HosierError as error:
         return [Check("store", "fail", str(error), error.hint or "")], []

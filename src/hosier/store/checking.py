@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -39,16 +39,19 @@ class Damage:
     reason: str
 
 
-def damaged(store: Store, *, since: float = 0.0, deep: bool = False) -> Iterator[Damage]:
+def damaged(
+    store: Store, *, since: float = 0.0, deep: bool = False, advance: Callable[[], object] = lambda: None
+) -> Iterator[Damage]:
     """Check objects that came in at or after `since` (seconds since 1970); packages and trees before images.
 
     An object that another command removes meanwhile is not told. `since` also tells cached indices written later,
-    whose digest is another file's, to be fetched again.
+    whose digest is another file's, to be fetched again. `advance` is called for each object of `count` that is done.
     """
     tree = partial(_tree, plain=store.plain)
     checks = (("debs", _deb), ("blobs", _deb), ("unpacked", _unpacked), ("trees", tree))
     for kind, check in checks:
         for key, path in _objects(store, kind, since):
+            advance()
             if not deep and kind in ("debs", "blobs"):
                 continue
             try:
@@ -67,6 +70,11 @@ def damaged(store: Store, *, since: float = 0.0, deep: bool = False) -> Iterator
         if reason and os.path.lexists(path):
             yield Damage("images", key, path, reason)
     yield from dangling(store)
+
+
+def count(store: Store) -> int:
+    """How many objects `damaged` looks at before the images, which take no time."""
+    return sum(len(_objects(store, kind, 0.0)) for kind in ("debs", "blobs", "unpacked", "trees"))
 
 
 def _objects(store: Store, kind: str, since: float) -> list[tuple[str, str]]:
