@@ -1,4 +1,4 @@
-"""`hosier pack IMAGE…`: write an image as a folder, an archive, a file system, or a container image."""
+"""`hosier pack IMAGE…`: write an image as a folder, an archive, a file system, a package, or a container image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-HELP = "write an image as a folder, an archive, a file system, or a container image"
+HELP = "write an image as a folder, an archive, a file system, a package, or a container image"
 EXAMPLES = """\
 examples:
   hosier pack web -o web.tar.zst
@@ -19,6 +19,7 @@ examples:
   hosier pack web web-arm64 -o web.oci.tar
   hosier pack web -o web.squashfs                   # or web.erofs
   hosier pack web --format portable -o web_1.4.raw  # portablectl attach ./web_1.4.raw
+  hosier pack web -o web.deb                        # below /var/deploy/web; --prefix /srv/web moves it
   hosier pack tools --format sysext --base web -o tools.raw
 """
 
@@ -47,6 +48,7 @@ FORMATS = {
     "erofs": Format((".erofs",), streams=False),
     "portable": Format(streams=False, compressions=("zstd", "xz", "gz", "none")),
     "sysext": Format(streams=False, options=("base",), compressions=("zstd", "xz", "gz", "none")),
+    "deb": Format((".deb",), streams=False, options=("prefix", "level"), compressions=("xz", "zstd", "gz", "none")),
 }
 
 
@@ -67,14 +69,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="OUT",
         required=True,
-        help="a file (.tar, .tar.gz, .tar.xz, .tar.zst, .oci.tar, .squashfs, .erofs, .raw), a folder, or -",
+        help="a file (.tar, .tar.gz, .tar.xz, .tar.zst, .oci.tar, .squashfs, .erofs, .raw, .deb), a folder, or -",
     )
     parser.add_argument("--verify", action="store_true", help="compare the digest of every file while packing")
     parser.add_argument("--json", action="store_true", help="print what was written as one JSON object")
     words = ("gz", "zstd", "xz", "none")
-    parser.add_argument("--compression", choices=words, help="default: gz for oci, zstd for squashfs, portable, sysext")
+    parser.add_argument(
+        "--compression", choices=words, help="default: gz for oci, xz for deb, zstd for squashfs, portable, sysext"
+    )
     parser.add_argument("--layers", metavar="N", type=int, help="oci: the most layers there may be (default: 24)")
     parser.add_argument("--base", metavar="IMAGE", help="sysext: leave out what this image has just so")
+    parser.add_argument("--prefix", metavar="PATH", help="deb: where the root comes to be (default: /var/deploy/NAME)")
+    parser.add_argument("--level", metavar="N", type=int, help="deb: the level of the compression")
 
 
 def format_of(output: str) -> str:
@@ -92,7 +98,8 @@ def _check(args: argparse.Namespace, chosen: str) -> None:
     known = FORMATS[chosen]
     if len(args.images) > 1 and not known.several:
         raise UsageError(f"cannot pack several images as {chosen}", hint="use --format oci, or pack them one by one")
-    for option, value in (("layers", args.layers), ("base", args.base)):
+    for option in ("layers", "base", "prefix", "level"):
+        value = getattr(args, option)
         if value is not None and option not in known.options:
             holders = " or ".join(name for name, each in FORMATS.items() if option in each.options)
             raise UsageError(f"cannot use --{option} with --format {chosen}: it is for --format {holders}")

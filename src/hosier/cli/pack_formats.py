@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from hosier.cli import outputs
-from hosier.errors import StoreFailed, UsageError
+from hosier.errors import UsageError
 
 if TYPE_CHECKING:
     from hosier.fetch.progress import Phase
@@ -210,6 +210,39 @@ def write_sysext(job: Job) -> Facts:
     return _service(job, extension.entries, extension.contents, extension.notes)
 
 
+def write_deb(job: Job) -> Facts:
+    """A Debian package."""
+    from hosier.pack import deb
+
+    return _package(job, deb.write)
+
+
+def _package(job: Job, write: Callable[..., Written]) -> Facts:
+    args, source = job.args, job.source
+    made: list[Written] = []
+
+    def fill(fd: int) -> int:
+        words = {"compression": args.compression} if args.compression else {}
+        with _progress(job, source.entries.values()) as phase:
+            made.append(
+                write(
+                    fd,
+                    source,
+                    prefix=args.prefix,
+                    level=args.level or 0,
+                    verify=args.verify,
+                    advance=phase.advance,
+                    **words,
+                )
+            )
+        return made[0].size
+
+    outputs.fill(args.output, fill, what=f"pack {source.name}", file_only=True)
+    for note in made[0].notes:
+        print(f"warning: {note}", file=sys.stderr)
+    return {"paths": made[0].paths, "size": made[0].size, "notes": list(made[0].notes)}
+
+
 def _stem(output: str) -> str:
     """The name of a file or folder, as systemd takes it for the image's."""
     return os.path.basename(os.path.abspath(output)).removesuffix(".raw")
@@ -229,8 +262,6 @@ def _image(job: Job, kind: str, entries: Mapping[str, Entry], contents: Mapping[
     from hosier.pack import erofs, squashfs
 
     args, source = job.args, job.source
-    if os.path.exists(args.output) and not os.path.isfile(args.output):
-        raise StoreFailed(f"cannot pack {source.name} to {args.output}: it is there, and is not a regular file")
     made: list[Written] = []
 
     def write(fd: int) -> int:
@@ -261,7 +292,7 @@ def _image(job: Job, kind: str, entries: Mapping[str, Entry], contents: Mapping[
         made.append(written)
         return written.size
 
-    outputs.fill(args.output, write, what=f"pack {source.name}")
+    outputs.fill(args.output, write, what=f"pack {source.name}", file_only=True)
     for note in made[0].notes:
         print(f"warning: {note}", file=sys.stderr)
     return {"paths": made[0].paths, "size": made[0].size, "notes": list(made[0].notes)}

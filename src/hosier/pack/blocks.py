@@ -40,14 +40,15 @@ def xz(dictionary: int) -> Callable[[], Compress]:
 class Pipeline:
     """Blocks in, `done(block, compressed)` out, in the same order and in the caller's thread.
 
-    At most `4 * threads` blocks are under way. An error of a compressor or of `done` is raised by `put` or `finish`.
+    At most `queue * threads` blocks are under way. An error of a compressor or of `done` is raised by `put` or
+    `finish`.
     """
 
-    def __init__(self, make: Callable[[], Compress], *, threads: int = 0) -> None:
+    def __init__(self, make: Callable[[], Compress], *, threads: int = 0, queue: int = 4) -> None:
         threads = threads or max(1, len(os.sched_getaffinity(0)))
         self._make = make
         self._local = threading.local()
-        self._most = 4 * threads
+        self._most = queue * threads
         self._waiting: deque[tuple[Future[bytes], bytes, Callable[[bytes, bytes], None]]] = deque()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compress")
 

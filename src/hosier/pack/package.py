@@ -1,0 +1,198 @@
+"""An image as a package of the host's package manager: what deb and rpm share, decided before a byte is written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hosier.errors import StoreFailed, UsageError
+from hosier.pack import nodes, portable
+from hosier.pack.additions import find
+from hosier.pack.content import Contents
+from hosier.pack.scripts import Link, Node, made, quoted_key
+from hosier.pack.source import Source
+from hosier.store.manifest import Entry
+
+PLACE = "/var/deploy"
+"""Where SOCK deploys its roots."""
+MADE = "/usr/share/hosier/made"
+UNITS = "/usr/lib/systemd/system"
+
+_PREFIX = re.compile(r"(/[A-Za-z0-9_+@%~:.-]+)+")
+_LABEL = "org.opencontainers.image."  # OCI image specification, annotations.md
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A path of the package. `entry` says all but where it is: that is `path`, on the host.
+
+    `content` is that of a file that is not on disk. `config`: a file that the host's owner may change.
+    """
+
+    path: str
+    entry: Entry
+    content: bytes | None = None
+    config: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """What is in a package and what is said of it; `items` in the order of the manifest, what is the host's after.
+
+    `nodes` and `links` are made by the scripts. `unit` is the name of the service's unit, "" without one.
+    """
+
+    name: str
+    version: str
+    release: str
+    architecture: str
+    prefix: str
+    epoch: int
+    summary: str
+    description: str
+    maintainer: str
+    url: str
+    licence: str
+    items: tuple[Item, ...]
+    nodes: tuple[Node, ...]
+    links: tuple[Link, ...]
+    unit: str
+    notes: tuple[str, ...]
+
+
+def plan(source: Source, contents: Contents, *, prefix: str | None) -> Package:
+    """Raises UsageError for a prefix that cannot be one, StoreFailed for a tree that no package can hold."""
+    record = source.record
+    name = record.name.replace("_", "-")
+    prefix = prefix or f"{PLACE}/{record.name}"
+    if not _PREFIX.fullmatch(prefix) or posixpath.normpath(prefix) != prefix:
+        raise UsageError(
+            f"cannot pack {source.name} below {prefix!r}: it is no plain absolute path",
+            hint=f"write it like {PLACE}/{record.name}",
+        )
+    nodes.read(source.entries.values(), name=source.name)
+    config = conffiles(source.entries, contents)
+    items: list[Item] = []
+    special: list[Node] = []
+    notes: list[str] = []
+    labelled = 0
+    for entry in sorted(source.entries.values(), key=lambda each: each.path):
+        path = prefix + entry.path if entry.path != "/" else prefix
+        kept = tuple(pair for pair in entry.xattrs if pair[0] != "security.selinux")
+        if len(kept) != len(entry.xattrs):
+            labelled += 1
+            entry = replace(entry, xattrs=kept)
+        if entry.kind in "cbp":
+            special.append(Node(prefix, entry))
+            if entry.hardlink:
+                notes.append(f"{entry.path} is a node of its own, no longer a link to {entry.hardlink}")
+        else:
+            items.append(Item(path, entry, config=entry.path in config))
+    if labelled:
+        notes.append(f"the SELinux labels of {labelled} paths are left out: the host's policy says them")
+    links = tuple(Link(host, prefix + "/" + target.lstrip("/")) for host, target in _pairs(source.config.get("links")))
+    labels = dict(_pairs(_service(source).get("labels")))
+    title = f"{record.name} {record.version}"
+    summary = " ".join(labels.get(_LABEL + "description", f"root filesystem {title}").split())
+    licence = labels.get(_LABEL + "licenses", "")
+    extra: dict[str, bytes] = {f"/usr/share/doc/{name}/copyright": _copyright(title, prefix, licence)}
+    unit = ""
+    if source.config.get("service"):
+        unit = f"{name}.service"
+        text = portable.unit(
+            _service(source), source.entries, title=title, read=contents.whole, name=source.name, form="a package"
+        )
+        home = f"[Service]\nRootDirectory={prefix}\nMountAPIVFS=yes\n".replace("%", "%%")
+        extra[f"{UNITS}/{unit}"] = text.replace("[Service]\n", home, 1).encode("utf-8", "surrogateescape")
+    if special or links:
+        extra[f"{MADE}/{name}"] = made(special, links)
+    items += [added(path, content, source.epoch) for path, content in sorted(extra.items())]
+    return Package(
+        name=name,
+        version=record.version,
+        release=record.release,
+        architecture=record.architecture,
+        prefix=prefix,
+        epoch=source.epoch,
+        summary=summary,
+        description=f"All files of the image {title} ({record.digest[:12]}) below {prefix}.",
+        maintainer=labels.get(_LABEL + "authors", labels.get(_LABEL + "vendor", "")),
+        url=labels.get(_LABEL + "url", ""),
+        licence=licence,
+        items=tuple(items),
+        nodes=tuple(special),
+        links=links,
+        unit=unit,
+        notes=tuple(notes),
+    )
+
+
+def parents(package: Package) -> list[str]:
+    """The folders above what is in the package and not in it, from the outside: all are root's, with the mode 0755."""
+    inside = {item.path for item in package.items if item.entry.kind == "d"}
+    found: set[str] = set()
+    for path in (package.prefix, *(item.path for item in package.items if item.content is not None)):
+        above = posixpath.dirname(path)
+        while above != "/" and above not in inside and above not in found:
+            found.add(above)
+            above = posixpath.dirname(above)
+    return sorted(found)
+
+
+def trusted(entries: Mapping[str, Entry], path: str) -> bool:
+    """Whether root alone can put something else in the place of `path`: a script may then give it power."""
+    above = path
+    while above != "/":
+        above = posixpath.dirname(above)
+        folder = entries[above]
+        if folder.uid or folder.mode & 0o022:
+            return False
+    return True
+
+
+def conffiles(entries: Mapping[str, Entry], contents: Contents) -> frozenset[str]:
+    """What the image's packages call conffiles (deb-conffiles(5)), where it really is and as far as it is there."""
+    found = set()
+    for path, entry in entries.items():
+        if path.startswith("/var/lib/dpkg/info/") and path.endswith(".conffiles") and entry.kind == "f":
+            for line in contents.whole(replace(entry, path=entry.hardlink or path)).split(b"\n"):
+                there = find(entries, os.fsdecode(line)) if line.startswith(b"/") else None
+                if there is not None and there.kind == "f" and not there.hardlink:
+                    found.add(there.path)
+    return frozenset(found)
+
+
+def added(path: str, content: bytes, epoch: int) -> Item:
+    """A file of the host's own."""
+    digest = hashlib.sha256(content).hexdigest()
+    return Item(path, Entry(path, "f", 0o644, 0, 0, epoch, size=len(content), sha256=digest), content)
+
+
+def _service(source: Source) -> Mapping[str, object]:
+    said = source.config.get("service")
+    return said if isinstance(said, Mapping) else {}
+
+
+def _pairs(said: object) -> Sequence[tuple[str, str]]:
+    pairs = said.items() if isinstance(said, Mapping) else said if isinstance(said, list | tuple) else ()
+    return [(str(first), str(second)) for first, second in pairs]
+
+
+def _copyright(title: str, prefix: str, licence: str) -> bytes:
+    text = (
+        f"This package is the root filesystem {title}. Its files come from many packages.\n\n"
+        f"Copyright and licence of each: {prefix}/usr/share/doc/*/copyright, as far as the image\n"
+        "has its documentation. Texts that they name in /usr/share/common-licenses are on any Debian system.\n"
+    )
+    return (text + (f"\nLicence of the whole, as its makers say: {licence}\n" if licence else "")).encode()
+
+
+def refuse(package: Package, source: Source, pattern: str, reason: str) -> None:
+    """Raises StoreFailed for the first path whose name has `pattern`."""
+    for path in [item.path for item in package.items] + [node.path for node in package.nodes]:
+        if pattern in path:
+            raise StoreFailed(f"cannot pack {source.name}: {quoted_key(path)} {reason}")

@@ -1,0 +1,254 @@
+"""The scripts of packages: they make what no package holds safely (device nodes, links on the host), and take it away.
+
+POSIX shell with coreutils, as root on the host. All can be run again at any time. Services may own folders of the root
+and put links there, so a script first goes into a folder, looks where it is, and then names only what is in it.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hosier.store.manifest import Entry
+
+_STAT = {"c": "character special file", "b": "block special file", "p": "fifo"}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A device node or pipe of the root at `prefix`."""
+
+    prefix: str
+    entry: Entry
+
+    @property
+    def path(self) -> str:
+        """Where it is on the host."""
+        return self.prefix + self.entry.path
+
+    @property
+    def kind(self) -> str:
+        """What stat(1) says with %F %t %T."""
+        major, minor = (self.entry.rdev or (0, 0)) if self.entry.kind != "p" else (0, 0)
+        return f"{_STAT[self.entry.kind]} {major:x} {minor:x}"
+
+    @property
+    def key(self) -> str:
+        """How the list of what was made calls it: two packages' nodes are the same when this is."""
+        return f"node {quoted_key(self.path)} {self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A symbolic link on the host."""
+
+    host: str
+    target: str
+
+    @property
+    def key(self) -> str:
+        """How the list of what was made calls it."""
+        return f"link {quoted_key(self.host)} {quoted_key(self.target)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """What has to be set on a path once it is there: an owner, a mode, attributes (name, hex)."""
+
+    path: str
+    owner: tuple[int, int] | None = None
+    mode: int | None = None
+    xattrs: tuple[tuple[str, str], ...] = ()
+
+
+def quoted_key(text: str) -> str:
+    """One word without blanks and line breaks, never read back."""
+    return "".join(f"\\{ord(c):o}" if c in "\\ \n\t" else c for c in text)
+
+
+def made(nodes: Iterable[Node], links: Iterable[Link]) -> bytes:
+    """The list of what post-install makes, which the scripts of the version before read on an upgrade."""
+    return "".join(f"{key}\n" for key in sorted([*(node.key for node in nodes), *(link.key for link in links)])).encode(
+        "utf-8", "surrogateescape"
+    )
+
+
+HEAD = """\
+#!/bin/sh
+set -e
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+LC_ALL=C
+export PATH LC_ALL
+"""
+
+INTO = """\
+fail() { echo "$name: $*" >&2; exit 1; }
+root=$(cd "$prefix" 2>/dev/null && pwd -P) || root=
+# Into a folder of the root, by no link: a service may own what is above.
+into() {
+    [ -n "$root" ] && cd "$root" || return 1
+    [ -z "$1" ] || cd -P "./$1" 2>/dev/null || return 1
+    [ "$(pwd -P)" = "$root${1:+/$1}" ]
+}
+"""
+
+_NODE = """\
+# A node is made beside and renamed: it never has another mode or owner under its name.
+node() {
+    kind=$1; mode=$2; owner=$3; file=$4; shift 4
+    [ "$(stat -c '%F %t %T %a %u:%g' -- "$file" 2>/dev/null)" != "$kind $mode $owner" ] || return 0
+    [ -L "$file" ] || [ ! -d "$file" ] || fail "cannot make the node $prefix/$folder/$file: a folder is there"
+    beside=$(mktemp -d ./.node.XXXXXXXX)
+    ( cd "$beside" && mknod node "$@" && chown "$owner" node && chmod "$mode" node && mv -fT node "../$file" ) || {
+        rm -f "$beside/node"; rmdir "$beside"; fail "cannot make the node $prefix/$folder/$file"
+    }
+    rmdir "$beside"
+    [ ! -x /usr/sbin/restorecon ] || /usr/sbin/restorecon -- "$file" || :
+}
+"""
+
+_LINK = """\
+link() {
+    [ "$(readlink -- "$1")" != "$2" ] || return 0
+    if [ -e "$1" ] || [ -L "$1" ]; then
+        [ -z "$later" ] || return 0
+        fail "cannot make the link $1: something else is there"
+    fi
+    mkdir -p -- "${1%/*}/"
+    ln -s -- "$2" "$1"
+}
+"""
+
+_GONE = """\
+# What the version that takes over makes too stays.
+kept() { [ -n "$upgrade" ] && grep -Fxqs -e "$1" -- "$list"; }
+gone_node() {
+    ! kept "$1" || return 0
+    into "$2" || return 0
+    [ "$(stat -c '%F %t %T' -- "./$3" 2>/dev/null)" != "$4" ] || rm -f -- "./$3"
+}
+gone_link() {
+    ! kept "$1" || return 0
+    [ "$(readlink -- "$2")" != "$3" ] || rm -f -- "$2"
+}
+"""
+
+
+def variables(name: str, prefix: str, listed: str) -> str:
+    """What the functions know the package by."""
+    return f"name={quote(name)}\nprefix={quote(prefix)}\nlist={quote(listed)}\n"
+
+
+def quote(text: str) -> str:
+    """A word of the shell."""
+    return shlex.quote(text)
+
+
+def make(nodes: Sequence[Node], links: Sequence[Link]) -> str:
+    """Make what is not there; INTO comes before.
+
+    $later not empty: a link whose place another has is left to a later run.
+    """
+    if not nodes and not links:
+        return ""
+    said = [_NODE] if nodes else []
+    said += [_LINK] if links else []
+    here = None
+    for node in nodes:
+        folder, entry = _folder(node.entry.path), node.entry
+        if folder != here:
+            said.append(_enter(folder))
+            here = folder
+        kind = entry.kind + ("" if entry.kind == "p" else " {} {}".format(*(entry.rdev or (0, 0))))
+        owner = f"{entry.uid}:{entry.gid}"
+        said.append(f"node {quote(node.kind)} {entry.mode:o} {owner} {_base(entry.path)} {kind}\n")
+    said += ["cd /\n", *(f"link {quote(link.host)} {quote(link.target)}\n" for link in links)]
+    return "".join(said)
+
+
+def mend(mends: Sequence[Mend], attribute: str) -> str:
+    """Set what the package manager does not, after INTO; `attribute` defines a shell function attribute FILE NAME HEX.
+
+    Many names go to one program, since it is started once for each owner in each folder.
+    """
+    if not mends:
+        return ""
+    said = [attribute] if any(each.xattrs for each in mends) else []
+    folders: dict[str, list[Mend]] = {}
+    for each in mends:
+        folders.setdefault(_folder(each.path) if each.path != "/" else "", []).append(each)
+    for folder, inside in folders.items():
+        said.append(_enter(folder))
+        for option, key in (("chown -h", "owner"), ("chmod", "mode")):
+            groups: dict[str, list[str]] = {}
+            for each in inside:
+                value = getattr(each, key)
+                if value is not None:
+                    word = f"{value:o}" if isinstance(value, int) else "{}:{}".format(*value)
+                    groups.setdefault(word, []).append(_base(each.path))
+            for word, names in groups.items():
+                said += [f"{option} {word} {' '.join(part)}\n" for part in _parts(names)]
+        for each in inside:
+            said += [f"attribute {_base(each.path)} {quote(name)} {value!r}\n" for name, value in each.xattrs]
+    return "".join([*said, "cd /\n"])
+
+
+def unmake(nodes: Sequence[Node], links: Sequence[Link]) -> str:
+    """Remove what post-install made, if it is still that; INTO comes before.
+
+    $upgrade not empty: and if the new version does not make it.
+    """
+    if not nodes and not links:
+        return ""
+    said = [_GONE]
+    for node in nodes:
+        path = node.entry.path
+        words = (node.key, _folder(path), posixpath.basename(path), node.kind)
+        said.append(f"gone_node {' '.join(map(quote, words))}\n")
+    if nodes:  # which kept these from going with the package's files
+        said.append('if [ -z "$upgrade" ]; then\n')
+        said += [f"into {quote(_folder(path))} && rmdir {_base(path)} 2>/dev/null || :\n" for path in _above(nodes)]
+        said.append("fi\n")
+    said += ["cd /\n", *(f"gone_link {' '.join(map(quote, (link.key, link.host, link.target)))}\n" for link in links)]
+    return "".join(said)
+
+
+def _above(nodes: Iterable[Node]) -> list[str]:
+    """The folders of the root that nodes are in, from the inside."""
+    found: set[str] = set()
+    for node in nodes:
+        path = posixpath.dirname(node.entry.path)
+        while path != "/" and path not in found:
+            found.add(path)
+            path = posixpath.dirname(path)
+    return sorted(found, reverse=True)
+
+
+def _enter(folder: str) -> str:
+    word = quote(folder)
+    return f'folder={word}\ninto "$folder" || fail "cannot find the folder $prefix/$folder"\n'
+
+
+def _folder(path: str) -> str:
+    return posixpath.dirname(path)[1:]
+
+
+def _base(path: str) -> str:
+    return quote("./" + posixpath.basename(path)) if path != "/" else "."
+
+
+def _parts(names: Sequence[str]) -> Iterable[Sequence[str]]:
+    """In pieces that execve(2) takes."""
+    part: list[str] = []
+    size = 0
+    for name in names:
+        size += len(os.fsencode(name)) + 9
+        if part and size > 100_000:
+            yield part
+            part, size = [], 0
+        part.append(name)
+    if part:
+        yield part
