@@ -47,7 +47,7 @@ class Place:
 @contextmanager
 def place(folder: Path, uid: int = UID) -> Iterator[Place | None]:
     """Make a place in `folder`, which the user can reach; None where no Python is there that anyone may run."""
-    from kit.cli import SOURCES, ordinary_python
+    from kit.cli import ordinary_python
 
     python = ordinary_python()
     if python is None:
@@ -55,12 +55,7 @@ def place(folder: Path, uid: int = UID) -> Iterator[Place | None]:
         return
     path = folder / "confined"
     path.mkdir()
-    shutil.copytree(SOURCES, path / "sources", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for file in _dependencies():
-        (path / "sources" / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file.locate(), path / "sources" / file)
-    # Its user cannot keep byte code there, and there are many runs.
-    subprocess.run([python, "-m", "compileall", "-q", path / "sources" / "hosier"], check=True)
+    copy_sources(path / "sources")
     for here, _, files in os.walk(path):
         os.chmod(here, 0o755)
         for name in files:
@@ -70,6 +65,16 @@ def place(folder: Path, uid: int = UID) -> Iterator[Place | None]:
         if str(above).startswith("/tmp/") and above.stat().st_uid == os.geteuid():
             above.chmod(above.stat().st_mode | 0o055)
     yield Place(path, python, uid)
+
+
+def copy_sources(to: Path) -> None:
+    """Put hosier, with its byte code, and all that it depends on in the new folder `to`."""
+    from kit.cli import SOURCES
+
+    shutil.copytree(SOURCES, to, ignore=shutil.ignore_patterns("*.egg-info"))
+    for file in _dependencies():
+        (to / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file.locate(), to / file)
 
 
 def _dependencies() -> Iterator[PackagePath]:

@@ -116,9 +116,9 @@ def interpreter() -> str:
 
 @contextmanager
 def sources() -> Iterator[str]:
-    """The package where every user may read it."""
+    """The package where every user may read it, with the byte code that no such user could keep."""
     with tempfile.TemporaryDirectory(prefix="hosier-src-") as folder:
-        shutil.copytree(f"{SRC}/hosier", f"{folder}/hosier", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(f"{SRC}/hosier", f"{folder}/hosier")
         os.chmod(folder, 0o755)
         yield folder
 

@@ -18,6 +18,7 @@ from types import MappingProxyType
 import pytest
 
 from kit.cli import environment, hosier, ordinary_python, ordinary_user
+from kit.confined import copy_sources
 from kit.debs import Dir, File, HardLink
 from kit.world import World
 
@@ -175,13 +176,9 @@ def everywhere(spec: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dic
             pytest.skip("no ordinary user can run this Python, or there is no newuidmap")
         with ordinary_user() as user:
             home = Path(user.pw_dir)
-            shutil.copytree(
-                Path(__file__).parents[2] / "src", home / "src", ignore=shutil.ignore_patterns("__pycache__")
-            )
+            copy_sources(home / "src")
             for name in ("toml", "lock"):
                 shutil.copy(spec.with_suffix(f".{name}"), home / f"theirs.{name}")
-            others = shutil.ignore_patterns("hosier*", "pip*", "mypy*", "hypothesis*", "ruff*", "__pycache__")
-            shutil.copytree(packages_of(), home / "src", ignore=others, dirs_exist_ok=True)
             os.chmod(home, 0o755)
             monkeypatch.setenv("HOSIER_TEST_SOURCES", str(home / "src"))
             try:
@@ -190,13 +187,6 @@ def everywhere(spec: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dic
                 # Its files belong to subordinate ids; only root can take them away.
                 shutil.rmtree(home / "store", ignore_errors=True)
     return found
-
-
-def packages_of() -> str:
-    """The site-packages of the Python that runs the tests: an ordinary user may not reach them where they are."""
-    import zstandard
-
-    return os.path.dirname(os.path.dirname(zstandard.__file__))
 
 
 def readable(path: Path) -> None:
