@@ -69,9 +69,8 @@ def run(args: argparse.Namespace) -> int:
     gc.set_threshold(100_000)
     from hosier.build.origins import given
     from hosier.build.request import build_spec, plan_spec
-    from hosier.cli.images import human_size
     from hosier.errors import StoreFailed, UsageError
-    from hosier.fetch.progress import reporter
+    from hosier.fetch.progress import quantity, reporter
     from hosier.store.objects import split_tag
 
     if args.tag is not None:
@@ -92,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
             of = f"{architecture}: " if len(plans) > 1 else ""
             for stage in plan.stages:
                 did = "reused" if stage.reused else "to build"
-                print(f"{of}stage {stage.number}: {stage.packages} packages, {did}")
-            print(f"{of}fetch: {plan.fetch_packages} packages, {human_size(plan.fetch_bytes)}")
-            print(f"{of}unpack: {plan.unpack_packages} packages")
+                print(f"{of}stage {stage.number}: {quantity(stage.packages, 'packages')}, {did}")
+            print(f"{of}fetch: {quantity(plan.fetch_packages, 'packages')}, {quantity(plan.fetch_bytes, 'B')}")
+            print(f"{of}unpack: {quantity(plan.unpack_packages, 'packages')}")
             print(f"{of}image: {'nothing to do' if plan.image else 'to build'}")
         return 0
     with contextlib.ExitStack() as held:
@@ -146,13 +145,13 @@ def facts(built: Built) -> dict[str, object]:
 
 def told(built: Built) -> str:
     """What a build did, in a line for people."""
-    from hosier.cli.images import human_size
+    from hosier.fetch.progress import quantity
 
     if built.reused == "image":
         return f"{built.tag} is built already: nothing to do"
-    did = [f"built {built.tag}: {built.packages} packages"]
+    did = [f"built {built.tag}: {quantity(built.packages, 'packages')}"]
     if built.supply.fetched:
-        did.append(f"{built.supply.fetched} fetched, {human_size(built.supply.bytes)}")
+        did.append(f"{built.supply.fetched} fetched, {quantity(built.supply.bytes, 'B')}")
     if built.reused != "nothing":
         did.append(f"reused {built.reused}")
     return "; ".join(did)

@@ -192,20 +192,23 @@ def _sent(
             with open(f"{folder}/empty", "wb") as out:
                 out.write(_EMPTY.content)
             rows = [add(f"{folder}/manifest", record.MANIFEST)]
-            fresh = _whole(entries) if below is None else [delta.delta(below, entries)]
+            fresh = [each for each in (_whole(entries) if below is None else [delta.delta(below, entries)]) if each]
             made = [] if below is None else list(layers)
-            for number, members in enumerate(each for each in fresh if each):
-                path = f"{folder}/layer{number}"
-                with open(path, "wb") as out:
-                    tar.write(
-                        out.fileno(),
-                        f"{store.tree(key)}/root",
-                        members,
-                        epoch=LATER,
-                        compression="zst",
-                        name=f"tree {key[:12]}",
-                    )
-                made.append(add(path, layout.LAYERS["zstd"]))
+            total = sum(each.size for members in fresh for each in members if each.kind == "f" and not each.hardlink)
+            with reporter.phase(f"pack tree {key[:12]}", key="pack-tree", total=total, unit="B") as phase:
+                for number, members in enumerate(fresh):
+                    path = f"{folder}/layer{number}"
+                    with open(path, "wb") as out:
+                        tar.write(
+                            out.fileno(),
+                            f"{store.tree(key)}/root",
+                            members,
+                            epoch=LATER,
+                            compression="zst",
+                            name=f"tree {key[:12]}",
+                            advance=phase.advance,
+                        )
+                    made.append(add(path, layout.LAYERS["zstd"]))
             config = add(f"{folder}/empty", layout.EMPTY)
         shelf.put(blobs, title=f"send tree {key[:12]}", reporter=reporter)
         document = {
