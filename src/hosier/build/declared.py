@@ -17,9 +17,16 @@ from hosier.build.compose import Op, Unpacked, not_written
 from hosier.build.site import Site, unseen
 from hosier.build.tree import HardLinks, Tree
 from hosier.distro.deb.declared import configure
+from hosier.distro.deb.declared.refusal import Refusal
 from hosier.distro.deb.declared.view import Node
 from hosier.errors import BuildFailed
 from hosier.store.manifest import Entry
+
+PATH_MAX, NAME_MAX = 4096, 255
+"""Bytes of a path with its end, and of a name (limits.h of the kernel)."""
+HELD_MAX = 1 << 29
+ENTRY_SIZE = 1 << 10
+"""Bytes of all that scripts write, and what each path that they make counts besides its content."""
 
 
 def preinst(site: Site, packages: Sequence[Unpacked]) -> None:
@@ -75,6 +82,7 @@ class Holding:
         self.root = root
         self.epoch = epoch
         self.contents: dict[str, bytes] = {}
+        self.held = 0
         self.links = HardLinks(self.entries)
         self.children: dict[str, set[str]] = {}
         for path in self.entries:
@@ -126,6 +134,8 @@ class Holding:
         known = self.contents.get(leader)
         if known is not None:
             return known[offset:] if length < 0 else known[offset : offset + length]
+        if length < 0 and entry.size > HELD_MAX:
+            raise Refusal(f"{path} is larger than what is held in memory")
         fd = os.open(self.root + leader, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(fd, "rb") as file:
             file.seek(offset)
@@ -147,6 +157,7 @@ class Holding:
         facts = {"size": len(content), "sha256": merge.digest_of(content), "mtime": self.epoch}
         if there is None:
             self._new(Entry(path=real, kind="f", mode=mode, uid=0, gid=0, **facts), path)  # type: ignore[arg-type]
+            self._hold(len(content))
             self.contents[real] = content
             return
         if there.kind != "f":
@@ -154,6 +165,7 @@ class Holding:
         leader = there.hardlink or real
         for mate in (leader, *self.links.mates(leader)):
             self.entries[mate] = replace(self.entries[mate], **facts)  # type: ignore[arg-type]
+        self._hold(len(content) - len(self.contents.get(leader, b"")))
         self.contents[leader] = content
 
     def mkdir(self, path: str, mode: int) -> None:
@@ -183,6 +195,8 @@ class Holding:
         entry = self.entries.get(real)
         if entry is None:
             raise OSError(errno.ENOENT, "No such file or directory", path)
+        if real == "/":
+            raise OSError(errno.EBUSY, "Device or resource busy", path)
         if entry.kind == "d" and self.children.get(real):
             raise OSError(errno.ENOTEMPTY, "Directory not empty", path)
         self._drop(real)
@@ -196,6 +210,10 @@ class Holding:
             raise OSError(errno.ENOENT, "No such file or directory", old)
         if source == target:
             return
+        if "/" in (source, target):
+            raise OSError(errno.EBUSY, "Device or resource busy", new)
+        if target.startswith(source + "/"):
+            raise OSError(errno.EINVAL, "Invalid argument", new)
         there = self.entries.get(target)
         if there is not None and (there.kind == "d") != (entry.kind == "d"):
             raise OSError(errno.EISDIR, "Is a directory", new)
@@ -260,9 +278,19 @@ class Holding:
             raise OSError(errno.ENOTDIR, "Not a directory", named)
         if entry.path in self.entries:
             raise OSError(errno.EEXIST, "File exists", named)
+        if "\0" in entry.path:
+            raise OSError(errno.EINVAL, "Invalid argument", named)
+        if len(os.fsencode(entry.path)) >= PATH_MAX or len(os.fsencode(entry.path.rpartition("/")[2])) > NAME_MAX:
+            raise OSError(errno.ENAMETOOLONG, "File name too long", named)
+        self._hold(ENTRY_SIZE)
         self.entries[entry.path] = replace(entry, package=self._owner(entry.path))
         self._adopt(entry.path)
         self._touch_parent(entry.path)
+
+    def _hold(self, size: int) -> None:
+        self.held += size
+        if self.held > HELD_MAX:
+            raise Refusal("what it writes is more than is held in memory")
 
     def _adopt(self, path: str) -> None:
         parent, _, name = path.rpartition("/")
@@ -278,7 +306,7 @@ class Holding:
             self.contents[leader] = content
         else:
             leader_content = self.read(path) if mates and not self.entries[path].hardlink else None
-            self.contents.pop(path, None)
+            self._hold(len(leader_content or b"") - len(self.contents.pop(path, b"")))
             self.links.leave(path)
             if leader_content is not None:
                 leader = next((m for m in mates if m in self.entries and not self.entries[m].hardlink), mates[0])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from hosier.distro.deb.declared.refusal import Refusal
 
-_TOKEN = re.compile(r"\s*(0[xX][0-9a-fA-F]+|\d+|[A-Za-z_]\w*|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%<>&|^~!()])")
+_TOKEN = re.compile(r"\s*(0[xX][0-9a-fA-F]+|[0-9]+|[A-Za-z_][A-Za-z0-9_]*|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%<>&|^~!()])")
 BITS = 1 << 63
 
 

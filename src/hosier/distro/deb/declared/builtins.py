@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from hosier.distro.deb.declared.calls import Break, Continue, Exit, Return
 from hosier.distro.deb.declared.interpret import Shell
+from hosier.distro.deb.declared.refusal import whole
 from hosier.distro.deb.declared.shell import parse
 from hosier.distro.deb.declared.testing import test
 
@@ -65,7 +66,8 @@ def escaped(text: str, *, octal_zero: bool = True) -> tuple[str, bool]:
         if following == "c":
             return "".join(out), True
         if digits is not None:
-            out.append(chr(int(digits[1] or "0", 8)))
+            code = int(digits[1] or "0", 8) & 0xFF
+            out.append(chr(code) if code < 0x80 else chr(0xDC00 + code))
             at = digits.end()
         elif following in _ESCAPES:
             out.append(_ESCAPES[following])
@@ -226,7 +228,9 @@ def _set(shell: Shell, arguments: list[str]) -> int:
 
 
 def _shift(shell: Shell, arguments: list[str]) -> int:
-    count = int(arguments[0]) if arguments else 1
+    count = whole(arguments[0]) if arguments else 1
+    if count is None:
+        raise shell.refusal(f"{arguments[0]!r} is no number")
     if count > len(shell.arguments):
         shell.say("shift: can't shift that many\n")
         raise Exit(2)
@@ -237,9 +241,10 @@ def _shift(shell: Shell, arguments: list[str]) -> int:
 def _number(shell: Shell, arguments: list[str], default: int) -> int:
     if not arguments:
         return default
-    if not arguments[0].isdigit():
+    found = whole(arguments[0])
+    if found is None:
         raise shell.refusal(f"{arguments[0]!r} is no number")
-    return int(arguments[0]) & 0xFF
+    return found & 0xFF
 
 
 def _exit(shell: Shell, arguments: list[str]) -> int:

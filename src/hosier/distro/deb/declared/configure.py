@@ -13,6 +13,7 @@ from hosier.distro.deb.declared.debconf import FOLDER as DEBCONF
 from hosier.distro.deb.declared.debconf import Debconf
 from hosier.distro.deb.declared.effects import TABLE
 from hosier.distro.deb.declared.interpret import Shell
+from hosier.distro.deb.declared.limit import limited
 from hosier.distro.deb.declared.refusal import Refusal
 from hosier.distro.deb.declared.view import View, World
 from hosier.distro.deb.dpkgdb import ADMIN, INFO, StatusStanza
@@ -205,12 +206,13 @@ def _script(site: Configuration, control: Control, name: str, arguments: list[st
     shell = Shell(world, TABLE, variables, path, arguments)
     start = len(world.log)
     try:
-        script = shell.script(path)
-        if script is None:
-            raise Refusal("it is no script of the shell", 1)
-        body, flags = script
-        shell.options = set(flags)
-        ended = shell.run(body)
+        with limited():
+            script = shell.script(path)
+            if script is None:
+                raise Refusal("it is no script of the shell", 1)
+            body, flags = script
+            shell.options = set(flags)
+            ended = shell.run(body)
     except Refusal as exc:
         line = exc.line or shell.line
         raise BuildFailed(

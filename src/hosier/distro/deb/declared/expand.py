@@ -9,7 +9,7 @@ from typing import Protocol
 from hosier.distro.deb.declared import arithmetic, patterns
 from hosier.distro.deb.declared.refusal import TEXT_MAX, Refusal
 from hosier.distro.deb.declared.syntax import Arithmetic, Literal, Parameter, Part, Sequence, Substitution, Word
-from hosier.distro.deb.declared.view import World
+from hosier.distro.deb.declared.view import MACHINE, World
 
 Piece = tuple[str, bool]
 _GLOB = re.compile(r"[*?\[]")
@@ -38,7 +38,8 @@ class Unset(Exception):
 class _Fields:
     """Fields under way: text is added to the last, and separators begin the next."""
 
-    def __init__(self, separators: str) -> None:
+    def __init__(self, world: World, separators: str) -> None:
+        self.world = world
         self.separators = separators
         self.done: list[list[Piece]] = []
         self.open: list[Piece] | None = None
@@ -47,9 +48,12 @@ class _Fields:
 
     def add(self, text: str, quoted: bool) -> None:
         self.left -= len(text)
+        self.world.spend(len(text) + 1)
         if self.left < 0:
             raise Refusal("a text does not end")
-        self.open = [*(self.open or []), (text, quoted)] if quoted or text else self.open
+        if quoted or text:
+            self.open = self.open or []
+            self.open.append((text, quoted))
         self.after_blank = False
 
     def end(self) -> None:
@@ -84,7 +88,7 @@ def fields(state: State, words: Iterable[Word]) -> list[str]:
     """Words as a command gets them."""
     out: list[str] = []
     for word in words:
-        found = _Fields(state.variables.get("IFS", " \t\n"))
+        found = _Fields(state.world, state.variables.get("IFS", " \t\n"))
         _expand(state, word, found)
         found.end()
         for field in found.done:
@@ -99,7 +103,7 @@ def text(state: State, word: Word) -> str:
 
 def pieces(state: State, word: Word) -> list[Piece]:
     """A word that is not split, with what of it is quoted: a pattern."""
-    found = _Fields("")
+    found = _Fields(state.world, "")
     _expand(state, word, found, join=True)
     found.end()
     return [piece for field in found.done for piece in field]
@@ -156,7 +160,7 @@ def _parameter(state: State, part: Parameter, found: _Fields, *, join: bool) -> 
         raise Unset(f"{part.name}: parameter not set")
     shown = value or ""
     if operator == "length":
-        shown = str(len(shown))
+        shown = str(len(shown.encode("utf-8", "surrogateescape")))  # dash counts bytes
     elif operator and operator[0] in "#%":
         shown = _trimmed(shown, operator, patterns.shell(pieces(state, part.word or ())))
     if part.quoted:
@@ -195,10 +199,10 @@ def _arguments(state: State, part: Parameter, found: _Fields, *, join: bool) -> 
 def lookup(state: State, name: str) -> str | None:
     """The value of a parameter, None where it is not set."""
     if name.isdigit():
-        number = int(name)
-        if number == 0:
+        place = int(name.lstrip("0")[:9] or "0")
+        if place == 0:
             return state.name
-        return state.arguments[number - 1] if number <= len(state.arguments) else None
+        return state.arguments[place - 1] if place <= len(state.arguments) else None
     special: dict[str, Callable[[], str]] = {
         "#": lambda: str(len(state.arguments)),
         "?": lambda: str(state.status),
@@ -254,6 +258,8 @@ def _paths(state: State, field: list[Piece]) -> Iterator[str]:
             node = view.node(absolute)
             if node is None or node.kind != "d":
                 continue
+            if f"{view.real(absolute, follow=True)}/".startswith(MACHINE):
+                raise Refusal(f"{absolute} is of a machine that runs, and not known")
             for entry in view.names(absolute):
                 if expression.fullmatch(entry) and (not entry.startswith(".") or name.startswith(".")):
                     further.append(head + lead + entry)

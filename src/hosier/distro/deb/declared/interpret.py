@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from hosier.distro.deb.declared import expand, patterns
 from hosier.distro.deb.declared.calls import Break, Call, Continue, Exit, Return, Table
-from hosier.distro.deb.declared.refusal import Refusal
+from hosier.distro.deb.declared.refusal import Refusal, whole
 from hosier.distro.deb.declared.shell import parse
 from hosier.distro.deb.declared.streams import Kept, Nowhere, Sink, Source, ToFile, ToLog
 from hosier.distro.deb.declared.syntax import (
@@ -32,12 +32,11 @@ from hosier.distro.deb.declared.syntax import (
     Simple,
     While,
 )
-from hosier.distro.deb.declared.view import World
+from hosier.distro.deb.declared.view import MACHINE, World
 
 STEPS_MAX = 2_000_000
 DEPTH_MAX = 60
 SCRIPT_MAX = 1 << 20
-MACHINE = ("/proc/", "/sys/", "/dev/")
 STREAMS = ("/dev/null", "/dev/tty", "/dev/stderr")
 _INTERPRETER = re.compile(r"#![ \t]*/(?:usr/)?bin/(?:sh|dash|bash)(?:[ \t]+(-[a-z]+))?[ \t]*\n")
 NOT_FOUND, NOT_RUN = 127, 126
@@ -115,7 +114,7 @@ class Shell:
         below.outputs[1] = kept
         self.substituted = below.run(body)
         self.line = below.line
-        return kept.text()
+        return kept.text().replace("\0", "")  # as no variable of a shell can hold it
 
     def refusal(self, reason: str) -> Refusal:
         """What to raise in the line that is followed."""
@@ -315,7 +314,10 @@ class Shell:
             return self.function(self.functions[name], arguments)
         builtin = self.table.builtins.get(name)
         if builtin is not None:
-            return builtin(self, arguments)
+            try:
+                return builtin(self, arguments)
+            except (LookupError, OSError, OverflowError, ValueError):
+                raise self.refusal(f"{' '.join(words)[:100]} is not known") from None
         path = self.find(name)
         if path is None:
             self.say(f"{name}: not found\n")
@@ -330,6 +332,9 @@ class Shell:
             except OSError as exc:
                 self.say(f"{name}: {exc.filename}: {exc.strerror}\n")
                 return 1
+            except (LookupError, OverflowError, ValueError):
+                # Words that this form has no place for, and records that are not as the program writes them.
+                raise self.refusal(f"{' '.join(words)[:100]} is not a known effect") from None
             if status is not None:
                 return status
         return self.program(name, path, arguments)
@@ -437,9 +442,18 @@ class Shell:
     def path(self, name: str) -> str:
         """A path as the tree has it, from the folder that this shell is in. Raises Refusal for the machine's own."""
         path = name if name.startswith("/") else f"{self.cwd.rstrip('/')}/{name}"
-        if path.startswith(MACHINE) and path not in STREAMS:
-            raise self.refusal(f"{path} is of a machine that runs, and not known")
+        if path not in STREAMS:
+            self.inside(path, follow=False)
         return path
+
+    def inside(self, path: str, *, follow: bool) -> None:
+        """Raise Refusal where a path leads, with its last link or without, to what a machine has that runs."""
+        try:
+            real = self.world.view.real(path, follow=follow)
+        except OSError:
+            return
+        if path.startswith(MACHINE) or real.startswith(MACHINE):
+            raise self.refusal(f"{path} is of a machine that runs, and not known")
 
     def say(self, text: str) -> None:
         """Write to the standard error."""
@@ -477,8 +491,8 @@ class Shell:
             elif operator in (">&", "<&") and target == "-":
                 if operator == ">&":
                     self.outputs[1 if redirect.fd is None else redirect.fd] = Nowhere()
-            elif operator == ">&" and target.isdigit():
-                self.outputs[1 if redirect.fd is None else redirect.fd] = self.outputs.get(int(target), Nowhere())
+            elif operator == ">&" and (fd := whole(target)) is not None:
+                self.outputs[1 if redirect.fd is None else redirect.fd] = self.outputs.get(fd, Nowhere())
             elif operator in (">", ">>", ">|"):
                 self.outputs[1 if redirect.fd is None else redirect.fd] = self.sink(target, append=operator == ">>")
             else:
@@ -488,7 +502,9 @@ class Shell:
         """A file's text. Raises OSError."""
         if name == "/dev/null":
             return ""
-        return self.world.view.read(self.path(name)).decode("utf-8", "surrogateescape")
+        path = self.path(name)
+        self.inside(path, follow=True)
+        return self.world.view.read(path).decode("utf-8", "surrogateescape")
 
     def sink(self, name: str, *, append: bool) -> Sink:
         """A file to write to. Raises OSError."""
@@ -499,10 +515,11 @@ class Shell:
         if self.user != (0, 0):
             raise self.refusal(f"a file that another user writes ({name}) is not known")
         path = self.path(name)
+        self.inside(path, follow=True)
         node = self.world.view.node(path)
         if node is None or not append:
             self.world.view.write(path, b"", mode=0o666 & ~self.umask)
-        return ToFile(self.world, path)
+        return ToFile(self.world, self.world.view.real(path, follow=True), append)
 
 
 def _one(command: Command) -> Sequence:

@@ -49,12 +49,14 @@ def shell(pieces: Iterable[tuple[str, bool]]) -> str:
     """The expression of a shell pattern whose pieces are text and whether that is quoted."""
     marked = [(c, quoted) for text, quoted in pieces for c in text]
     plain = "".join("\0" if quoted and c in "*?[]!-\\" else c for c, quoted in marked)
-    out: list[str] = []
+    runs: list[list[str]] = [[]]
     at = 0
     while at < len(marked):
         c, quoted = marked[at]
+        out = runs[-1]
         if not quoted and c == "*":
-            out.append(".*")
+            if out or len(runs) == 1:
+                runs.append([])
         elif not quoted and c == "?":
             out.append(".")
         elif not quoted and c == "[" and "]" in plain[at + 2 :]:
@@ -69,7 +71,12 @@ def shell(pieces: Iterable[tuple[str, bool]]) -> str:
         else:
             out.append(re.escape(c))
         at += 1
-    return "".join(out)
+    first, *between = ("".join(run) for run in runs)
+    if not between:
+        return first
+    # What is between two stars fits best where it fits first: it is never looked for again, so a match is soon over.
+    last = between.pop()
+    return first + "".join(f"(?>.*?{run})" for run in between) + ".*" + last
 
 
 def regular(text: str, *, extended: bool, ignore_case: bool = False) -> re.Pattern[str]:
@@ -123,5 +130,5 @@ def regular(text: str, *, extended: bool, ignore_case: bool = False) -> re.Patte
             out.append(re.escape(c))
     try:
         return re.compile("".join(out), re.ASCII | re.DOTALL | (re.IGNORECASE if ignore_case else 0))
-    except re.error:
+    except (re.error, OverflowError):
         raise Refusal(f"the pattern {text!r} is not known") from None

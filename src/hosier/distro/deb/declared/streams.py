@@ -54,8 +54,8 @@ class Kept:
         self.parts.append(text)
 
     def text(self) -> str:
-        """All of it."""
-        return "".join(self.parts)
+        """All of it; bytes that were written one by one are signs where they make some."""
+        return "".join(self.parts).encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
 class Nowhere:
@@ -71,13 +71,20 @@ class ToFile:
 
     world: World
     path: str
+    append: bool
+    known: str = ""
+    """What it held when this was last written."""
 
     def write(self, text: str) -> None:
-        """Take more, at its end."""
-        whole = self.world.text(self.path) + text
-        if len(whole) > TEXT_MAX:
+        """Take more, at its end. Raises Refusal where the file is another than that which was opened."""
+        node = self.world.view.node(self.path, follow=False)
+        before = self.world.text(self.path)
+        if node is None or node.kind != "f" or (not self.append and before != self.known):
+            raise Refusal(f"the file {self.path}, which is changed while it is open, is not known")
+        self.known = before + text
+        if len(self.known) > TEXT_MAX:
             raise Refusal(f"the file {self.path} does not end")
-        self.world.write(self.path, whole)
+        self.world.write(self.path, self.known)
 
 
 @dataclass(slots=True)

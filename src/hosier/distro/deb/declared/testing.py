@@ -120,7 +120,9 @@ class _Condition:
         path = self.shell.path(value)
         if path == "/dev/null":
             return operator[1] in "cerw"
-        node = self.shell.world.view.node(path, follow=operator not in ("-h", "-L"))
+        follow = operator not in ("-h", "-L")
+        self.shell.inside(path, follow=follow)
+        node = self.shell.world.view.node(path, follow=follow)
         if node is None:
             return False
         match operator[1]:

@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hosier.distro.deb.declared.debconf import Debconf
+from hosier.distro.deb.declared.refusal import SPENT_MAX, Refusal
 from hosier.distro.deb.declared.syntax import Sequence
 from hosier.distro.deb.dpkgdb import StatusStanza
+
+MACHINE = ("/proc/", "/sys/", "/dev/")
+"""Folders whose content is that of a machine that runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,15 @@ class World:
     """Commands done so far: a script that never ends is refused."""
     serial: int = 0
     """For names that must be new."""
+
+    spent: int = 0
+    """Characters of the words that were expanded so far."""
+
+    def spend(self, characters: int) -> None:
+        """Count what a script expands. Raises Refusal where that does not end."""
+        self.spent += characters
+        if self.spent > SPENT_MAX:
+            raise Refusal("what it expands does not end")
 
     def text(self, path: str) -> str:
         """A file as text, "" where there is none."""

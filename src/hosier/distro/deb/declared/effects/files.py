@@ -8,20 +8,24 @@ import re
 from collections.abc import Iterator
 
 from hosier.distro.deb.declared.calls import Call, Effect
+from hosier.distro.deb.declared.refusal import whole
 from hosier.distro.deb.declared.view import Node
 
 _SYMBOLIC = re.compile(r"([ugoa]*)([-+=])([rwxXst]*)")
+OWNERS = (1 << 32) - 1
+"""User and group numbers are below it (chown(2))."""
 _GROUPS = {"u": 0o4700, "g": 0o2070, "o": 0o1007}
 
 
 def numbers(call: Call, text: str, table: str) -> int:
     """The number of a user or group, by the tree's own accounts. Raises OSError."""
-    if text.isdigit():
-        return int(text)
-    for line in call.world.text(table).splitlines():
+    found = whole(text)
+    for line in call.world.text(table).split("\n"):
         row = line.split(":")
-        if row[0] == text and len(row) > 2 and row[2].isdigit():
-            return int(row[2])
+        if found is None and row[0] == text and len(row) > 2:
+            found = whole(row[2])
+    if found is not None and found < OWNERS:
+        return found
     raise OSError(errno.EINVAL, f"invalid user or group: {text}", text)
 
 
@@ -181,6 +185,8 @@ def rm(call: Call) -> int:
     status = 0
     for name in options.rest:
         path = call.at(name)
+        if name.rstrip("/").rpartition("/")[2] in ("", ".", ".."):
+            raise call.refusal()
         node = call.view.node(path, follow=False)
         if node is None:
             if not options.any("f", "force"):
@@ -260,6 +266,10 @@ def _copy(call: Call, source: str, path: str, *, keep: bool, deep: bool, links: 
         if not deep:
             call.say(f"-r not specified; omitting directory {source}")
             return 1
+        here = view.real(source, follow=True)
+        linked = not links and view.real(source, follow=False) != here
+        if linked or f"{view.real(path, follow=True)}/".startswith(f"{here}/"):
+            raise call.refusal()
         if view.node(path) is None:
             view.mkdir(path, node.mode & ~(0 if keep else call.shell.umask))
         status = 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from hosier.distro.deb.declared import patterns
 from hosier.distro.deb.declared.calls import Call, Effect
+from hosier.distro.deb.declared.refusal import whole
 from hosier.distro.deb.declared.view import Node
 
 Test = Callable[[str, Node], bool]
@@ -24,9 +25,10 @@ class _Search:
         self.deep = False
 
     def number(self) -> int:
-        if not self.words or not self.words[0].isdigit():
+        found = whole(self.words.pop(0)) if self.words else None
+        if found is None:
             raise self.call.refusal()
-        return int(self.words.pop(0))
+        return found
 
     def tests(self) -> list[Test]:
         found: list[Test] = []
@@ -97,6 +99,12 @@ class _Search:
         node = (self.call.view.node(at) if self.follow else None) or self.call.view.node(at, follow=False)
         if node is None:
             return
+        if (
+            self.follow
+            and node.kind == "d"
+            and self.call.view.real(at, follow=True) != self.call.view.real(at, follow=False)
+        ):
+            raise self.call.refusal()
         here = [(path, node)] if depth >= self.least else []
         if not self.deep:
             yield from here

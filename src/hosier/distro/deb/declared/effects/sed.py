@@ -9,6 +9,7 @@ from functools import partial
 from hosier.distro.deb.declared import patterns
 from hosier.distro.deb.declared.calls import Call, Effect
 from hosier.distro.deb.declared.effects.texts import lines
+from hosier.distro.deb.declared.refusal import TEXT_MAX
 
 Address = int | str | re.Pattern[str]
 
@@ -145,6 +146,7 @@ class _Run:
     quiet: bool
     out: list[str] = field(default_factory=list)
     ended: bool = False
+    left: int = TEXT_MAX
     last_pattern: re.Pattern[str] | None = None
 
     def all(self, text: str) -> str:
@@ -185,11 +187,18 @@ class _Run:
                     if pattern is None:
                         raise self.call.refusal()
                     self.last_pattern = pattern
-                    replace = partial(_replaced, self.call, step.replacement)
+                    replace = partial(self.replaced, step.replacement)
                     space, count = pattern.subn(replace, space, count=0 if "g" in step.flags else 1)
                     if count and "p" in step.flags:
                         self.out.append(space)
         return space
+
+    def replaced(self, replacement: str, found: re.Match[str]) -> str:
+        text = _replaced(self.call, replacement, found)
+        self.left -= len(text)
+        if self.left < 0:
+            raise self.call.shell.refusal("what sed writes does not end")
+        return text
 
     def selects(self, step: _Step, space: str, number: int, last: bool) -> bool:
         if step.first is None:

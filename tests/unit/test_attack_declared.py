@@ -1,0 +1,140 @@
+"""Scripts that are followed in the building process can neither hold it, nor fill it, nor end it with a traceback."""
+
+# ruff: noqa: E501  (a script stands on one line)
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hosier.build import declared as holding
+from hosier.build.tree import Tree
+from hosier.distro.deb.declared import limit, refusal, view
+from hosier.distro.deb.declared.refusal import Refusal
+from hosier.store.manifest import Entry
+from kit.declared import follow
+
+ENDLESS = {
+    "grep": "echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab | grep -E '^(a+)+$'",
+    "sed": "echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab | sed -E 's/^(a|aa)+$/x/'",
+    "expr": "expr aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab : '\\(a*\\)*c'",
+    "awk": "echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab | awk '/^(a|aa)+$/ { print $1 }'",
+    "loop": "while :; do :; done",
+    "file": "while :; do echo aaaaaaaaaaaaaaaaaaaaaaaa >>/f; done",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_does_not_end_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limit, "SECONDS_MAX", 0.2)
+    with limit.limited():
+        assert "it does not end" in follow(ENDLESS[name]).refused
+
+
+def test_what_ends_is_not_refused_by_the_limit() -> None:
+    with limit.limited():
+        assert follow("echo aab | grep -E '^(a+)+b$'").out == "aab\n"
+    with pytest.raises(Refusal), limit.limited():
+        limit._end(0, None)
+
+
+LARGE = "x=aaaaaaaaaaaaaaaa; for i in 1 2 3 4 5 6 7 8 9 10; do x=$x$x; done;"
+FILLING = {
+    "words": 'set -- "" ""; while :; do set -- "$@" "$@"; done',
+    "variables": LARGE + ' for i in $(seq 1 100); do eval "v$i=\\$x\\$i"; done',
+    "files": LARGE + ' for i in $(seq 1 100); do echo "$x" >/f$i; done',
+    "names": "for i in $(seq 1 3000); do : >/f$i; done",
+    "copies": LARGE + ' echo "$x" >/f; for i in $(seq 1 100); do cp /f /f$i; done',
+    "sed": LARGE
+    + " echo $x | sed 's/.*/&&&&&&&&&&&&&&&&/;s/.*/&&&&&&&&&&&&&&&&/;s/.*/&&&&&&&&&&&&&&&&/;s/.*/&&&&&&&&&&&&&&&&/;s/.*/&&&&&&&&&&&&&&&&/'",
+}
+
+
+@pytest.mark.parametrize("name", FILLING)
+def test_what_fills_the_memory_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view, "SPENT_MAX", 1 << 20)
+    monkeypatch.setattr(holding, "HELD_MAX", 1 << 20)
+    assert follow(FILLING[name]).refused
+
+
+def test_files_that_are_removed_again_fill_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "HELD_MAX", 1 << 20)
+    assert not follow(LARGE + ' for i in 1 2 3 4 5 6 7 8 9; do echo "$x$x" >/f; echo "$x" >/f; rm /f; done').refused
+
+
+@pytest.mark.parametrize("text", ["case {} in {}) echo yes;; esac", "x={}; echo ${{x#{}}}", "find / -name '{1}'"])
+def test_patterns_of_many_stars_are_soon_over(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limit, "SECONDS_MAX", 2)
+    name = "a" * 200 + "b"
+    with limit.limited():
+        assert not follow(text.format(name, "*a" * 20 + "c"), files={f"/{name}": "x"}).refused
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("chmod", "chown", "chgrp", "mv", "cp", "ln", "install", "install -m u=rwx -d /x", "install -m 9 -d /x"),
+        *("shift a", "shift ²", "exit ²", "exit ٣", "echo a >&²", "find / -maxdepth ²", "echo $((٣))"),
+        *("rm -rf /", "rm -rf /usr/..", "rm -rf .", "mkdir /a; cp -r /a /a", "mkdir -p /a/b; cp -r /a /a/b/c"),
+        *(f"[ {'9' * 5000} -gt 1 ]", f"seq {'9' * 5000}", f"echo a | head -n {'9' * 5000}", f"echo >&{'9' * 5000}"),
+        *("echo a | grep -E 'a{99999999999}'", "mkdir /d; ln -s . /d/l; find -L /d", "mkdir /d; ln -s . /d/l; cp -rL /d /e"),
+        *("mkdir /d; . /d", "update-alternatives --install /usr/bin/x x /usr/bin/cat high"),
+        *("cat /usr/../proc/version", "ln -s /proc /p; cat /p/version", "ln -s /proc/version /v; cat /v", "cd proc; cat version"),
+        *("[ -e /usr/../dev/sda ]", "ln -s /dev/sda /v; [ -e /v ]", "echo x >/usr/../dev/sda", "echo /proc/*"),
+        *("exec 3>/f; rm /f; echo x >&3", "exec 3>/f; mv /f /g; echo x >&3", "{ echo aaa; echo b >/f; echo c; } >/f"),
+    ],
+)  # fmt: skip
+def test_forms_that_are_not_known_are_refused_by_name(text: str) -> None:
+    assert follow(text, files={"/proc": None, "/dev": None}).refused
+
+
+@pytest.mark.parametrize(
+    "text", ["mv / /a", "mkdir -p /a/b; mv /a /a/b; [ -d /a/b ]", "rmdir /", "chown 4294967295 /usr"]
+)
+def test_what_no_kernel_does_fails_and_the_tree_stays(text: str) -> None:
+    done = follow(text, files={"/x/y": "y"})
+    assert not done.refused
+    assert [line for line in done.lines() if not line.startswith(("d /a 755", "d /a/b 755"))] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("a" * 255, 0), ("a" * 256, 1), ("/".join(["a" * 200] * 30), 1), ("é" * 128, 1)]
+)
+def test_names_are_as_long_as_a_kernel_has_them(name: str, status: int) -> None:
+    assert follow(f"mkdir -p /{name}").status == status
+
+
+def test_links_to_what_a_machine_has_are_no_harm_themselves() -> None:
+    assert (
+        follow("ln -s /proc/mounts /etc/mtab; [ -L /etc/mtab ]; echo $?; rm /etc/mtab", files={"/etc/x": ""}).out
+        == "0\n"
+    )
+
+
+def test_bytes_are_bytes() -> None:
+    done = follow(r"""x=$(printf 'a\000b'); printf '\303\251\777' >/f; echo "${#x}"; y=é; echo ${#y}""")
+    assert done.out == "2\n2\n"
+    assert done.world is not None
+    assert done.world.view.read("/f") == b"\xc3\xa9\xff"
+
+
+def test_a_refusal_is_short() -> None:
+    assert len(follow(f"exit {'x' * 5000}").refused) < refusal.REASON_MAX + 20
+
+
+def test_large_files_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "HELD_MAX", 100)
+    (tmp_path / "f").write_bytes(b"x" * 101)
+    for size, refused in ((100, False), (101, True)):
+        entries = {
+            "/": Entry(path="/", kind="d", mode=0o755, uid=0, gid=0, mtime=1),
+            "/f": Entry(path="/f", kind="f", mode=0o644, uid=0, gid=0, mtime=1, size=size, sha256="0" * 64),
+        }
+        seen = holding.Holding(Tree(entries=entries), str(tmp_path), 1)
+        assert len(seen.piece("/f", 0, 10)) == 10
+        if refused:
+            with pytest.raises(Refusal):
+                seen.read("/f")
+        else:
+            assert seen.read("/f")
