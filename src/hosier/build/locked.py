@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hosier.build.host import host_architecture, host_suite
 from hosier.errors import LockInvalid, UsageError
-from hosier.fetch.progress import Reporter
+from hosier.fetch.progress import Reporter, quantity
 from hosier.spec import lock as locks
 from hosier.spec.lock import Lock, LockedPackage, LockFile
 from hosier.spec.model import Spec
@@ -251,7 +251,7 @@ def changes(before: LockFile | None, after: LockFile) -> list[str]:
         if earlier is not None:
             told[lock.architecture] = _changes(earlier, lock)
     lines = sorted(_told(told), key=lambda line: line.split(" ")[1:])
-    lines += [f"{lock.architecture} is new: {len(lock.packages)} packages" for lock in new]
+    lines += [f"{lock.architecture} is new: {quantity(len(lock.packages), 'packages')}" for lock in new]
     return lines + [f"{architecture} is not locked any more" for architecture in gone]
 
 

@@ -41,9 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Pull; prints the tag and the digest."""
     from hosier.build.host import host_architecture
-    from hosier.cli.images import human_size
     from hosier.errors import StoreFailed, UsageError
-    from hosier.fetch.progress import reporter
+    from hosier.fetch.progress import quantity, reporter
     from hosier.ship.pull import pull
     from hosier.store import plain
     from hosier.store.objects import Store, split_tag
@@ -64,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
         own=host_architecture(),
         reporter=report,
     )
-    did = "was here already" if pulled.reused else f"{pulled.layers} layers"
+    did = "was here already" if pulled.reused else quantity(pulled.layers, "layers")
     if pulled.fetched_layers:
-        did += f", {pulled.fetched_layers} fetched, {human_size(pulled.fetched_bytes)}"
+        did += f", {pulled.fetched_layers} fetched, {quantity(pulled.fetched_bytes, 'B')}"
     report.result(f"pulled {pulled.tag}: {did}")
     if args.json:
         print(json.dumps(asdict(pulled), indent=2))

@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Push; prints the reference and the digest that it has there."""
     from hosier.cli.images import human_size
-    from hosier.fetch.progress import reporter
+    from hosier.fetch.progress import quantity, reporter
     from hosier.pack.layers import DEFAULT
     from hosier.ship.push import push
     from hosier.store import plain
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         report.detail(f"{'sent' if layer.sent else 'there'} {layer.digest[:19]} {human_size(layer.size)} {layer.title}")
     sent = sum(layer.sent for layer in layers)
     report.result(
-        f"pushed {pushed.ref}: {sent} of {len(layers)} layers sent; in all {human_size(pushed.sent_bytes)} sent, "
+        f"pushed {pushed.ref}: {sent} of {quantity(len(layers), 'layers')} sent; in all {human_size(pushed.sent_bytes)} sent, "
         f"{human_size(pushed.present_bytes)} there before"
     )
     if args.json:
