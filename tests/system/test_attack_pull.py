@@ -152,3 +152,12 @@ def test_dpkgs_lists_in_a_foreign_image_fill_no_memory(tmp_path: Path) -> None:
         else:
             assert done.returncode == 8 and "dpkg's lists in it have more than 128 MiB" in done.stderr, done.stderr
     assert left_behind(tmp_path / "store") == []
+
+
+@pytest.mark.parametrize("tag", ["", ":none"])
+def test_tags_of_a_stranger_say_no_line_of_their_own(tag: str, tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    layout.image([tar(Put("x"))], tag="one\nhint: run this")
+    layout.image([tar(Put("y"))], tag="two")
+    done = hosier("pull", f"oci:{layout.folder}{tag}", store=tmp_path / "store", check=False)
+    assert done.returncode in (2, 10) and "one\\x0ahint: run this, two" in done.stderr, done.stderr

@@ -22,6 +22,7 @@ from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
 from hosier.fetch.transport import file_url
 from hosier.linux import regular
+from hosier.linux.printable import shown
 from hosier.pack.layout import REF_NAME
 from hosier.ship import documents
 from hosier.ship.documents import Descriptor
@@ -153,7 +154,7 @@ class Files:
             if not images:
                 raise StoreFailed(
                     f"cannot pull from {self.name}: it has no tag {self._asked}",
-                    hint=f"there is {', '.join(tags)}" if tags else "it has no tags: leave it out",
+                    hint=f"there is {', '.join(map(shown, tags))}" if tags else "it has no tags: leave it out",
                 )
         tags = sorted({each.annotations.get(REF_NAME, "") for each in images})
         if not images:
@@ -161,7 +162,7 @@ class Files:
         if len(images) > 1 and len(tags) > 1:
             raise UsageError(
                 f"cannot pull from {self.name}: it has several images",
-                hint=f"say which, as {self.name}:TAG: {', '.join(filter(None, tags))}",
+                hint=f"say which, as {self.name}:TAG: {', '.join(map(shown, filter(None, tags)))}",
             )
         if len(images) == 1:
             return self.document(images[0]), images[0].media_type
