@@ -143,6 +143,8 @@ class Comparison:
 
     def text(self, change: Change) -> tuple[list[str], str]:
         """The lines that differ in a file, or why there are none."""
+        import errno
+
         from hosier.inspect import textdiff
 
         contents = []
@@ -151,7 +153,7 @@ class Comparison:
             try:
                 contents.append(side.tree.root.read(change.path, most=textdiff.MOST_BYTES))
             except OSError as error:
-                return [], "too large" if error.errno == 27 else (error.strerror or "").lower()
+                return [], "too large" if error.errno == errno.EFBIG else (error.strerror or "").lower()
         return textdiff.unified(*contents)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +15,7 @@ PARTS = f"{dpkgdb.ADMIN}/status.d"
 MOST = 32 << 20
 """Bytes of all status files together that are read; a desktop's has 6 MB."""
 
-_NONE = (2, 20)  # ENOENT, ENOTDIR
+_NONE = (errno.ENOENT, errno.ENOTDIR)
 
 
 @dataclass(frozen=True, slots=True)

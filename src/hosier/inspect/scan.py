@@ -6,6 +6,7 @@ inside, and what vanishes or cannot be read is noted and left out. Sockets have 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -38,8 +39,8 @@ _AT_ONCE = 2000
 LONGEST = 1 << 16
 """Paths that are longer are not entered."""
 
-EXDEV = 18
-_GONE = (2, 20, 40, 116)  # ENOENT, ENOTDIR, ELOOP, ESTALE: it was there, or was something else, a moment ago
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
+"""It was there, or was something else, a moment ago."""
 
 
 @dataclass(slots=True)
@@ -160,7 +161,7 @@ class Scan:
         try:
             names = os.listxattr(at, follow_symlinks=False)
         except OSError as error:
-            if error.errno in (1, 13, 95):  # EPERM, EACCES, ENOTSUP: none that we could tell
+            if error.errno in (errno.EPERM, errno.EACCES, errno.ENOTSUP):  # none that we could tell
                 return ()
             raise
         if not names:
@@ -200,11 +201,11 @@ class Scan:
         """A descriptor of the file that came last, for reading; the caller closes it. Raises OSError."""
         frame, name = self._last
         if frame is None:
-            raise OSError(2, os.strerror(2))
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         fd = syscalls.openat2(self._fd(frame), name, _FILE, resolve=_INSIDE)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise OSError(116, os.strerror(116))
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         return fd
 
     def _descend(self, frame: _Frame, name: str) -> None:
@@ -257,7 +258,7 @@ class Scan:
                 here = fd
             status = os.fstat(here)
             if (status.st_dev, status.st_ino) != (frame.device, frame.inode):
-                raise OSError(116, os.strerror(116))
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         except BaseException:
             os.close(here)
             raise
@@ -267,7 +268,7 @@ class Scan:
     def _note(self, path: str, error: OSError) -> None:
         if error.errno in _GONE:
             self.vanished.append(path)
-        elif error.errno == EXDEV:
+        elif error.errno == errno.EXDEV:
             self.mounts.append(path)
         else:
             self.unreadable.append(Trouble(path, (error.strerror or str(error)).lower()))
