@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
         report.detail(f"{'sent' if layer.sent else 'there'} {layer.digest[:19]} {human_size(layer.size)} {layer.title}")
     sent = sum(layer.sent for layer in layers)
     report.result(
-        f"pushed {pushed.ref}: {sent} of {quantity(len(layers), 'layers')} sent; in all {human_size(pushed.sent_bytes)} sent, "
-        f"{human_size(pushed.present_bytes)} there before"
+        f"pushed {pushed.ref}: {sent} of {quantity(len(layers), 'layers')} sent; "
+        f"in all {human_size(pushed.sent_bytes)} sent, {human_size(pushed.present_bytes)} there before"
     )
     if args.json:
         print(json.dumps(asdict(pushed), indent=2))
