@@ -165,13 +165,13 @@ def test_an_image_with_packages_and_without_dpkg(tmp_path: Path) -> None:
         "lib.md5sums": "00  usr/lib/x\n",
     }
     put = [Put(f"var/lib/dpkg/status.d/{name}", content=text.encode()) for name, text in parts.items()]
-    put.append(Put("etc/os-release", content=b'ID="my os"\nVERSION_ID=7\n'))
+    put.append(Put("etc/os-release", content=b'ID="my os"\nVERSION_ID=7\xff\n'))
     layout.image([tar(*put)], architecture=architecture())
     store = tmp_path / "store"
     hosier("pull", f"oci:{layout.folder}", "--tag", "p", store=store)
     spdx, cyclonedx = _both("p", store)
     _, held = _accepted(spdx, cyclonedx, tmp_path)
-    assert held["tool"]["purl"] == "pkg:deb/my%20os/tool@1:2.0~x%2By-1?arch=all&distro=my%20os-7&upstream=src%403"
+    assert held["tool"]["purl"] == "pkg:deb/my%20os/tool@1:2.0~x%2By-1?arch=all&distro=my%20os-7%EF%BF%BD&upstream=src%403"
     needs = {each["ref"]: each["dependsOn"] for each in json.loads(cyclonedx)["dependencies"]}
     assert needs[held["tool"]["purl"]] == [held["lib"]["purl"]]
     assert "\x1b" not in spdx + cyclonedx

@@ -111,7 +111,7 @@ def bill(
 def _text(root: Root, path: str, most: int) -> str:
     """The file's text; "" when there is none, or it is no file, or larger than `most` bytes."""
     try:
-        return root.read(path, most=most).decode("utf-8", "surrogateescape")
+        return root.read(path, most=most).decode("utf-8", "replace")
     except OSError:
         return ""
 
