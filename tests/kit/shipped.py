@@ -80,7 +80,7 @@ def odd() -> Tree:
     for number in range(60):
         deep += f"/{number:02}" + "d" * 50
         entries[deep] = Entry(deep, "d", 0o755, 0, 0, 0)
-    entries[f"{deep}/l"] = Entry(f"{deep}/l", "l", 0o777, 0, 0, OLD, target="missing/" * 500)
+    entries[f"{deep}/l"] = Entry(f"{deep}/l", "l", 0o777, 0, 0, OLD, target="missing/" * 120)
     entries["/usr/l"] = Entry("/usr/l", "l", 0o777, 7, 8, OLD, target="/etc/\udcff")
     entries["/usr/near/name"] = replace(entries["/usr/far/linked"], path="/usr/near/name", hardlink="/usr/far/linked")
     entries["/usr/bin/x"] = replace(entries["/usr/bin/x"], mode=0o755)
@@ -117,12 +117,12 @@ def newer() -> Tree:
     return entries, contents
 
 
-def wanted(tree: Tree) -> dict[str, Entry]:
-    """What is there once the package is: times clamped, none of folders and nodes, no capability in reach of others."""
+def wanted(tree: Tree, *, without: str = "") -> dict[str, Entry]:
+    """What is there once the package is: times clamped, none of folders and nodes; one path `without` attributes."""
     found = {}
     for path, entry in tree[0].items():
         entry = replace(entry, mtime=0 if entry.kind in "dcbp" else min(entry.mtime, EPOCH), package="")
-        found[path] = replace(entry, xattrs=()) if path == "/srv/own/cap" else entry
+        found[path] = replace(entry, xattrs=()) if path == without else entry
     return found
 
 

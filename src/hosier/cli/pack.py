@@ -19,7 +19,7 @@ examples:
   hosier pack web web-arm64 -o web.oci.tar
   hosier pack web -o web.squashfs                   # or web.erofs
   hosier pack web --format portable -o web_1.4.raw  # portablectl attach ./web_1.4.raw
-  hosier pack web -o web.deb                        # below /var/deploy/web; --prefix /srv/web moves it
+  hosier pack web -o web.deb                        # or web.rpm; below /var/deploy/web, or --prefix PATH
   hosier pack tools --format sysext --base web -o tools.raw
 """
 
@@ -49,6 +49,7 @@ FORMATS = {
     "portable": Format(streams=False, compressions=("zstd", "xz", "gz", "none")),
     "sysext": Format(streams=False, options=("base",), compressions=("zstd", "xz", "gz", "none")),
     "deb": Format((".deb",), streams=False, options=("prefix", "level"), compressions=("xz", "zstd", "gz", "none")),
+    "rpm": Format((".rpm",), streams=False, options=("prefix", "level"), compressions=("zstd", "xz", "gz")),
 }
 
 
@@ -69,18 +70,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="OUT",
         required=True,
-        help="a file (.tar, .tar.gz, .tar.xz, .tar.zst, .oci.tar, .squashfs, .erofs, .raw, .deb), a folder, or -",
+        help="a file (.tar, .tar.gz, .tar.xz, .tar.zst, .oci.tar, .squashfs, .erofs, .raw, .deb, .rpm), a folder, or -",
     )
     parser.add_argument("--verify", action="store_true", help="compare the digest of every file while packing")
     parser.add_argument("--json", action="store_true", help="print what was written as one JSON object")
     words = ("gz", "zstd", "xz", "none")
     parser.add_argument(
-        "--compression", choices=words, help="default: gz for oci, xz for deb, zstd for squashfs, portable, sysext"
+        "--compression", choices=words, help="default: gz for oci, xz for deb, zstd for squashfs, portable, sysext, rpm"
     )
     parser.add_argument("--layers", metavar="N", type=int, help="oci: the most layers there may be (default: 24)")
     parser.add_argument("--base", metavar="IMAGE", help="sysext: leave out what this image has just so")
-    parser.add_argument("--prefix", metavar="PATH", help="deb: where the root comes to be (default: /var/deploy/NAME)")
-    parser.add_argument("--level", metavar="N", type=int, help="deb: the level of the compression")
+    parser.add_argument(
+        "--prefix", metavar="PATH", help="deb, rpm: where the root comes to be (default: /var/deploy/NAME)"
+    )
+    parser.add_argument("--level", metavar="N", type=int, help="deb, rpm: the level of the compression")
 
 
 def format_of(output: str) -> str:

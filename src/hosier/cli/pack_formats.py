@@ -95,7 +95,7 @@ def write_tar(job: Job) -> Facts:
 def write_oci(job: Job) -> Facts:
     """A container image: a layout's folder, or an archive of one; several architectures as an index."""
     from hosier.fetch import progress
-    from hosier.pack import layout, oci
+    from hosier.pack import layout, layoutfolder, oci
     from hosier.pack.layers import DEFAULT
 
     args, sources = job.args, job.sources
@@ -131,7 +131,8 @@ def write_oci(job: Job) -> Facts:
             what=f"pack {job.source.name}",
         )
     else:
-        size = layout.write_layout(args.output, row, blobs, name=job.source.name)
+        with progress.reporter(quiet=args.quiet, verbose=args.verbose) as reporter:
+            size = layoutfolder.write_layout(args.output, row, blobs, name=job.source.name, reporter=reporter)
     return {
         "paths": sum(len(each.entries) for each in sources),
         "size": size,
@@ -215,6 +216,13 @@ def write_deb(job: Job) -> Facts:
     from hosier.pack import deb
 
     return _package(job, deb.write)
+
+
+def write_rpm(job: Job) -> Facts:
+    """An RPM package."""
+    from hosier.pack import rpm
+
+    return _package(job, rpm.write)
 
 
 def _package(job: Job, write: Callable[..., Written]) -> Facts:

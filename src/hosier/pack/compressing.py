@@ -39,11 +39,23 @@ def check(compression: str, level: int) -> None:
 
 
 class Stream:
-    """What is put in goes to `emit` compressed. `level` 0 is that of LEVELS; `threads` 0 all that memory allows."""
+    """What is put in goes to `observe` in large pieces, and to `emit` compressed.
 
-    def __init__(self, emit: Callable[[bytes], object], compression: str, *, level: int = 0, threads: int = 0) -> None:
+    `level` 0 is that of LEVELS; `threads` 0 all that memory allows.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[bytes], object],
+        compression: str,
+        *,
+        level: int = 0,
+        threads: int = 0,
+        observe: Callable[[bytes], object] | None = None,
+    ) -> None:
         self.length = 0
         self._emit = emit
+        self._observe = observe
         self._parts: list[bytes] = []
         self._held = 0
         self._pipeline: Pipeline | None = None
@@ -101,6 +113,8 @@ class Stream:
         self._held = len(whole) - end
 
     def _hand_on(self, block: bytes) -> None:
+        if self._observe is not None:
+            self._observe(block)
         if self._zstd is not None:
             self._write(self._zstd.compress(block))
         elif self._pipeline is None:

@@ -1,0 +1,458 @@
+"""Write an image as an RPM package whose files lie below a prefix, the same to the last bit wherever it is written.
+
+Source: rpm's documentation ("RPM V4 Package format", "Large file support"), cpio(5) "New ASCII Format". A package names
+owners and has no numbers, and those of a root are its own: all files are root's in the package, and the post-install
+gives them away (`hosier.pack.scripts`). Until then nothing is setuid or setgid for a wrong owner.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from hosier.errors import StoreFailed
+from hosier.pack import compressing, filecaps, package, scripts
+from hosier.pack import rpmheader as header
+from hosier.pack.content import Contents
+from hosier.pack.directory import Written
+from hosier.pack.package import Item, Package
+from hosier.pack.rpmheader import INT16, INT32, INT64, STRING, STRINGS, TRANSLATED, Value
+from hosier.pack.scripts import Mend
+from hosier.pack.source import Source
+from hosier.store.layout import guard
+from hosier.store.manifest import Entry
+
+COMPRESSIONS = ("zstd", "xz", "gz")
+_COMPRESSORS = {"zstd": "zstd", "xz": "xz", "gz": "gzip"}
+_ARCHITECTURES = {
+    "amd64": "x86_64",
+    "arm64": "aarch64",
+    "armel": "armv5tel",
+    "armhf": "armv7hl",
+    "i386": "i686",
+    "loong64": "loongarch64",
+    "mips64el": "mips64el",
+    "ppc64el": "ppc64le",
+    "riscv64": "riscv64",
+    "s390x": "s390x",
+}
+_SHARED = frozenset(
+    [
+        "/etc",
+        "/home",
+        "/media",
+        "/mnt",
+        "/opt",
+        "/srv",
+        "/usr",
+        "/usr/lib",
+        "/usr/lib/systemd",
+        "/usr/lib/systemd/system",
+        "/usr/libexec",
+        "/usr/local",
+        "/usr/share",
+        "/usr/share/doc",
+        "/var",
+        "/var/cache",
+        "/var/lib",
+        "/var/opt",
+    ]
+)
+"""Folders that are every system's and no package's to remove."""
+_WORD = re.compile(r"[A-Za-z0-9._+~^]+")
+_TYPES = {"f": stat.S_IFREG, "d": stat.S_IFDIR, "l": stat.S_IFLNK}
+_SIZE_MAX = 0xFFFF_FFFF
+_PIECE = 1 << 20
+_ZEROS = bytes(_PIECE)
+_CONFIG, _DOC, _NOREPLACE = 1 << 0, 1 << 1, 1 << 4  # rpmfiles.h
+_OWNER, _MODE, _CAPS = 1 << 3 | 1 << 4, 1 << 6, 1 << 8  # rpmvf.h
+_LESS_EQUAL, _EQUAL = 2 | 8, 8  # rpmds.h
+_INTERPRETER, _POST, _PREUN, _POSTUN, _POSTTRANS, _RPMLIB = 1 << 8, 1 << 10, 1 << 11, 1 << 12, 1 << 5, 1 << 24
+_ATTRIBUTE = """\
+attribute() { if [ -n "$3" ]; then setfattr -h -n "$2" -v "0x$3" -- "$1"; else setfattr -h -n "$2" -- "$1"; fi; }
+"""
+
+
+def write(
+    out: int,
+    source: Source,
+    *,
+    prefix: str | None = None,
+    compression: str = "zstd",
+    level: int = 0,
+    verify: bool = False,
+    advance: Callable[[int], object] = lambda size: None,
+    threads: int = 0,
+) -> Written:
+    """Write the package to the empty file `out`; the words are those of `hosier.pack.deb.write`."""
+    compressing.check(compression, level)
+    with guard(f"pack {source.name}"), Contents(source.root, {}, name=source.name, verify=verify) as contents:
+        planned = _named(package.plan(source, contents, prefix=prefix), source)
+        files, mends, left = _files(planned, source)
+        payload = _Payload(files, contents, source, advance)
+        tags = _tags(planned, files, mends, compression, level or compressing.LEVELS[compression])
+        if payload.large:
+            _require(tags, "rpmlib(LargeFiles)", "4.12.0-1")
+        large = sum(file.entry.size + len(file.path) + 200 for file in files) > _SIZE_MAX - (1 << 20)
+        before = header.build(header.IMMUTABLE, tags)
+        name = f"{planned.name}-{planned.version}-{planned.release}"
+        start = len(_head(name, before, 0, 0, large=large))
+        os.lseek(out, start, os.SEEK_SET)
+        payload.run(out, compression, level, threads)
+        digests = (payload.packed.hexdigest().encode(), payload.plain.hexdigest().encode())
+        for marker, digest in zip(_MARKERS, digests, strict=True):
+            before = before.replace(marker, digest, 1)
+        head = _head(name, before, payload.size, payload.length, large=large)
+        os.pwrite(out, head, 0)
+    return Written(len(source.entries), start + payload.size, (*planned.notes, *left))
+
+
+_MARKERS = (b"packed".ljust(64, b"."), b"plain".ljust(64, b"."))
+"""Of the same length as the digests that take their place."""
+
+
+def _head(name: str, main: bytes, size: int, length: int, *, large: bool) -> bytes:
+    """Lead, signature header, header. `size` is that of the payload, `length` what it is unpacked."""
+    kind = INT64 if large else INT32
+    signature: dict[int, tuple[int, Value]] = {
+        273: (STRING, hashlib.sha256(main).hexdigest()),
+        270 if large else 1000: (kind, len(main) + size),
+        271 if large else 1007: (kind, length),
+    }
+    packed = header.build(header.SIGNATURES, signature)
+    return header.lead(name) + packed + bytes(-len(packed) % 8) + main
+
+
+def _named(planned: Package, source: Source) -> Package:
+    """With version and release as rpm takes them, and rpm's word for the architecture."""
+    notes = list(planned.notes)
+    version = planned.version.replace("-", ".")
+    if version != planned.version:
+        notes.append(f"the version {planned.version} is {version} in the package: rpm has another use for -")
+    planned = replace(planned, version=version, notes=tuple(notes))
+    for what, value in (("version", planned.version), ("release", planned.release)):
+        if not _WORD.fullmatch(value):
+            raise StoreFailed(
+                f"cannot pack {source.name} as an rpm: the {what} {value!r} is none of an RPM package",
+                hint=f"change {what} in [image]: letters, digits and . _ + ~ ^",
+            )
+    if planned.architecture not in _ARCHITECTURES:
+        raise StoreFailed(f"cannot pack {source.name} as an rpm: rpm has no word for {planned.architecture}")
+    return replace(planned, architecture=_ARCHITECTURES[planned.architecture])
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of the package, as its header tells it."""
+
+    path: bytes
+    entry: Entry
+    content: bytes | None = None
+    mode: int = 0
+    flags: int = 0
+    verify: int = _SIZE_MAX
+    caps: str = ""
+    mtime: int = 0
+
+
+def _files(planned: Package, source: Source) -> tuple[list[_File], list[Mend], list[str]]:
+    """All files by the bytes of their paths; what post-install sets; what is left out, in words."""
+    found: list[_File] = []
+    mends: list[Mend] = []
+    left: list[str] = []
+    for path in package.parents(planned):
+        if path not in _SHARED:
+            entry = Entry(path, "d", 0o755, 0, 0, planned.epoch)
+            found.append(_File(os.fsencode(path), entry, mode=stat.S_IFDIR | 0o755, mtime=_mtime(planned.epoch)))
+    for item in planned.items:
+        file, mend = _file(item, source, left)
+        found.append(file)
+        if mend is not None:
+            mends.append(mend)
+    found.sort(key=lambda file: file.path)
+    return found, mends, left
+
+
+def _file(item: Item, source: Source, left: list[str]) -> tuple[_File, Mend | None]:
+    entry = item.entry
+    mode = entry.mode if entry.kind != "l" else 0o777
+    flags = (_CONFIG | _NOREPLACE) if item.config else _DOC if item.path.startswith("/usr/share/doc/") else 0
+    verify, caps, later = _SIZE_MAX, "", None
+    foreign = bool(entry.uid or entry.gid)
+    mtime = _mtime(min(entry.mtime, source.epoch))
+    if foreign:
+        verify &= ~_OWNER
+    if item.content is None and ((foreign and mode & 0o6000) or entry.xattrs) and entry.kind == "f":
+        safe = package.trusted(source.entries, entry.path)
+        xattrs = []
+        if foreign and mode & 0o6000:
+            verify &= ~_MODE
+            mode &= ~0o6000
+            later = entry.mode if safe else None
+            if not safe:
+                left.append(f"{entry.path} is not setuid or setgid: others than root may write to a folder above")
+        for name, value in entry.xattrs:
+            said = filecaps.text(bytes.fromhex(value)) if name == "security.capability" else None
+            if name != "security.capability":
+                xattrs.append((name, value))
+            elif said is not None and not foreign:
+                caps = said
+            elif safe:
+                verify &= ~_CAPS
+                xattrs.append((name, value))
+            else:
+                left.append(
+                    f"the capabilities of {entry.path} are left out: others than root may write to a folder above"
+                )
+    else:
+        xattrs = list(entry.xattrs)
+    file = _File(os.fsencode(item.path), entry, item.content, _TYPES[entry.kind] | mode, flags, verify, caps, mtime)
+    if entry.hardlink or not (foreign or xattrs):
+        return file, None
+    owner = (entry.uid, entry.gid) if foreign else None
+    return file, Mend(entry.path, owner=owner, mode=later, xattrs=tuple(xattrs))
+
+
+class _Payload:
+    """The archive, and what is known once it is written: digests of what is `packed` and `plain`, sizes of both."""
+
+    def __init__(
+        self, files: list[_File], contents: Contents, source: Source, advance: Callable[[int], object]
+    ) -> None:
+        self.packed, self.plain = hashlib.sha256(), hashlib.sha256()
+        self.size = self.length = 0
+        self.large = any(file.entry.kind == "f" and file.entry.size > _SIZE_MAX for file in files)
+        self._files = files
+        self._contents = contents
+        self._entries = source.entries
+        self._advance = advance
+        self._inodes = inodes(files)
+
+    def run(self, out: int, compression: str, level: int, threads: int) -> None:
+        """Write it to where `out` stands."""
+
+        def emit(content: bytes) -> None:
+            self.packed.update(content)
+            self.size += len(content)
+            view = memoryview(content)
+            while view:
+                view = view[os.write(out, view) :]
+
+        last = {inode: number for number, inode in enumerate(self._inodes)}  # which has the content for all names
+        count: dict[int, int] = {}
+        for inode in self._inodes:
+            count[inode] = count.get(inode, 0) + 1
+        with compressing.Stream(emit, compression, level=level, threads=threads, observe=self.plain.update) as stream:
+            for number, (file, inode) in enumerate(zip(self._files, self._inodes, strict=True)):
+                entry = file.entry
+                target = os.fsencode(entry.target) if entry.kind == "l" else b""
+                whole = entry.kind == "f" and last[inode] == number
+                size = entry.size if whole else len(target)
+                if self.large:
+                    stream.put(b"07070X%08x\0\0" % number)
+                else:
+                    stream.put(_cpio(file, b"." + file.path, inode, count[inode], size))
+                if target:
+                    stream.put(target)
+                elif whole and file.content is not None:
+                    stream.put(file.content)
+                elif whole:
+                    self._copy(stream, entry)
+                stream.put(bytes(-size % 4))
+            stream.put(_cpio(None, b"TRAILER!!!", 0, 1, 0))
+            stream.finish()
+            self.length = stream.length
+
+    def _copy(self, stream: compressing.Stream, entry: Entry) -> None:
+        for piece in self._contents.pieces(self._entries[entry.hardlink or entry.path], _PIECE):
+            stream.put(_ZEROS[: min(_PIECE, entry.size)] if piece is None else piece)
+        self._advance(entry.size)
+
+
+def inodes(files: list[_File]) -> list[int]:
+    """A number for each file, the same for all names of one: only regular files are linked in packages."""
+    known: dict[str, int] = {}
+    found = []
+    for number, file in enumerate(files, 1):
+        linked = file.entry.kind == "f" and file.content is None
+        found.append(known.setdefault(file.entry.hardlink or file.entry.path, number) if linked else number)
+    return found
+
+
+def _cpio(file: _File | None, name: bytes, inode: int, links: int, size: int) -> bytes:
+    mode, mtime = (file.mode, file.mtime) if file is not None else (0, 0)
+    fields = (inode, mode, 0, 0, links, mtime, size, 0, 1 if file is not None else 0, 0, 0, len(name) + 1, 0)
+    said = b"070701" + b"".join(b"%08x" % field for field in fields) + name + b"\0"
+    return said + bytes(-len(said) % 4)
+
+
+def _mtime(mtime: int) -> int:
+    return max(0, min(mtime, _SIZE_MAX))
+
+
+def _tags(planned: Package, files: list[_File], mends: list[Mend], compression: str, level: int) -> _Tags:
+    """The header (rpmtag.h), but for the payload's digests."""
+    evr = f"{planned.version}-{planned.release}"
+    maintainer = planned.maintainer or "The makers of the image"
+    tags: _Tags = {
+        100: (STRINGS, "C"),
+        1000: (STRING, planned.name),
+        1001: (STRING, planned.version),
+        1002: (STRING, planned.release),
+        1004: (TRANSLATED, planned.summary),
+        1005: (TRANSLATED, planned.description),
+        1006: (INT32, _mtime(planned.epoch)),
+        1007: (STRING, "localhost"),
+        1015: (STRING, maintainer),
+        1014: (STRING, planned.licence or "Various, see the packages in the root"),
+        1016: (TRANSLATED, "System Environment/Base"),
+        1021: (STRING, "linux"),
+        1022: (STRING, planned.architecture),
+        1044: (STRING, f"{planned.name}-{evr}.src.rpm"),
+        1064: (STRING, "4.18.0"),
+        1080: (INT32, _mtime(planned.epoch)),
+        1081: (STRINGS, f"{maintainer} - {evr}"),
+        1082: (STRINGS, f"- {planned.description}"),
+        1124: (STRING, "cpio"),
+        1125: (STRING, _COMPRESSORS[compression]),
+        1126: (STRING, str(level)),
+        1132: (STRING, f"{planned.architecture}-linux"),
+        5062: (STRING, "utf-8"),
+        5092: (STRINGS, _MARKERS[0]),
+        5093: (INT32, 8),  # SHA-256
+        5097: (STRINGS, _MARKERS[1]),
+    }
+    if planned.url:
+        tags[1020] = (STRING, planned.url)
+    tags[1047] = (STRINGS, [planned.name])
+    tags[1112] = (INT32, [_EQUAL])
+    tags[1113] = (STRINGS, [evr])
+    for name, version in (
+        ("CompressedFileNames", "3.0.4-1"),
+        ("FileDigests", "4.6.0-1"),
+        ("PayloadFilesHavePrefix", "4.0-1"),
+        *((("TildeInVersions", "4.10.0-1"),) if "~" in evr else ()),
+        *((("CaretInVersions", "4.15.0-1"),) if "^" in evr else ()),
+        *((("PayloadIsZstd", "5.4.18-1"),) if compression == "zstd" else ()),
+        *((("PayloadIsXz", "5.2-1"),) if compression == "xz" else ()),
+        *((("FileCaps", "4.6.1-1"),) if any(file.caps for file in files) else ()),
+    ):
+        _require(tags, f"rpmlib({name})", version)
+    for (tag, sense), text in _scripts(planned, mends).items():
+        tags[tag] = (STRING, text)
+        tags[_PROGRAMS[tag]] = (STRING, "/bin/sh")
+        _require(tags, "/bin/sh", "", _INTERPRETER | sense)
+    if any(mend.xattrs for mend in mends):
+        _require(tags, "/usr/bin/setfattr", "", _POST)
+    _file_tags(tags, files)
+    return tags
+
+
+_Tags = dict[int, tuple[int, Value]]
+_PROGRAMS = {1024: 1086, 1025: 1087, 1026: 1088, 1152: 1154}
+
+
+def _require(tags: _Tags, name: str, version: str, sense: int = _LESS_EQUAL | _RPMLIB) -> None:
+    for tag, kind, value in ((1049, STRINGS, name), (1050, STRINGS, version), (1048, INT32, sense)):
+        _, held = tags.setdefault(tag, (kind, []))
+        assert isinstance(held, list)
+        held.append(value)
+
+
+def _file_tags(tags: _Tags, files: list[_File]) -> None:
+    folders: dict[bytes, int] = {}
+    places = []
+    for file in files:
+        above, _, _ = file.path.rpartition(b"/")
+        places.append(folders.setdefault(above + b"/", len(folders)))
+    counted: set[int] = set()
+    total = 0
+    numbers = inodes(files)
+    for file, inode in zip(files, numbers, strict=True):
+        if inode not in counted:
+            counted.add(inode)
+            total += _size(file)
+    sizes = [_size(file) for file in files]
+    long = max(sizes) > _SIZE_MAX
+    tags[5009 if total > _SIZE_MAX else 1009] = (INT64 if total > _SIZE_MAX else INT32, total)
+    tags[5008 if long else 1028] = (INT64 if long else INT32, sizes)
+    tags[1030] = (INT16, [file.mode for file in files])
+    tags[1033] = (INT16, [0] * len(files))
+    tags[1034] = (INT32, [file.mtime for file in files])
+    tags[1035] = (STRINGS, [_digest(file) for file in files])
+    tags[1036] = (STRINGS, [os.fsencode(file.entry.target) if file.entry.kind == "l" else b"" for file in files])
+    tags[1037] = (INT32, [file.flags for file in files])
+    tags[1039] = tags[1040] = (STRINGS, ["root"] * len(files))
+    tags[1045] = (INT32, [file.verify for file in files])
+    tags[1095] = (INT32, [1] * len(files))
+    tags[1096] = (INT32, numbers)
+    tags[1097] = (STRINGS, [""] * len(files))
+    tags[1116] = (INT32, places)
+    tags[1117] = (STRINGS, [file.path.rpartition(b"/")[2] for file in files])
+    tags[1118] = (STRINGS, list(folders))
+    tags[5011] = (INT32, 8)  # SHA-256
+    if any(file.caps for file in files):
+        tags[5010] = (STRINGS, [file.caps for file in files])
+
+
+def _size(file: _File) -> int:
+    entry = file.entry
+    return entry.size if entry.kind == "f" else len(os.fsencode(entry.target)) if entry.kind == "l" else 0
+
+
+def _digest(file: _File) -> str:
+    entry = file.entry
+    if entry.kind != "f":
+        return ""
+    return entry.sha256 if entry.size else hashlib.sha256(b"").hexdigest()
+
+
+def _scripts(planned: Package, mends: list[Mend]) -> dict[tuple[int, int], str]:
+    """The scripts by tag and the sense of what they require; none that would do nothing."""
+    known = scripts.variables(planned.name, planned.prefix, f"{package.MADE}/{planned.name}") + scripts.INTO
+    made = scripts.make(planned.nodes, planned.links)
+    mended = scripts.mend(mends, _ATTRIBUTE)
+    gone = scripts.unmake(planned.nodes, planned.links)
+    unit = planned.unit
+    found: dict[tuple[int, int], str] = {}
+    if made or mended or unit:
+        later = '[ "$1" = 1 ] && later= || later=yes\n'
+        found[1024, _POST] = known + later + mended + made + (_PRESET.format(unit=unit) if unit else "")
+    if made:  # once the version before, and what it leaves behind, is gone
+        found[1152, _POSTTRANS] = known + "later=\n" + made
+    if unit:
+        found[1025, _PREUN] = _STOP.format(unit=unit)
+    if gone or unit:
+        text = '[ "$1" = 0 ] && upgrade= || upgrade=yes\n'
+        if gone:
+            text += known + gone
+            own = [planned.prefix]
+            while (above := os.path.dirname(own[-1])) != "/" and above not in _SHARED:
+                own.append(above)
+            folders = " ".join(map(scripts.quote, own))
+            text += f'[ -n "$upgrade" ] || rmdir {folders} 2>/dev/null || :\n' if planned.nodes else ""
+        found[1026, _POSTUN] = text + (_ENDED.format(unit=unit) if unit else "")
+    return {key: scripts.HEAD + text + "exit 0\n" for key, text in found.items()}
+
+
+# As systemd's macros for packages have it (systemd.preset(5)).
+_PRESET = """\
+if [ "$1" = 1 ] && command -v systemctl >/dev/null; then
+    systemctl --no-reload preset '{unit}' >/dev/null 2>&1 || :
+fi
+"""
+_STOP = """\
+if [ "$1" = 0 ] && command -v systemctl >/dev/null; then
+    systemctl --no-reload disable --now '{unit}' >/dev/null 2>&1 || :
+fi
+"""
+_ENDED = """\
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload >/dev/null 2>&1 || :
+    [ -z "$upgrade" ] || systemctl try-restart '{unit}' >/dev/null 2>&1 || :
+fi
+"""

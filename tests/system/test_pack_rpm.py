@@ -1,0 +1,134 @@
+"""RPM packages, written by the program, installed and removed by rpm on a throw-away copy of this host."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kit import shipped
+from kit.cli import hosier
+from kit.hostlike import Host
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners, devices and mounts need root")
+
+OPTIONS = ("--dbpath", "/var/lib/rpm-test", "--force-debian")
+FAR = "/usr/a\nb"
+
+
+def odd() -> shipped.Tree:
+    """With what only this kind of package holds."""
+    entries, contents = shipped.odd()
+    contents[FAR] = b"newline"
+    entries[FAR] = replace(entries["/usr/-rf"], path=FAR, size=7, sha256=shipped.sha(b"newline"))
+    return entries, contents
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shipped") / "store"
+    shipped.stored(path, odd(), config={"service": shipped.SERVICE, "links": shipped.LINKS})
+    shipped.stored(path, shipped.newer(), version="2", config={"links": [(shipped.LINKS[0][0], "usr/empty")]})
+    return path
+
+
+def said(*words: str | Path) -> str:
+    done = subprocess.run([*words], capture_output=True, text=True, errors="surrogateescape", check=False)
+    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_it_is_installed_as_the_image_is_upgraded_and_gone_without_trace(store: Path, tmp_path: Path) -> None:
+    host = Host(tmp_path / "host")
+    for version in ("1", "2"):
+        hosier("pack", f"odd:{version}", "-o", host.share / f"{version}.rpm", store=store)
+    # Nothing of this host is known to rpm, not its /bin/sh either.
+    rpm = ("rpm", *OPTIONS, "--nodeps")
+    assert host.run(*rpm, "-U", "/mnt/1.rpm").stderr == ""
+    assert shipped.unlike(host.tree(shipped.PREFIX), shipped.wanted(odd())) == {}
+    for host_link, target in (("/etc/odd/link", "usr/bin/x"), ("/usr/local/bin/odd", "usr/bin/x")):
+        assert host.path(host_link).readlink() == Path(f"{shipped.PREFIX}/{target}")
+    verify = ("rpm", *OPTIONS, "--nodeps", "-V", "odd")
+    assert host.run(*verify).stdout == ""
+    assert host.run("rpm", *OPTIONS, "-qc", "odd").stdout == f"{shipped.PREFIX}/etc/x.conf\n"
+
+    host.path(f"{shipped.PREFIX}/etc/x.conf").write_text("as the owner wants\n")
+    done = host.run(*rpm, "-U", "/mnt/2.rpm")
+    assert "scriptlet failed" not in done.stderr
+    found, expected = host.tree(shipped.PREFIX), shipped.wanted(shipped.newer())
+    assert found.pop("/etc/x.conf.rpmnew").sha256 == expected.pop("/etc/x.conf").sha256
+    assert found.pop("/etc/x.conf").sha256 == shipped.sha(b"as the owner wants\n")
+    assert shipped.unlike(found, expected) == {}
+    assert host.path("/etc/odd/link").readlink() == Path(f"{shipped.PREFIX}/usr/empty")
+    assert not host.path("/usr/local/bin/odd").is_symlink()
+    assert host.run(*verify, check=False).stdout.split() == ["S.5....T.", "c", f"{shipped.PREFIX}/etc/x.conf"]
+
+    # What is not ours stays.
+    host.run("sh", "-ec", f"rm {shipped.PREFIX}/dev/disk; echo mine >{shipped.PREFIX}/dev/disk")
+    host.run(*rpm, "-e", "odd")
+    left = ["/", "/dev", "/dev/disk", "/etc", "/etc/x.conf.rpmnew", "/etc/x.conf.rpmsave"]
+    assert sorted(host.tree(shipped.PREFIX)) == left
+    host.run("rm", "-r", "/var/deploy")
+
+    host.run(*rpm, "-U", "/mnt/2.rpm")
+    host.run(*rpm, "-e", "odd")
+    for path in ("/var/deploy", "/etc/odd/link", "/usr/share/hosier", "/usr/share/doc/odd"):
+        assert not os.path.lexists(host.path(path)) or host.path(path).is_char_device(), path
+
+
+def test_rpm_says_what_is_in_it(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "odd.rpm"
+    hosier("pack", "odd:1", "-o", out, "--prefix", "/srv/b", store=store)
+    assert said("rpm", "-Kv", out).split("\n")[1:] == [
+        "    Header SHA256 digest: OK",
+        "    Payload SHA256 digest: OK",
+        "",
+    ]
+    assert said("rpm", "-qp", "--queryformat", "%{NEVRA} %{LICENSE} %{SUMMARY}\n", out) == (
+        "odd-1-1.x86_64 Various, see the packages in the root root filesystem odd 1\n"
+    )
+    assert said("rpm", "-qp", "--provides", out) == "odd = 1-1\n"
+    assert sorted(set(said("rpm", "-qp", "--requires", out).splitlines())) == [
+        "/bin/sh",
+        "/usr/bin/setfattr",
+        "rpmlib(CompressedFileNames) <= 3.0.4-1",
+        "rpmlib(FileCaps) <= 4.6.1-1",
+        "rpmlib(FileDigests) <= 4.6.0-1",
+        "rpmlib(PayloadFilesHavePrefix) <= 4.0-1",
+        "rpmlib(PayloadIsZstd) <= 5.4.18-1",
+    ]
+    caps = [line for line in said("rpm", "-qp", "--filecaps", out).splitlines() if line.endswith("ep")]
+    assert caps == [f"/srv/b/{name}\tcap_net_bind_service=ep" for name in ("srv/own/cap", "usr/cap")]
+    dump = [line for line in said("rpm", "-qp", "--dump", out).splitlines() if line.startswith("/srv/b/usr/bin/x ")]
+    digest = shipped.sha(b"#!/bin/sh\n")
+    assert dump == [f"/srv/b/usr/bin/x 10 {shipped.OLD} {digest} 0100755 root root 0 0 0 X"]
+    tags = [tag for tag in said("rpm", "--querytags").split() if tag not in ("BASENAMES", "FILENAMES")]
+    assert said("rpm", "-qp", "--queryformat", "".join(f"[%{{{tag}}}\\n]" for tag in tags), out)
+    assert "postinstall scriptlet (using /bin/sh):" in said("rpm", "-qp", "--scripts", out)
+
+
+def test_two_stores_give_the_same_package(store: Path, tmp_path: Path) -> None:
+    hosier("pack", "odd:1", "-o", tmp_path / "1.rpm", store=store)
+    other = tmp_path / "other"
+    shipped.stored(other, odd(), config={"service": shipped.SERVICE, "links": shipped.LINKS})
+    env = {"LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo"}
+    hosier("pack", "odd:1", "-o", tmp_path / "2.rpm", store=other, env=env, umask=0o077)
+    assert (tmp_path / "2.rpm").read_bytes() == (tmp_path / "1.rpm").read_bytes()
+
+
+@pytest.mark.parametrize("compression", ["xz", "gz"])
+def test_rpm_reads_every_compression(compression: str, store: Path, tmp_path: Path) -> None:
+    host = Host(tmp_path / "host")
+    hosier("pack", "odd:1", "-o", host.share / "odd.rpm", "--compression", compression, store=store)
+    host.run("rpm", *OPTIONS, "--nodeps", "-U", "/mnt/odd.rpm")
+    assert shipped.unlike(host.tree(shipped.PREFIX), shipped.wanted(odd())) == {}
+
+
+def test_rpmlint_has_no_error(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "odd-1-1.x86_64.rpm"
+    hosier("pack", "odd:1", "-o", out, store=store)
+    done = subprocess.run(["rpmlint", out], capture_output=True, text=True, errors="replace", check=False)
+    assert [line for line in done.stdout.splitlines() if ": E: " in line] == []
