@@ -177,7 +177,7 @@ def test_two_at_once_make_one_folder(tmp_path: Path) -> None:
     for number, spec in enumerate(specs):
         vendor(spec, tmp_path / "w", store=tmp_path / f"store{number}")
     assert contents(tmp_path / "v") == contents(tmp_path / "w")
-    assert [p.name for p in tmp_path.iterdir() if "vendoring" in p.name] == []
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".v")] == []
 
 
 LIES: dict[str, Callable[[bytes], bytes]] = {
@@ -446,7 +446,7 @@ def test_a_vendoring_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
         assert before >= 2
         assert done["fetched"]["packages"] == len(debs) + 1 - before  # type: ignore[index]
         assert contents(out) == contents(tmp_path / "w")
-        assert [p.name for p in tmp_path.iterdir() if "vendoring" in p.name] == []
+        assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".v")] == []
 
 
 def _elsewhere(out: Path) -> None:

@@ -8,7 +8,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from hosier.fetch.registry import Blob, Registry, parse
 from hosier.fetch.transport import Limits, Passing, Transport
 from hosier.linux import regular
 from hosier.pack import layout
+from hosier.pack.layoutfolder import LayoutFolder, write_layout
 from hosier.ship import documents
 from hosier.ship.places import Wanted
 from hosier.ship.shelves import Folder
@@ -154,12 +155,13 @@ def test_warnings_move_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_cache_folder_of_somebody_else_is_not_written_through(what: str, tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "cache", tmp_path / "elsewhere"
     document = b'{"mediaType":"a","artifactType":"b","config":{},"layers":[]}'
-    benign = Folder(str(tmp_path / "benign"))
+    benign = Folder(str(tmp_path / "benign"), QUIET)
     benign.put([], title="send", reporter=QUIET)
     benign.name_it("tree-1", document)
     assert benign.get("tree-1") == document
-    shelf = Folder(str(folder))
+    shelf = Folder(str(folder), QUIET)
     shelf.put([], title="send", reporter=QUIET)
+    (folder / "oci-layout").unlink()
     if what == "link":
         (folder / "oci-layout").symlink_to(elsewhere)
     else:
@@ -181,10 +183,10 @@ def test_a_layout_of_somebody_else_leads_nowhere(who: str, link: str, tmp_path: 
 
     def write(folder: Path) -> None:
         if who == "cache":
-            Folder(str(folder)).put([Wanted(name, 1, str(source))], title="send", reporter=QUIET)
+            Folder(str(folder), QUIET).put([Wanted(name, 1, str(source))], title="send", reporter=QUIET)
         else:
             blob = layout.Blob(name, 1, "a", content=b"x")
-            layout.write_layout(str(folder), layout.Row("web", {"digest": name}), [blob], name="web")
+            write_layout(str(folder), layout.Row("web", {"digest": name}), [blob], name="web", reporter=QUIET)
 
     def made(folder: Path) -> Path:
         folder.mkdir()
@@ -205,11 +207,11 @@ def test_an_index_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "oci-layout").write_text("{}")
     os.mkfifo(tmp_path / "index.json")
     with pytest.raises(StoreFailed, match="cannot pack web"):
-        layout.write_layout(str(tmp_path), layout.Row("web", {}), [], name="web")
+        write_layout(str(tmp_path), layout.Row("web", {}), [], name="web", reporter=QUIET)
 
 
 def test_rows_of_a_cache_that_are_none(tmp_path: Path) -> None:
-    shelf = Folder(str(tmp_path))
+    shelf = Folder(str(tmp_path), QUIET)
     shelf.put([], title="send", reporter=QUIET)
     (tmp_path / "index.json").write_text('{"manifests":["x",{"annotations":7}]}')
     shelf.name_it("tree-1", b'{"mediaType":"a","artifactType":"b"}')
@@ -221,22 +223,22 @@ def test_a_layout_that_is_swapped_while_it_is_written_leads_nowhere(
     """The folder above is somebody else's, who puts a link in the place of what was just made, or looked at."""
     elsewhere, target = tmp_path / "elsewhere", tmp_path / "target"
     elsewhere.mkdir()
-    fill = layout._fill
+    begin = LayoutFolder.__init__
 
-    def swapped(out: str, blobs: Iterable[layout.Blob]) -> int:
+    def swapped(self: LayoutFolder, fd: int, told: str, *, make: bool = True) -> None:
         for each in [*tmp_path.glob(".target.*"), target]:
             if each.is_dir():
                 each.rename(tmp_path / "moved")
                 each.symlink_to(elsewhere)
-        return fill(out, blobs)
+        begin(self, fd, told, make=make)
 
     for there in (False, True):
         if there:
-            layout.write_layout(str(target), layout.Row("web", {}), [], name="web")
+            write_layout(str(target), layout.Row("web", {}), [], name="web", reporter=QUIET)
         with monkeypatch.context() as patch:
-            patch.setattr(layout, "_fill", swapped)
+            patch.setattr(LayoutFolder, "__init__", swapped)
             with contextlib.suppress(StoreFailed, OSError):
-                layout.write_layout(str(target), layout.Row("web", {}), [], name="web")
+                write_layout(str(target), layout.Row("web", {}), [], name="web", reporter=QUIET)
         assert list(elsewhere.iterdir()) == []
         for each in tmp_path.iterdir():
             if each.name != "elsewhere":

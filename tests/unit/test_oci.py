@@ -19,7 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hosier.errors import HosierError, StoreFailed
+from hosier.fetch.progress import reporter
 from hosier.pack import layers, layout, oci
+from hosier.pack.layoutfolder import write_layout
 from hosier.pack.oci import OciImage
 from hosier.pack.source import Source
 from hosier.store import blobs, checking, gc
@@ -28,6 +30,7 @@ from hosier.store.objects import ImageRecord, Store
 
 EPOCH = 1_700_000_000
 DIGEST = "d" * 64
+QUIET = reporter(quiet=True, verbose=False)
 
 
 def sha(content: bytes) -> str:
@@ -346,7 +349,7 @@ def index_names(folder: Path) -> list[str]:
 
 def written(out: Path, image: OciImage) -> None:
     row, held = oci.row([image])
-    layout.write_layout(str(out), row, held, name="web")
+    write_layout(str(out), row, held, name="web", reporter=QUIET)
 
 
 def test_a_layout_takes_further_images_and_replaces_those_of_its_name(root: Path, store: Store, tmp_path: Path) -> None:
@@ -370,7 +373,7 @@ def test_several_architectures_are_one_index(root: Path, store: Store, tmp_path:
     row, held = oci.row(images)
     assert oci.row(images[::-1])[0] == row or row.descriptor["digest"] == oci.row(images[::-1])[0].descriptor["digest"]
     out = tmp_path / "out"
-    layout.write_layout(str(out), row, held, name="web")
+    write_layout(str(out), row, held, name="web", reporter=QUIET)
     (said,) = json.loads((out / "index.json").read_text())["manifests"]
     assert said["mediaType"] == layout.INDEX
     inner = json.loads((out / "blobs/sha256" / said["digest"].removeprefix("sha256:")).read_text())

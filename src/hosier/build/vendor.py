@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from hosier.build import inputs, layouts
+from hosier.build import inputs
 from hosier.build.inputs import Inputs
 from hosier.build.layouts import Layout
 from hosier.build.obtain import obtain, whole
@@ -21,9 +21,10 @@ from hosier.fetch.origins import Origin, blob_path
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
 from hosier.fetch.reference import Reference, parse
+from hosier.pack import layoutfolder
 from hosier.spec.lock import Lock, LockedPackage, LockFile
 from hosier.spec.model import Spec
-from hosier.store import Store, removal
+from hosier.store import Store
 from hosier.store.layout import guard
 
 
@@ -144,44 +145,15 @@ def _fetch(
 
 @contextmanager
 def _opened(out: str, name: str, *, make: bool, reporter: Reporter) -> Iterator[Layout | None]:
-    """The layout at `out`, this process alone writing to it. A new one comes to its place when the block ends well;
-    None when there is none and none is to be made."""
+    """The layout at `out`, this process alone writing to it; None when there is none and none is to be made."""
     told = f"vendor {name} to {out}"
-    busy = f"another process is writing {out}; waiting for it"
+    hint = "name a new folder, or one that hosier vendor made"
     with guard(told), ExitStack() as held:
-        while True:
-            filled = layouts.is_layout(out, told)
-            if not make and not filled:
-                yield None
-                return
-            if os.path.isdir(out):  # even an empty one stays: something may be mounted there
-                fd = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                held.callback(os.close, fd)
-                if make:
-                    layouts.lock(fd, waiting=lambda: reporter.note(busy))
-                # By its descriptor from here on: whoever owns what is above may put another folder there meanwhile.
-                held_there = f"/proc/self/fd/{fd}"
-                new = make and not layouts.is_layout(held_there, told)
-                try:
-                    yield held.enter_context(Layout(fd, told, make=make))
-                except BaseException:
-                    for each in os.listdir(fd) if new else ():
-                        removal.remove(f"{held_there}/{each}")
-                    raise
-                return
-            beside = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}.vendoring")
-            with layouts.taken(beside, told, waiting=lambda: reporter.note(busy)) as fd:
-                if layouts.is_layout(out, told):  # who had it before has made it
-                    removal.remove(beside)
-                    continue
-                try:
-                    with Layout(fd, told, make=True) as made:
-                        yield made
-                    os.rename(beside, out)
-                except BaseException:
-                    removal.remove(beside)
-                    raise
-                return
+        if make:
+            fd: int | None = held.enter_context(layoutfolder.locked(out, told, hint=hint, reporter=reporter))
+        else:
+            fd = held.enter_context(layoutfolder.opened(out, told, hint=hint))
+        yield None if fd is None else held.enter_context(Layout(fd, told, make=make))
 
 
 def vendor_spec(

@@ -1,4 +1,4 @@
-"""The documents of container images, and layouts of them on disk: a folder, or an archive of one.
+"""The documents of container images, and archives of their layouts.
 
 The OCI image specification, version 1.1: image-layout.md, descriptor.md, image-index.md, annotations.md.
 """
@@ -9,16 +9,11 @@ import hashlib
 import json
 import os
 import re
-import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hosier.errors import StoreFailed
-from hosier.linux import regular
 from hosier.pack import tar
-from hosier.store import removal
-from hosier.store.layout import guard
 from hosier.store.manifest import Entry
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -36,10 +31,8 @@ VERSION = "org.opencontainers.image.version"
 CREATED = "org.opencontainers.image.created"
 HOSIER_DIGEST = "hosier.digest"
 
-_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_PIECE = 1 << 20
-_INDEX_MAX = 8 << 20
+MARK = b'{"imageLayoutVersion":"1.0.0"}'
+"""The content of the file oci-layout."""
 
 PLATFORMS = {
     "amd64": ("amd64", ""),
@@ -124,79 +117,6 @@ class Row:
     descriptor: Mapping[str, object]
 
 
-def write_layout(out: str, row: Row, blobs: Iterable[Blob], *, name: str) -> int:
-    """Write blobs and the row that names them to the layout `out`, which is absent, empty, or already a layout.
-
-    A row of the same name is replaced; index.json changes last and by rename, so whoever reads the layout meanwhile
-    sees one image or the other. Returns the bytes written. Raises StoreFailed when `out` is something else.
-    """
-    with guard(f"pack {name} to {out}"):
-        out = os.path.abspath(out)
-        # Folders are held: whoever owns what is above may put a link to another one there meanwhile.
-        try:
-            fd = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            there = None
-        else:
-            with _held(fd) as folder:
-                there = _layout_at(folder, name, out)
-                if there is not None:
-                    rows = [*(each for each in there if _name(each) != row.name), row.descriptor]
-                    return _fill(folder, blobs) + _index(folder, rows)
-        beside = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}.{os.urandom(4).hex()}")
-        os.mkdir(beside)
-        try:
-            with _held(os.open(beside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)) as folder:
-                written = _fill(folder, blobs) + _index(folder, [row.descriptor])
-                _put(folder, "oci-layout", _LAYOUT)
-            os.rename(beside, out)
-        except BaseException:
-            removal.remove(beside)
-            raise
-    return written
-
-
-@contextmanager
-def _held(fd: int) -> Iterator[str]:
-    """A path of the folder `fd` that stays its own; closed at the end."""
-    try:
-        yield f"/proc/self/fd/{fd}"
-    finally:
-        os.close(fd)
-
-
-def _layout_at(folder: str, name: str, out: str) -> list[Mapping[str, object]] | None:
-    """The rows of the layout in `folder`, which messages call `out`; None when it is empty."""
-    names = os.listdir(folder)
-    if not names:
-        return None
-    refusal = f"cannot pack {name} to {out}: it has files, and is no OCI layout"
-    hint = "name a new folder, or one that has an oci-layout"
-    if "oci-layout" not in names:
-        raise StoreFailed(refusal, hint=hint)
-    try:
-        with open(regular.opened(os.path.join(folder, "index.json"), follow=False), "rb") as file:
-            found = json.loads(file.read(_INDEX_MAX))
-        rows = found["manifests"]
-        if not isinstance(rows, list) or not all(isinstance(each, dict) for each in rows):
-            raise ValueError
-    except FileNotFoundError:
-        return []
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise StoreFailed(f"cannot pack {name} to {out}: its index.json is damaged", hint=hint) from None
-    return rows
-
-
-def _name(row: Mapping[str, object]) -> str:
-    notes = row.get("annotations")
-    said = notes.get(REF_NAME) if isinstance(notes, dict) else None
-    return said if isinstance(said, str) else ""
-
-
-def _index(out: str, rows: Sequence[Mapping[str, object]]) -> int:
-    return _put(out, "index.json", index_of(rows).content)
-
-
 def index_of(rows: Sequence[Mapping[str, object]], annotations: Mapping[str, str] | None = None) -> Blob:
     """An index of manifests, from their descriptors."""
     said: dict[str, object] = {"schemaVersion": 2, "mediaType": INDEX, "manifests": list(rows)}
@@ -205,73 +125,13 @@ def index_of(rows: Sequence[Mapping[str, object]], annotations: Mapping[str, str
     return document(said, INDEX)
 
 
-def _fill(out: str, blobs: Iterable[Blob]) -> int:
-    fd = regular.folder(out, "blobs", "sha256")  # a layout that was there may be anybody's
-    try:
-        folder = f"/proc/self/fd/{fd}"
-        written = 0
-        for blob in blobs:
-            try:
-                there = os.lstat(os.path.join(folder, blob.sha256))
-                if stat.S_ISREG(there.st_mode) and there.st_size == blob.size:
-                    continue
-            except FileNotFoundError:
-                pass
-            written += _put(folder, blob.sha256, blob.content, source=blob.path)
-    finally:
-        os.close(fd)
-    return written
-
-
-def _put(folder: str, name: str, content: bytes, *, source: str = "") -> int:
-    """A file with this content, or that of another file: beside, and renamed."""
-    beside = os.path.join(folder, f".{name}.{os.urandom(4).hex()}")
-    fd = os.open(beside, _NEW, 0o666)
-    try:
-        try:
-            written = _copy(fd, source) if source else _all(fd, content)
-        finally:
-            os.close(fd)
-        os.rename(beside, os.path.join(folder, name))
-    except BaseException:
-        os.unlink(beside)
-        raise
-    return written
-
-
-def _all(fd: int, content: bytes) -> int:
-    left = memoryview(content)
-    while left:
-        left = left[os.write(fd, left) :]
-    return len(content)
-
-
-def _copy(fd: int, path: str) -> int:
-    """Append the content of a file: inside the kernel where it can."""
-    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        size = os.fstat(source).st_size
-        done = 0
-        while done < size:
-            try:
-                count = os.copy_file_range(source, fd, size - done)
-            except OSError:  # not between these two file systems, or `fd` is no file
-                count = _all(fd, os.read(source, min(_PIECE, size - done)))
-            if count == 0:
-                break
-            done += count
-    finally:
-        os.close(source)
-    return done
-
-
 def write_archive(out: int, row: Row, blobs: Iterable[Blob], *, epoch: int) -> int:
     """Write a layout with this one row as a tar archive to the descriptor `out`; returns the bytes written.
 
     Members are sorted, of root, with the time `epoch`. Raises StoreFailed when `out` cannot be written.
     """
     index = document({"schemaVersion": 2, "mediaType": INDEX, "manifests": [row.descriptor]}, INDEX)
-    small = {"index.json": index.content, "oci-layout": _LAYOUT}
+    small = {"index.json": index.content, "oci-layout": MARK}
     members: dict[str, Blob | bytes | None] = {"blobs": None, "blobs/sha256": None, **small}
     members |= {f"blobs/sha256/{blob.sha256}": blob for blob in blobs}
     sink = tar.Plain(out)
