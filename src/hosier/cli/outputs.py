@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 import sys
@@ -34,23 +36,41 @@ def fill(output: str, write: Callable[[int], int], *, what: str, file_only: bool
                 return write(fd)
             finally:
                 os.close(fd)
-        beside = os.path.join(os.path.dirname(place), f".{os.path.basename(place)}.{os.urandom(4).hex()}")
-        # Readable too: who writes a file system image reads some of it again.
-        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            try:
-                size = write(fd)
-            finally:
-                os.close(fd)
-            os.rename(beside, place)
-        except BaseException:
-            os.unlink(beside)
-            raise
+        size = _replace(place, write)
     except BrokenPipeError:
         raise
     except OSError as error:
         reason = str(error.strerror or error).lower()
         raise StoreFailed(f"cannot {what} to {output}: {reason}") from error
+    return size
+
+
+def _replace(place: str, write: Callable[[int], int]) -> int:
+    """Fill a file without a name, which a kill takes along, and let it take its place."""
+    folder, name = os.path.split(place)
+    beside = os.path.join(folder, f".{name}.{os.urandom(4).hex()}")
+    try:
+        # Readable too: who writes a file system image reads some of it again.
+        fd = os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o666)
+        named = False
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+        # A file system that has none, such as NFS (open(2)).
+        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        named = True
+    try:
+        try:
+            size = write(fd)
+            if not named:  # with a folder's descriptor, so that Python asks linkat(2) to follow
+                os.link(f"/proc/self/fd/{fd}", beside, src_dir_fd=fd)
+        finally:
+            os.close(fd)
+        os.rename(beside, place)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        raise
     return size
 
 

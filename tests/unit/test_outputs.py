@@ -1,0 +1,64 @@
+"""What a command makes goes where its user said, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from hosier.cli import outputs
+from hosier.errors import StoreFailed
+
+
+@pytest.fixture(params=["without a name", "beside"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With what the file system of the tests has, and as on one that has no files without a name."""
+    if request.param == "beside":
+        monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY)  # EISDIR, as from a kernel that does not know it
+    return str(request.param)
+
+
+def test_a_file_is_whole_or_as_it_was(way: str, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    place.write_text("before")
+
+    def fails(fd: int) -> int:
+        os.write(fd, b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        outputs.fill(str(place), fails, what="pack")
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("out", "before")]
+    old = os.umask(0o027)
+    try:
+        assert outputs.fill(str(place), lambda fd: os.write(fd, b"after"), what="pack") == 5
+    finally:
+        os.umask(old)
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("out", "after")]
+    assert place.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_kill_leaves_nothing(tmp_path: Path) -> None:
+    try:
+        os.close(os.open(tmp_path, os.O_RDWR | os.O_TMPFILE))
+    except OSError as error:
+        pytest.skip(f"the file system of {tmp_path} has no files without a name: {error.strerror}")
+    pid = os.fork()
+    if pid == 0:
+
+        def dies(fd: int) -> int:
+            os.write(fd, b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+            return 0
+
+        outputs.fill(str(tmp_path / "out"), dies, what="pack")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_named(way: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreFailed, match=f"cannot pack web to {tmp_path}/none/out: no such file or directory"):
+        outputs.fill(f"{tmp_path}/none/out", lambda fd: 0, what="pack web")
