@@ -65,7 +65,9 @@ def test_a_second_store_runs_no_script(world: World) -> None:
 
     # Nothing is sent twice.
     before = (world.path / "cache/index.json").read_bytes()
-    assert build(longer, "--cache-to", cache, store=third)["reused"] == "image"
+    again = hosier("build", longer, "--cache-to", cache, "--json", store=third)
+    assert json.loads(again.stdout)["reused"] == "image"
+    assert f"note: {cache} has all trees of it" in again.stderr
     assert (world.path / "cache/index.json").read_bytes() == before
 
 

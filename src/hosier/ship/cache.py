@@ -90,7 +90,9 @@ class Cache:
         """Send those of the trees `keys` that the store has and a target lacks. What a target refuses is a warning."""
         for shelf in self.targets:
             try:
-                _send(store, shelf, keys, self.reporter)
+                sent = _send(store, shelf, keys, self.reporter)
+                trees = f"{sent} {'tree' if sent == 1 else 'trees'}"
+                self.reporter.note(f"sent {trees} to {shelf.name}" if sent else f"{shelf.name} has all trees of it")
             except HosierError as error:
                 self.reporter.warn(f"the cache {shelf.name} was not brought up to date: {error}")
 
@@ -137,7 +139,9 @@ def _entries(packed: bytes, name: str) -> dict[str, Entry]:
         raise PackageInvalid(f"cannot read {name}: {error}") from None
 
 
-def _send(store: Store, shelf: Shelf, keys: Sequence[str], reporter: Reporter) -> None:
+def _send(store: Store, shelf: Shelf, keys: Sequence[str], reporter: Reporter) -> int:
+    """How many trees were sent."""
+    sent = 0
     below: dict[str, Entry] | None = None
     layers: list[dict[str, object]] = []
     for key in dict.fromkeys(keys):
@@ -150,9 +154,11 @@ def _send(store: Store, shelf: Shelf, keys: Sequence[str], reporter: Reporter) -
             there = shelf.get(_tag(key))
             if there is None:
                 layers = _sent(store, shelf, key, entries, below, layers, reporter)
+                sent += 1
             else:
                 layers = [_row(each) for each in documents.manifest(documents.parse(there, key), key).layers[1:]]
             below = entries
+    return sent
 
 
 def _whole(entries: dict[str, Entry]) -> list[list[Entry]]:
