@@ -4,6 +4,7 @@ import argparse
 import fcntl
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hosier.cli import gc as command
 from hosier.cli.images import human_size
 from hosier.store import gc
 from hosier.store.gc import Held, Removal, Rules
+from hosier.store.layout import write_record
 from hosier.store.objects import ImageRecord, Store
 
 DAY = 86400.0
@@ -253,6 +255,32 @@ def test_parts_that_nobody_goes_on_with_go_after_a_day(store: Store) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user enters a user namespace here; tests/system has that")
+@pytest.mark.parametrize("folder", [".", "layers", "by-lock", "tags/other"])
+def test_a_record_whose_writer_was_killed_goes_after_a_day(folder: str, store: Store) -> None:
+    base = Path(store.path, folder)
+    base.mkdir(exist_ok=True)
+    there = set(base.iterdir())
+    child = os.fork()
+    if child == 0:
+        os.fchmod = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        write_record(str(base / "1.0"), "text")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    (left,) = set(base.iterdir()) - there
+    gc.perform(store, [])
+    assert left.exists()
+    os.utime(left, (store.now() - 2 * DAY, store.now() - 2 * DAY))
+    other = base / ".1.0.mine"
+    other.write_text("")
+    os.utime(other, (store.now() - 2 * DAY, store.now() - 2 * DAY))
+    gc.perform(store, [])
+    assert not left.exists()
+    assert other.exists()
+    other.unlink()
+    gc.perform(store, [])
+    assert base.exists() == (folder != "tags/other")
+
+
 def test_a_tag_goes_alone_when_its_image_has_another(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     store.tag(key("1"), "other:1")
     assert call(store, "web:1", "--dry-run", capsys=capsys) == "would remove the tag web:1\n"

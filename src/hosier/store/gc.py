@@ -28,6 +28,8 @@ FRESH = 600.0
 LOG_AGE = 30 * 24 * 3600.0
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_BESIDE = re.compile(r"\..+\.[0-9]+-[0-9a-f]{8}")
+"""What `hosier.store.layout.write_record` writes to before it has the record's name."""
 # A package file is in use while it is unpacked, under the mark of the folder that comes of it.
 _MARKS = {
     "debs": ("debs", "unpacked"),
@@ -396,7 +398,7 @@ def _remove(store: Store, each: Removal, marks: Sequence[str]) -> int | None:
 
 
 def _prune(store: Store) -> None:
-    """Lock files that nobody holds, folders of names without versions, old logs, parts that nobody goes on with."""
+    """Lock files that nobody holds, half-written records, folders of names without versions, old logs, old parts."""
     base = os.path.join(store.path, "locks")
     for name in os.listdir(base):
         if not name.startswith("write-"):
@@ -410,6 +412,8 @@ def _prune(store: Store) -> None:
         except OSError:
             continue
     tags = os.path.join(store.path, "tags")
+    for folder in ("", "layers", "by-lock", *(f"tags/{name}" for name in os.listdir(tags))):
+        _forget_records(store, os.path.join(store.path, folder))
     for name in os.listdir(tags):
         try:
             os.rmdir(os.path.join(tags, name))
@@ -427,6 +431,17 @@ def _prune(store: Store) -> None:
         for entry in os.scandir(os.path.join(store.path, kind)):
             if entry.name.endswith(".part"):
                 _forget_part(store, entry.path)
+
+
+def _forget_records(store: Store, folder: str) -> None:
+    """Remove what killed processes left beside the records of a folder; a day is long for who writes one."""
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        path = os.path.join(folder, name)
+        try:
+            if _BESIDE.fullmatch(name) and store.now() - os.lstat(path).st_mtime > GRACE:
+                os.unlink(path)
+        except OSError:
+            continue
 
 
 def _forget_part(store: Store, path: str) -> None:
