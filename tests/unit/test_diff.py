@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hosier.linux.printable import shown
 from hosier.distro.deb import version
 from hosier.errors import StoreFailed
 from hosier.inspect import diff, running, textdiff
 from hosier.inspect.installed import Package
+from hosier.linux.printable import shown
 from hosier.linux.rooted import Root
 from hosier.store.manifest import Entry, dumps
 
