@@ -185,7 +185,7 @@ def _zstd_parameters(level: int, threads: int) -> Any:
     return zstandard.ZstdCompressionParameters.from_level(
         level,
         threads=threads,
-        job_size=1 << 23,
+        job_size=1 << 22,
         window_log=min(usual.window_log, _ZSTD_TABLE),
         chain_log=min(usual.chain_log, _ZSTD_TABLE),
         hash_log=min(usual.hash_log, _ZSTD_TABLE),

@@ -93,21 +93,26 @@ def write(
     with guard(f"pack {source.name}"), Contents(source.root, {}, name=source.name, verify=verify) as contents:
         planned = _named(package.plan(source, contents, prefix=prefix), source)
         files, mends, left = _files(planned, source)
+        planned = replace(planned, items=())  # all of them are in `files` now, which is enough of 100,000
         payload = _Payload(files, contents, source, advance)
-        tags = _tags(planned, files, mends, compression, level or compressing.LEVELS[compression])
+        tags = _tags(planned, files, payload.inodes, mends, compression, level or compressing.LEVELS[compression])
+        mends.clear()
         if payload.large:
             _require(tags, "rpmlib(LargeFiles)", "4.12.0-1")
         large = sum(file.entry.size + len(file.path) + 200 for file in files) > _SIZE_MAX - (1 << 20)
-        before = header.build(header.IMMUTABLE, tags)
+        main = header.build(header.IMMUTABLE, tags)
         name = f"{planned.name}-{planned.version}-{planned.release}"
-        start = len(_head(name, before, 0, 0, large=large))
+        at, size = len(_head(name, b"", 0, 0, large=large)), len(main)
+        os.pwrite(out, main, at)
+        marks = [at + main.index(marker) for marker in _MARKERS]
+        main.clear()
+        start = at + size
         os.lseek(out, start, os.SEEK_SET)
         payload.run(out, compression, level, threads)
         digests = (payload.packed.hexdigest().encode(), payload.plain.hexdigest().encode())
-        for marker, digest in zip(_MARKERS, digests, strict=True):
-            before = before.replace(marker, digest, 1)
-        head = _head(name, before, payload.size, payload.length, large=large)
-        os.pwrite(out, head, 0)
+        for mark, digest in zip(marks, digests, strict=True):
+            os.pwrite(out, digest, mark)
+        os.pwrite(out, _head(name, os.pread(out, size, at), payload.size, payload.length, large=large), 0)
     return Written(len(source.entries), start + payload.size, (*planned.notes, *left))
 
 
@@ -116,7 +121,7 @@ _MARKERS = (b"packed".ljust(64, b"."), b"plain".ljust(64, b"."))
 
 
 def _head(name: str, main: bytes, size: int, length: int, *, large: bool) -> bytes:
-    """Lead, signature header, header. `size` is that of the payload, `length` what it is unpacked."""
+    """Lead and signature header. `size` is that of the payload, `length` what it is unpacked."""
     kind = INT64 if large else INT32
     signature: dict[int, tuple[int, Value]] = {
         273: (STRING, hashlib.sha256(main).hexdigest()),
@@ -124,7 +129,7 @@ def _head(name: str, main: bytes, size: int, length: int, *, large: bool) -> byt
         271 if large else 1007: (kind, length),
     }
     packed = header.build(header.SIGNATURES, signature)
-    return header.lead(name) + packed + bytes(-len(packed) % 8) + main
+    return header.lead(name) + packed + bytes(-len(packed) % 8)
 
 
 def _named(planned: Package, source: Source) -> Package:
@@ -230,7 +235,7 @@ class _Payload:
         self._contents = contents
         self._entries = source.entries
         self._advance = advance
-        self._inodes = inodes(files)
+        self.inodes = _inodes(files)
 
     def run(self, out: int, compression: str, level: int, threads: int) -> None:
         """Write it to where `out` stands."""
@@ -242,20 +247,22 @@ class _Payload:
             while view:
                 view = view[os.write(out, view) :]
 
-        last = {inode: number for number, inode in enumerate(self._inodes)}  # which has the content for all names
+        linked = {inode for file, inode in zip(self._files, self.inodes, strict=True) if file.entry.hardlink}
+        last: dict[int, int] = {}  # which has the content for all names
         count: dict[int, int] = {}
-        for inode in self._inodes:
-            count[inode] = count.get(inode, 0) + 1
+        for number, inode in enumerate(self.inodes):
+            if inode in linked:
+                last[inode], count[inode] = number, count.get(inode, 0) + 1
         with compressing.Stream(emit, compression, level=level, threads=threads, observe=self.plain.update) as stream:
-            for number, (file, inode) in enumerate(zip(self._files, self._inodes, strict=True)):
+            for number, (file, inode) in enumerate(zip(self._files, self.inodes, strict=True)):
                 entry = file.entry
                 target = os.fsencode(entry.target) if entry.kind == "l" else b""
-                whole = entry.kind == "f" and last[inode] == number
+                whole = entry.kind == "f" and last.get(inode, number) == number
                 size = entry.size if whole else len(target)
                 if self.large:
                     stream.put(b"07070X%08x\0\0" % number)
                 else:
-                    stream.put(_cpio(file, b"." + file.path, inode, count[inode], size))
+                    stream.put(_cpio(file, b"." + file.path, inode, count.get(inode, 1), size))
                 if target:
                     stream.put(target)
                 elif whole and file.content is not None:
@@ -273,7 +280,7 @@ class _Payload:
         self._advance(entry.size)
 
 
-def inodes(files: list[_File]) -> list[int]:
+def _inodes(files: list[_File]) -> list[int]:
     """A number for each file, the same for all names of one: only regular files are linked in packages."""
     known: dict[str, int] = {}
     found = []
@@ -294,7 +301,9 @@ def _mtime(mtime: int) -> int:
     return max(0, min(mtime, _SIZE_MAX))
 
 
-def _tags(planned: Package, files: list[_File], mends: list[Mend], compression: str, level: int) -> _Tags:
+def _tags(
+    planned: Package, files: list[_File], numbers: list[int], mends: list[Mend], compression: str, level: int
+) -> _Tags:
     """The header (rpmtag.h), but for the payload's digests."""
     evr = f"{planned.version}-{planned.release}"
     maintainer = planned.maintainer or "The makers of the image"
@@ -348,7 +357,7 @@ def _tags(planned: Package, files: list[_File], mends: list[Mend], compression: 
         _require(tags, "/bin/sh", "", _INTERPRETER | sense)
     if any(mend.xattrs for mend in mends):
         _require(tags, "/usr/bin/setfattr", "", _POST)
-    _file_tags(tags, files)
+    _file_tags(tags, files, numbers)
     return tags
 
 
@@ -363,7 +372,7 @@ def _require(tags: _Tags, name: str, version: str, sense: int = _LESS_EQUAL | _R
         held.append(value)
 
 
-def _file_tags(tags: _Tags, files: list[_File]) -> None:
+def _file_tags(tags: _Tags, files: list[_File], numbers: list[int]) -> None:
     folders: dict[bytes, int] = {}
     places = []
     for file in files:
@@ -371,7 +380,6 @@ def _file_tags(tags: _Tags, files: list[_File]) -> None:
         places.append(folders.setdefault(above + b"/", len(folders)))
     counted: set[int] = set()
     total = 0
-    numbers = inodes(files)
     for file, inode in zip(files, numbers, strict=True):
         if inode not in counted:
             counted.add(inode)

@@ -1,0 +1,60 @@
+"""Packages of 100,000 files and one of more than 4 GiB: in bounds, and installed as the image is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hosier.store.manifest import Entry
+from kit import shipped
+from kit.cli import PYTHON, environment
+from kit.hostlike import Host
+
+pytestmark = [pytest.mark.prove, pytest.mark.skipif(os.geteuid() != 0, reason="owners and mounts need root")]
+
+MEMORY = 200_000_000
+
+
+def much() -> shipped.Tree:
+    large = (4 << 30) + 12_345
+    total = hashlib.sha256()
+    for _ in range(large >> 20):
+        total.update(bytes(1 << 20))
+    total.update(bytes(large % (1 << 20)))
+    entries = {path: Entry(path, "d", 0o755, 0, 0, 0) for path in ("/", "/usr")}
+    entries["/usr/large"] = Entry("/usr/large", "f", 0o600, 0, 0, shipped.OLD, large, total.hexdigest())
+    contents = {}
+    for folder in range(100):
+        entries[f"/usr/f{folder}"] = Entry(f"/usr/f{folder}", "d", 0o755, 0, 0, 0)
+        for number in range(1000):
+            path = f"/usr/f{folder}/a-name-of-usual-length-{number}"
+            contents[path] = content = b"%d" % (number % 7) * (number % 50)
+            entry = Entry(path, "f", 0o644, folder, 0, shipped.OLD, len(content), shipped.sha(content))
+            entries[path] = entry
+    return entries, contents
+
+
+@pytest.mark.parametrize("form", ["rpm", "deb"])
+def test_much_is_packed_in_bounds_and_installed(form: str, tmp_path: Path) -> None:
+    tree, store, host = much(), tmp_path / "store", Host(tmp_path / "host")
+    shipped.stored(store, tree, config={}, name="much")
+    out = host.share / f"much.{form}"
+    words = [str(PYTHON), "-m", "hosier", "pack", "much", "-q", "-o", str(out), "--compression", "zstd", "--level", "3"]
+    process = subprocess.Popen(words, env=environment(store))
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    print(f"{form}: {usage.ru_maxrss >> 10} MiB")
+    assert usage.ru_maxrss * 1024 < MEMORY
+    if form == "rpm":
+        asked = ["rpm", "-qp", "--requires", out]
+        assert "LargeFiles" in subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+        subprocess.run(["rpm", "-K", out], check=True)
+        host.run("rpm", "--dbpath", "/var/lib/rpm-test", "--force-debian", "--nodeps", "-U", f"/mnt/{out.name}")
+    else:
+        host.run("dpkg", "--force-unsafe-io", "-i", f"/mnt/{out.name}")
+    assert shipped.unlike(host.tree("/var/deploy/much"), shipped.wanted(tree)) == {}
