@@ -93,10 +93,20 @@ class Holding:
 
     def real(self, path: str, *, follow: bool) -> str:
         """As `View` says."""
+        for above in self._above(path):
+            there = self.node(above)
+            if there is None or there.kind != "d":
+                raise OSError(errno.ENOENT, "No such file or directory", path)
         try:
             return self.tree.follow(path) if follow else self.tree.real(path)
         except BuildFailed as exc:
             raise OSError(errno.ENOTDIR, "Not a directory", path) from exc
+
+    @staticmethod
+    def _above(path: str) -> list[str]:
+        """What has to be there for a path with ".." in it to lead anywhere: that from which the last of them leads."""
+        before, up, after = path.rpartition("/..")
+        return [before or "/"] if up and after[:1] in ("", "/") else []
 
     def node(self, path: str, *, follow: bool = True) -> Node | None:
         """As `View` says."""
@@ -130,6 +140,8 @@ class Holding:
             raise OSError(errno.ENOENT, "No such file or directory", path)
         if entry.kind != "f":
             raise OSError(errno.EISDIR, "Is a directory", path)
+        if path.endswith("/"):
+            raise OSError(errno.ENOTDIR, "Not a directory", path)
         leader = entry.hardlink or real
         known = self.contents.get(leader)
         if known is not None:
@@ -153,6 +165,8 @@ class Holding:
     def write(self, path: str, content: bytes, *, mode: int = 0o644) -> None:
         """As `View` says."""
         real = self.real(path, follow=True)
+        if path.endswith("/"):
+            raise OSError(errno.EISDIR, "Is a directory", path)
         there = self.entries.get(real)
         facts = {"size": len(content), "sha256": merge.digest_of(content), "mtime": self.epoch}
         if there is None:
@@ -176,6 +190,8 @@ class Holding:
     def symlink(self, target: str, path: str) -> None:
         """As `View` says."""
         real = self.real(path, follow=False)
+        if path.endswith("/"):
+            raise OSError(errno.ENOENT, "No such file or directory", path)
         self._new(Entry(path=real, kind="l", mode=0o777, uid=0, gid=0, mtime=self.epoch, target=target), path)
 
     def link(self, there: str, path: str) -> None:
@@ -186,6 +202,8 @@ class Holding:
             raise OSError(errno.ENOENT, "No such file or directory", there)
         leader = entry.hardlink or source
         real = self.real(path, follow=False)
+        if path.endswith("/"):
+            raise OSError(errno.ENOENT, "No such file or directory", path)
         self._make(replace(entry, path=real, hardlink=leader), path)
         self.links.join(leader, real)
 
@@ -210,6 +228,8 @@ class Holding:
             raise OSError(errno.ENOENT, "No such file or directory", old)
         if source == target:
             return
+        if entry.kind != "d" and (old.endswith("/") or new.endswith("/")):
+            raise OSError(errno.ENOTDIR, "Not a directory", new)
         if "/" in (source, target):
             raise OSError(errno.EBUSY, "Device or resource busy", new)
         if target.startswith(source + "/"):

@@ -99,7 +99,7 @@ def _unary(tokens: list[str], variables: Mapping[str, str], text: str) -> int:
 def _number(token: str, text: str) -> int:
     try:
         if token[:2].lower() == "0x":
-            return _wrapped(int(token, 16))
-        return _wrapped(int(token, 8 if len(token) > 1 and token[0] == "0" else 10))
+            return min(int(token, 16), BITS - 1)
+        return min(int(token, 8 if len(token) > 1 and token[0] == "0" else 10), BITS - 1)
     except ValueError:
         raise Refusal(f"the arithmetic {text!r} is not known") from None

@@ -31,7 +31,7 @@ SPECIAL = frozenset(
 )
 CONFMODULE = "/usr/share/debconf/confmodule"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "a": "\a", "b": "\b", "f": "\f", "r": "\r", "v": "\v"}
+_ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "a": "\a", "e": "\033", "b": "\b", "f": "\f", "r": "\r", "v": "\v"}
 
 
 def _true(shell: Shell, arguments: list[str]) -> int:
@@ -62,11 +62,11 @@ def escaped(text: str, *, octal_zero: bool = True) -> tuple[str, bool]:
             at += 1
             continue
         following = text[at + 1]
-        digits = re.compile(r"0([0-7]{0,3})" if octal_zero else r"([0-7]{1,3})").match(text, at + 1)
-        if following == "c":
+        digits = re.compile(r"(?:0([0-7]{0,3})|([0-7]{1,3}))" if octal_zero else r"([0-7]{1,3})()").match(text, at + 1)
+        if following == "c" and octal_zero:
             return "".join(out), True
         if digits is not None:
-            code = int(digits[1] or "0", 8) & 0xFF
+            code = int(digits[1] or digits[2] or "0", 8) & 0xFF
             out.append(chr(code) if code < 0x80 else chr(0xDC00 + code))
             at = digits.end()
         elif following in _ESCAPES:
@@ -96,24 +96,30 @@ def _printf(shell: Shell, arguments: list[str]) -> int:
                 shell.outputs[1].write("%")
             else:
                 value = rest.pop(0) if rest else None
-                shell.outputs[1].write(_formatted(shell, part, value))
+                text, stopped = _formatted(shell, part, value)
+                shell.outputs[1].write(text)
+                if stopped:
+                    return 0
         if not rest or not wants:
             return 0
 
 
-def _formatted(shell: Shell, part: str, value: str | None) -> str:
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17}|0[xX][0-9a-fA-F]{1,15})")
+
+
+def _formatted(shell: Shell, part: str, value: str | None) -> tuple[str, bool]:
+    """What a conversion writes, and whether a value's \\c ended it all."""
     kind = part[-1]
-    if kind == "s":
-        return part % (value or "")
-    if kind == "b":
-        return (part[:-1] + "s") % escaped(value or "")[0]
-    if kind == "c":
-        return (part[:-1] + "s") % (value or "")[:1]
-    if kind in "dixXou":
-        try:
-            return (part[:-1] + {"i": "d", "u": "d"}.get(kind, kind)) % int(value or "0", 0)
-        except ValueError:
-            pass
+    text, stopped = escaped(value or "") if kind == "b" else (value or "", False)
+    counted = part != f"%{kind}" and not text.isascii()  # a width and a precision are in bytes
+    if kind in "sb" and not counted:
+        return (part[:-1] + "s") % text, stopped
+    if kind == "c" and text[:1].isascii() and text:
+        return (part[:-1] + "s") % text[0], False
+    if kind in "dixXou" and "#" not in part and _WHOLE.fullmatch(text or "0"):
+        whole = int(text or "0", 0)
+        if whole >= 0 or kind in "di":
+            return (part[:-1] + {"i": "d", "u": "d"}.get(kind, kind)) % whole, False
     raise shell.refusal(f"printf {part} of {value!r} is not known")
 
 

@@ -260,7 +260,7 @@ def _paths(state: State, field: list[Piece]) -> Iterator[str]:
                 continue
             if f"{view.real(absolute, follow=True)}/".startswith(MACHINE):
                 raise Refusal(f"{absolute} is of a machine that runs, and not known")
-            for entry in view.names(absolute):
+            for entry in (".", "..", *view.names(absolute)):
                 if expression.fullmatch(entry) and (not entry.startswith(".") or name.startswith(".")):
                     further.append(head + lead + entry)
         heads = further

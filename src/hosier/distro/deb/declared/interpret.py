@@ -40,6 +40,8 @@ SCRIPT_MAX = 1 << 20
 STREAMS = ("/dev/null", "/dev/tty", "/dev/stderr")
 _INTERPRETER = re.compile(r"#![ \t]*/(?:usr/)?bin/(?:sh|dash|bash)(?:[ \t]+(-[a-z]+))?[ \t]*\n")
 NOT_FOUND, NOT_RUN = 127, 126
+EACH = frozenset(("touch", "mkdir", "rmdir", "rm", "ls", "stat", "readlink", "realpath"))
+"""Programs all of whose operands are paths of their own."""
 
 
 class Shell:
@@ -330,6 +332,10 @@ class Shell:
             try:
                 status = effect(Call(self, name, path, list(arguments)))
             except OSError as exc:
+                operands = [word for word in arguments if not word.startswith("-")]
+                if len(operands) > (1 if name in EACH else 2):
+                    # The program would go on with the others.
+                    raise self.refusal(f"{' '.join(words)[:100]}, which fails, is not a known effect") from None
                 self.say(f"{name}: {exc.filename}: {exc.strerror}\n")
                 return 1
             except (LookupError, OverflowError, ValueError):
@@ -487,7 +493,12 @@ class Shell:
                 continue
             target = expand.text(self, redirect.target)
             if operator == "<":
-                self.input = Source("" if target in ("/dev/null", "/dev/tty") else self.content(target))
+                node = self.world.view.node(self.path(target))
+                if node is not None and node.kind == "d":
+                    raise self.refusal(f"to read the folder {target} is not known")
+                empty = target in ("/dev/null", "/dev/tty")
+                real = "" if empty else self.world.view.real(self.path(target), follow=True)
+                self.input = Source("" if empty else self.content(target), path=real)
             elif operator in (">&", "<&") and target == "-":
                 if operator == ">&":
                     self.outputs[1 if redirect.fd is None else redirect.fd] = Nowhere()
@@ -517,6 +528,8 @@ class Shell:
         path = self.path(name)
         self.inside(path, follow=True)
         node = self.world.view.node(path)
+        if node is not None and not append and self.input.path == self.world.view.real(path, follow=True):
+            raise self.refusal(f"to write {name} while it is read is not known")
         if node is None or not append:
             self.world.view.write(path, b"", mode=0o666 & ~self.umask)
         return ToFile(self.world, self.world.view.real(path, follow=True), append)

@@ -79,6 +79,15 @@ def shell(pieces: Iterable[tuple[str, bool]]) -> str:
     return first + "".join(f"(?>.*?{run})" for run in between) + ".*" + last
 
 
+def longer(pattern: re.Pattern[str], found: re.Match[str]) -> bool:
+    """Whether more could be matched from where `found` begins: POSIX takes the longest, Python the first that fits."""
+    if not set(pattern.pattern) & set("|?({"):
+        return False
+    left = len(found.string) - found.end()
+    further = re.compile(rf"(?:{pattern.pattern})(?=.{{0,{left - 1}}}\Z)", pattern.flags | re.DOTALL) if left else None
+    return further is not None and further.match(found.string, found.start()) is not None
+
+
 def regular(text: str, *, extended: bool, ignore_case: bool = False) -> re.Pattern[str]:
     """A basic or extended regular expression. Raises Refusal for what Python has not."""
     out: list[str] = []
@@ -98,6 +107,8 @@ def regular(text: str, *, extended: bool, ignore_case: bool = False) -> re.Patte
             c = text[at : at + 1]
             at += 1
             if not extended and c in "(){}|+?" and c:
+                if c in "+?{" and (was_begin or (out and out[-1] in ("*", "+", "?", "}"))):
+                    raise Refusal(f"the pattern {text!r} is not known")
                 out.append(c)
                 begin = c in "(|"
             elif c and c in "123456789":
@@ -112,9 +123,11 @@ def regular(text: str, *, extended: bool, ignore_case: bool = False) -> re.Patte
                 raise Refusal(f"the pattern {text!r} is not known")
             else:
                 out.append(re.escape(c))
-        elif c == "*":
-            out.append(r"\*" if was_begin else "*")
-        elif extended and c in "(){}|+?":
+        elif c == "*" and was_begin and not extended:
+            out.append(r"\*")
+        elif c == "*" or (extended and c in "(){}|+?"):
+            if c in "*+?{" and (was_begin or (out and out[-1] in ("*", "+", "?", "}"))):
+                raise Refusal(f"the pattern {text!r} is not known")  # to Python it says something else
             out.append(c)
             begin = c in "(|"
         elif c == "^":

@@ -23,6 +23,8 @@ class Source:
 
     text: str = ""
     at: int = 0
+    path: str = ""
+    """The file that it is, if any."""
 
     def rest(self) -> str:
         """All that is left."""

@@ -100,8 +100,8 @@ class _Condition:
             if operator == "-ef":
                 reals = [view.real(self.shell.path(p), follow=True) for p in (a, b)]
                 return None not in nodes and reals[0] == reals[1]
-            times = [-1 if n is None else n.mtime for n in nodes]
-            return times[0] > times[1] if operator == "-nt" else times[0] < times[1]
+            one, two = nodes if operator == "-nt" else reversed(nodes)
+            return one is not None and two is not None and one.mtime > two.mtime
         for value in (a, b):
             if not _NUMBER.fullmatch(value):
                 raise _Wrong(f"Illegal number: {value}")

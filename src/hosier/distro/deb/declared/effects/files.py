@@ -7,8 +7,9 @@ import os
 import re
 from collections.abc import Iterator
 
-from hosier.distro.deb.declared.calls import Call, Effect
+from hosier.distro.deb.declared.calls import Call, Effect, Options
 from hosier.distro.deb.declared.refusal import whole
+from hosier.distro.deb.declared.streams import Nowhere, ToLog
 from hosier.distro.deb.declared.view import Node
 
 _SYMBOLIC = re.compile(r"([ugoa]*)([-+=])([rwxXst]*)")
@@ -86,6 +87,7 @@ def chmod(call: Call) -> int:
     if minus:
         raise call.refusal()
     options = call.options("fRvc", long={"reference": True, "recursive": False})
+    _said(call, options)
     rest = options.rest
     if "reference" in options:
         model = call.view.node(call.at(options.value("reference")))
@@ -98,6 +100,11 @@ def chmod(call: Call) -> int:
     for name in rest:
         for path in below(call, call.at(name)) if options.any("R", "recursive") else [call.at(name)]:
             node = call.view.node(path)
+            itself = call.view.node(path, follow=False)
+            if options.any("R", "recursive") and itself is not None and itself.kind == "l":
+                if path == call.at(name):
+                    raise call.refusal()
+                continue  # a link that is met on the way is left alone
             if node is None:
                 call.say(f"cannot access {name}")
                 status = 1
@@ -109,6 +116,7 @@ def chmod(call: Call) -> int:
 def chown(call: Call) -> int:
     """chown(1) and chgrp(1)"""
     options = call.options("fRhvc", long={"reference": True, "no-dereference": False, "recursive": False})
+    _said(call, options)
     rest = options.rest
     if "reference" in options:
         model = call.view.node(call.at(options.value("reference")))
@@ -139,10 +147,13 @@ def chown(call: Call) -> int:
 def mkdir(call: Call) -> int:
     """mkdir(1)"""
     options = call.options("pvZ", values="m", long={"parents": False, "mode": True})
+    _said(call, options)
     text = options.value("m", "mode")
     status = 0
     for name in options.rest:
         path = call.at(name.rstrip("/") or "/")
+        if name.endswith("/."):
+            raise call.refusal()
         node = call.view.node(path)
         if node is not None:
             if options.any("p", "parents") and node.kind == "d":
@@ -164,11 +175,14 @@ def mkdir(call: Call) -> int:
 def rmdir(call: Call) -> int:
     """rmdir(1)"""
     options = call.options("pv", long={"ignore-fail-on-non-empty": False, "parents": False})
+    _said(call, options)
     if options.any("p", "parents"):
         raise call.refusal()
     status = 0
     for name in options.rest:
         path = call.at(name)
+        if name.endswith((".", "/")):
+            raise call.refusal()
         node = call.view.node(path, follow=False)
         if node is None or node.kind != "d" or call.view.names(path):
             if not (node is not None and node.kind == "d" and "ignore-fail-on-non-empty" in options):
@@ -182,10 +196,11 @@ def rmdir(call: Call) -> int:
 def rm(call: Call) -> int:
     """rm(1)"""
     options = call.options("rRfvd", long={"force": False, "recursive": False})
+    _said(call, options)
     status = 0
     for name in options.rest:
         path = call.at(name)
-        if name.rstrip("/").rpartition("/")[2] in ("", ".", ".."):
+        if name.rstrip("/").rpartition("/")[2] in ("", ".", "..") or _slashed_link(call, path):
             raise call.refusal()
         node = call.view.node(path, follow=False)
         if node is None:
@@ -193,7 +208,8 @@ def rm(call: Call) -> int:
                 call.say(f"cannot remove {name}: no such file or directory")
                 status = 1
             continue
-        if node.kind == "d" and not options.any("r", "R", "recursive"):
+        empty = node.kind == "d" and "d" in options and not call.view.names(path)
+        if node.kind == "d" and not empty and not options.any("r", "R", "recursive"):
             call.say(f"cannot remove {name}: is a directory")
             status = 1
             continue
@@ -216,18 +232,38 @@ def _into(call: Call, sources: list[str], target: str, *, plain: bool) -> Iterat
 def mv(call: Call) -> int:
     """mv(1)"""
     options = call.options("fnTvZ", long={"no-clobber": False, "force": False, "no-target-directory": False})
+    _said(call, options)
     *sources, target = options.rest
     status = 0
     for source, path in _into(call, sources, target, plain=options.any("T", "no-target-directory")):
         there = call.view.node(path, follow=False)
-        if there is not None and options.any("n", "no-clobber"):
-            continue
         if call.view.node(call.at(source), follow=False) is None:
             call.say(f"cannot stat {source}: no such file or directory")
             status = 1
             continue
+        if there is not None and options.any("n", "no-clobber"):
+            continue
+        same = there is not None and _same(call, call.at(source), path)
+        same = same or _slashed_link(call, path)
+        if same or source.rstrip("/").rpartition("/")[2] in ("", ".", ".."):
+            raise call.refusal()
         call.view.rename(call.at(source), path)
     return status
+
+
+def _slashed_link(call: Call, path: str) -> bool:
+    node = call.view.node(path.rstrip("/"), follow=False) if path.endswith("/") else None
+    return node is not None and node.kind == "l"
+
+
+def _same(call: Call, one: str, two: str) -> bool:
+    return call.view.real(one, follow=True) == call.view.real(two, follow=True)
+
+
+def _said(call: Call, options: Options) -> None:
+    """Raise Refusal where a program tells what it does, and that is not only read by people."""
+    if options.any("v", "verbose", "c") and not isinstance(call.shell.outputs.get(1), ToLog | Nowhere | None):
+        raise call.refusal()
 
 
 def cp(call: Call) -> int:
@@ -236,14 +272,18 @@ def cp(call: Call) -> int:
         "afpdPrRLTnvZ",
         long={"preserve": True, "archive": False, "no-clobber": False, "force": False, "dereference": False},
     )
+    _said(call, options)
     *sources, target = options.rest
     keep = options.any("a", "p", "archive") or options.value("preserve").startswith("mode")
     deep = options.any("a", "r", "R", "archive")
     links = options.any("a", "d", "P", "archive", "r", "R") and not options.any("L", "dereference")
     status = 0
     for source, path in _into(call, sources, target, plain="T" in options):
-        if call.view.node(path, follow=False) is not None and options.any("n", "no-clobber"):
+        missing = call.view.node(call.at(source), follow=False) is None
+        if call.view.node(path, follow=False) is not None and options.any("n", "no-clobber") and not missing:
             continue
+        if call.view.node(path) is not None and _same(call, call.at(source), path):
+            raise call.refusal()
         status |= _copy(call, call.at(source), path, keep=keep, deep=deep, links=links)
     return status
 
@@ -290,17 +330,26 @@ def _copy(call: Call, source: str, path: str, *, keep: bool, deep: bool, links: 
 def ln(call: Call) -> int:
     """ln(1)"""
     options = call.options("sfnvrT", long={"symbolic": False, "force": False, "no-dereference": False})
+    _said(call, options)
     if "r" in options:
         raise call.refusal()
     rest = options.rest
     if len(rest) == 1:
-        rest = [rest[0], rest[0].rpartition("/")[2]]
-    plain = options.any("n", "T", "no-dereference")
+        rest = [rest[0], "."]
     status = 0
     *sources, target = rest
     node = call.view.node(call.at(target), follow=False)
-    for source, path in _into(call, sources, target, plain=plain and not (node is not None and node.kind == "d")):
+    into = node is not None and node.kind == "d"
+    plain = "T" in options or (options.any("n", "no-dereference") and not into)
+    for source, path in _into(call, sources, target, plain=plain):
         there = call.view.node(path, follow=False)
+        model = call.view.node(call.at(source), follow=False) if not options.any("s", "symbolic") else None
+        if not options.any("s", "symbolic") and (
+            model is None
+            or model.kind != "f"
+            or call.view.real(call.at(source), follow=False) == call.view.real(path, follow=False)
+        ):
+            raise call.refusal()
         if there is not None:
             if not options.any("f", "force") or there.kind == "d":
                 call.say(f"failed to create {path}: file exists")
@@ -334,8 +383,10 @@ def touch(call: Call) -> int:
         path = call.at(name)
         follow = not options.any("h", "no-dereference")
         if call.view.node(path, follow=follow) is None:
-            if options.any("c", "no-create", "h", "no-dereference"):
+            if options.any("c", "no-create"):
                 continue
+            if not follow or path.endswith("/"):
+                raise call.refusal()
             call.view.write(path, b"", mode=0o666 & ~call.shell.umask)
         call.view.change(path, mtime=mtime, follow=follow)
     return 0
@@ -344,6 +395,7 @@ def touch(call: Call) -> int:
 def install(call: Call) -> int:
     """install(1)"""
     options = call.options("dDTpv", values="mog", long={"mode": True, "owner": True, "group": True, "directory": False})
+    _said(call, options)
     mode = int(options.value("m", "mode", default="755"), 8)
     user, group = options.value("o", "owner"), options.value("g", "group")
     uid = numbers(call, user, "/etc/passwd") if user else 0
@@ -351,6 +403,9 @@ def install(call: Call) -> int:
     if options.any("d", "directory"):
         paths = [call.at(name) for name in options.rest]
         for path in paths:
+            there = call.view.node(path.rstrip("/") or "/")
+            if there is not None and there.kind != "d":
+                raise call.refusal()
             call.world.folders(path)
     else:
         *sources, target = options.rest
@@ -359,9 +414,12 @@ def install(call: Call) -> int:
         for source, path in pairs:
             if "D" in options:
                 call.world.folders(os.path.dirname(path))
+            if call.view.real(call.at(source), follow=True) == call.view.real(path, follow=True):
+                raise call.refusal()
+            content = call.view.read(call.at(source))
             if call.view.node(path, follow=False) is not None:
                 call.view.remove(path)
-            call.view.write(path, call.view.read(call.at(source)))
+            call.view.write(path, content)
     for path in paths:
         call.view.change(path, uid=uid, gid=gid)
         call.view.change(path, mode=mode)
@@ -416,7 +474,7 @@ def ls(call: Call) -> int:
         raise call.refusal()
     status = 0
     for name in options.rest or ["."]:
-        node = call.view.node(call.at(name))
+        node = call.view.node(call.at(name)) or call.view.node(call.at(name), follow=False)
         if node is None:
             call.say(f"cannot access {name}: no such file or directory")
             status = 2

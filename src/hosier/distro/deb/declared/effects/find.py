@@ -94,23 +94,20 @@ class _Search:
                 )
         raise self.call.refusal()
 
-    def paths(self, path: str, depth: int) -> Iterator[tuple[str, Node]]:
+    def paths(self, path: str, depth: int, above: tuple[str, ...] = ()) -> Iterator[tuple[str, Node]]:
         at = self.call.at(path)
         node = (self.call.view.node(at) if self.follow else None) or self.call.view.node(at, follow=False)
         if node is None:
             return
-        if (
-            self.follow
-            and node.kind == "d"
-            and self.call.view.real(at, follow=True) != self.call.view.real(at, follow=False)
-        ):
+        real = self.call.view.real(at, follow=True) if self.follow and node.kind == "d" else at
+        if real in above:
             raise self.call.refusal()
         here = [(path, node)] if depth >= self.least else []
         if not self.deep:
             yield from here
         if node.kind == "d" and depth < self.most:
             for name in self.call.view.names(at):
-                yield from self.paths(f"{path.rstrip('/')}/{name}", depth + 1)
+                yield from self.paths(f"{path.rstrip('/')}/{name}", depth + 1, (*above, real))
         if self.deep:
             yield from here
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import dataclass, field
 from functools import partial
@@ -147,6 +148,8 @@ class _Run:
     out: list[str] = field(default_factory=list)
     ended: bool = False
     left: int = TEXT_MAX
+    end: int = -1
+    """Where the last match in this line ended."""
     last_pattern: re.Pattern[str] | None = None
 
     def all(self, text: str) -> str:
@@ -194,6 +197,11 @@ class _Run:
         return space
 
     def replaced(self, replacement: str, found: re.Match[str]) -> str:
+        if patterns.longer(found.re, found):
+            raise self.call.refusal()
+        start, self.end = self.end if found.start() else -1, found.end()
+        if start == found.start() == found.end():
+            return ""  # nothing, just after a match, is none
         text = _replaced(self.call, replacement, found)
         self.left -= len(text)
         if self.left < 0:
@@ -285,17 +293,27 @@ def sed(call: Call) -> int:
             text = call.shell.input.rest() if name == "-" else call.shell.content(name)
         except OSError as exc:
             call.say(f"can't read {name}: {exc.strerror}")
-            status = 2 if not in_place else 4
+            status = 4 if in_place and exc.errno == errno.EISDIR else 2
             continue
         if in_place:
             if name == "-":
                 raise call.refusal()
-            call.world.write(call.at(name), run(text))
+            _replace(call, call.at(name), run(text))
         else:
             contents.append(text)
     if not in_place and contents:
         call.write(run("".join(contents)))
     return status
+
+
+def _replace(call: Call, path: str, text: str) -> None:
+    """Have a new file in a file's place, with its owner and mode, as sed has."""
+    node = call.view.node(path, follow=False)
+    if node is None or node.kind != "f" or node.capable:
+        raise call.refusal()
+    call.view.remove(path)
+    call.world.write(path, text)
+    call.view.change(path, mode=node.mode, uid=node.uid, gid=node.gid)
 
 
 EFFECTS: dict[str, Effect] = {"sed": sed}

@@ -69,12 +69,12 @@ def _ends(call: Call, *, first: bool) -> int:
     text = inputs(call, options.rest)
     if text is None:
         return 1
-    found = lines(text)
+    found = re.findall(r"[^\n]*\n|[^\n]+", text)
     if re.fullmatch(r"\d+", number):
         count = int(number)
-        call.write(joined(found[:count] if first else found[-count:] if count else []))
+        call.write("".join(found[:count] if first else found[-count:] if count else []))
     elif not first and re.fullmatch(r"\+\d+", number):
-        call.write(joined(found[max(int(number) - 1, 0) :]))
+        call.write("".join(found[max(int(number) - 1, 0) :]))
     else:
         raise call.refusal()
     return 0
@@ -91,6 +91,8 @@ def cut(call: Call) -> int:
     if text is None:
         return 1
     out = []
+    if (kept.stop is not None and kept.stop <= kept.start) or ("c" in options and not text.isascii()):
+        raise call.refusal()
     for line in lines(text):
         if "c" in options:
             out.append(line[kept])
@@ -121,6 +123,8 @@ def tr(call: Call) -> int:
     """tr(1)"""
     options = call.options("ds")
     text = call.shell.input.rest()
+    if not "".join(options.rest).isascii():
+        raise call.refusal()  # a byte is a sign to it
     if "d" in options and len(options.rest) == 1 and "s" not in options:
         gone = set(_set(call, options.rest[0]))
         call.write("".join(c for c in text if c not in gone))
@@ -141,6 +145,8 @@ def sort(call: Call) -> int:
     if text is None:
         return 2
     if options.any("g", "n"):
+        if options.any("u", "unique") or ("g" in options and not all(map(_PLAIN.fullmatch, lines(text)))):
+            raise call.refusal()
         found = sorted(lines(text), key=lambda line: (_leading(line), line))
     else:
         found = sorted(lines(text), key=lambda line: line.encode("utf-8", "surrogateescape"))
@@ -150,9 +156,12 @@ def sort(call: Call) -> int:
     return 0
 
 
+_PLAIN = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
+
+
 def _leading(line: str) -> float:
-    number = re.match(r"\s*-?\d+(?:\.\d+)?", line)
-    return float(number[0]) if number else 0.0
+    number = re.match(r"[ \t]*(-?[0-9]*(?:\.[0-9]+)?)", line)
+    return float(number[1]) if number and number[1].strip("-") else 0.0
 
 
 def uniq(call: Call) -> int:
@@ -194,9 +203,10 @@ def grep(call: Call) -> int:
     for text in expressions:
         expression = re.escape(text) if fixed else patterns.regular(text, extended=extended).pattern
         if "w" in options:
-            expression = rf"\b(?:{expression})\b"
+            expression = rf"(?<!\w)(?:{expression})(?!\w)"
         whole.append(rf"\A(?:{expression})\Z" if "x" in options else expression)
     pattern = re.compile("|".join(f"(?:{e})" for e in whole), re.ASCII | (re.IGNORECASE if "i" in options else 0))
+    signs = options.any("w", "i") or any(re.search(r"\\[bBwWsS<>]|\[:", text) for text in expressions)
     status = 1
     errors = 0
     for name in rest or ["-"]:
@@ -207,23 +217,31 @@ def grep(call: Call) -> int:
                 call.say(f"{name}: {exc.strerror}")
             errors = 2
             continue
+        if signs and not text.isascii():
+            raise call.refusal()
         found = [line for line in lines(text) if (pattern.search(line) is not None) is not ("v" in options)]
         if found:
             status = 0
         if options.any("q", "quiet"):
             continue
+        shown = "(standard input)" if name == "-" else name
+        prefix = f"{shown}:" if len(rest) > 1 and "h" not in options else ""
         if "l" in options:
-            call.write(name + "\n" if found else "")
+            call.write(shown + "\n" if found else "")
         elif "c" in options:
-            call.write(f"{len(found)}\n")
+            call.write(f"{prefix}{len(found)}\n")
+        elif "o" in options and "v" in options:
+            continue
         elif "o" in options:
-            call.write(joined([m[0] for line in found for m in pattern.finditer(line)]))
+            if any(patterns.longer(pattern, m) for line in found for m in pattern.finditer(line)):
+                raise call.refusal()
+            call.write(joined([prefix + m[0] for line in found for m in pattern.finditer(line) if m[0]]))
         else:
-            prefix = f"{name}:" if len(rest) > 1 and "h" not in options else ""
             call.write(joined([prefix + line for line in found]))
     return 0 if status == 0 and (not errors or options.any("q", "quiet")) else errors or status
 
 
+_WORD = re.compile(r"[^ \t]+")
 _PRINT = re.compile(r"\s*(?:/((?:[^/\\]|\\.)*)/\s*)?\{\s*print\s*(?:\$(\d+|NF))?\s*;?\s*\}\s*")
 
 
@@ -233,6 +251,8 @@ _LANG = r"""/^LANG=/ {gsub("\"", ""); sub("LANG=", ""); lang=$0;} END {print lan
 def awk(call: Call) -> int:
     """awk(1) where it is `/PATTERN/ { print $N }`, and the one program by which locales reads LANG"""
     options = call.options("", values="F")
+    if not re.fullmatch(r"[^\\t]|[A-Za-z0-9_=,;-]{2,}", options.value("F", default=" ")):
+        raise call.refusal()
     if options.rest == [_LANG]:
         values = [x.replace('"', "") for x in lines(call.shell.input.rest()) if x.startswith("LANG=")]
         call.write((values[-1].replace("LANG=", "", 1) if values else "") + "\n")
@@ -247,7 +267,7 @@ def awk(call: Call) -> int:
     for line in lines(text):
         if pattern is not None and pattern.search(line) is None:
             continue
-        words = line.split(options.value("F")) if "F" in options else line.split()
+        words = line.split(options.value("F")) if options.value("F", default=" ") != " " else _WORD.findall(line)
         which = found[2] or "0"
         number = len(words) if which == "NF" else int(which)
         call.write((line if number == 0 else words[number - 1] if number <= len(words) else "") + "\n")
@@ -279,6 +299,8 @@ def cmp(call: Call) -> int:
     """cmp(1), whether two files are equal"""
     options = call.options("s", long={"quiet": False, "silent": False})
     if len(options.rest) != 2:
+        raise call.refusal()
+    if any(node is not None and node.kind == "d" for node in map(call.view.node, map(call.at, options.rest))):
         raise call.refusal()
     try:
         contents = [call.shell.content(name) for name in options.rest]
@@ -328,6 +350,8 @@ def expr(call: Call) -> int:
     if len(words) == 3 and words[1] == ":":
         pattern = patterns.regular(words[2], extended=False)
         found = pattern.match(words[0])
+        if not words[0].isascii() or (found is not None and patterns.longer(pattern, found)):
+            raise call.refusal()
         if pattern.groups:
             result = (found[1] or "") if found else ""
         else:
