@@ -81,6 +81,8 @@ def odd() -> Tree:
         deep += f"/{number:02}" + "d" * 50
         entries[deep] = Entry(deep, "d", 0o755, 0, 0, 0)
     entries[f"{deep}/l"] = Entry(f"{deep}/l", "l", 0o777, 0, 0, OLD, target="missing/" * 120)
+    hole = bytes((2 << 20) + 5)  # on disk a hole
+    entries["/usr/hole"] = Entry("/usr/hole", "f", 0o644, 0, 0, OLD, len(hole), sha(hole))
     entries["/usr/l"] = Entry("/usr/l", "l", 0o777, 7, 8, OLD, target="/etc/\udcff")
     entries["/usr/near/name"] = replace(entries["/usr/far/linked"], path="/usr/near/name", hardlink="/usr/far/linked")
     entries["/usr/bin/x"] = replace(entries["/usr/bin/x"], mode=0o755)

@@ -26,7 +26,7 @@ def much() -> shipped.Tree:
         total.update(bytes(1 << 20))
     total.update(bytes(large % (1 << 20)))
     entries = {path: Entry(path, "d", 0o755, 0, 0, 0) for path in ("/", "/usr")}
-    entries["/usr/large"] = Entry("/usr/large", "f", 0o600, 0, 0, shipped.OLD, large, total.hexdigest())
+    entries["/usr/a-large"] = Entry("/usr/a-large", "f", 0o600, 0, 0, shipped.OLD, large, total.hexdigest())
     contents = {}
     for folder in range(100):
         entries[f"/usr/f{folder}"] = Entry(f"/usr/f{folder}", "d", 0o755, 0, 0, 0)

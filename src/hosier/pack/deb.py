@@ -28,7 +28,6 @@ from hosier.store.layout import guard
 COMPRESSIONS = ("xz", "zstd", "gz", "none")
 _ENDINGS = {"xz": ".xz", "zstd": ".zst", "gz": ".gz", "none": ""}
 _MEMBER_MAX = 10**10 - 1  # ten digits in ar's header
-_PIECE = 1 << 20
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~-]*")
 _RELEASE = re.compile(r"[A-Za-z0-9.+~]+")
@@ -203,8 +202,7 @@ class _Data:
                 self._sum(item, self._digests[entry.hardlink])
             return
         total = hashlib.md5(usedforsecurity=False)
-        for piece in [item.content] if item.content is not None else self._contents.pieces(entry, _PIECE):
-            content = _ZEROS[: min(_PIECE, entry.size)] if piece is None else piece
+        for content in package.pieces(self._contents, item.content, entry):
             total.update(content)
             tar.put(content)
         tar.put(gnutar.padding(entry.size))
@@ -215,9 +213,6 @@ class _Data:
     def _sum(self, item: Item, digest: str) -> None:
         if not item.config:  # of those dpkg keeps digests itself
             self.sums.append(f"{digest}  {item.path[1:]}\n")
-
-
-_ZEROS = bytes(_PIECE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hosier.errors import StoreFailed, UsageError
@@ -141,6 +141,22 @@ def parents(package: Package) -> list[str]:
             found.add(above)
             above = posixpath.dirname(above)
     return sorted(found)
+
+
+_PIECE = 1 << 20
+_ZEROS = bytes(_PIECE)
+
+
+def pieces(contents: Contents, held: bytes | None, entry: Entry) -> Iterator[bytes]:
+    """A file's content, in memory or on disk, with its holes as zeros: neither kind of package knows of them."""
+    if held is not None:
+        yield held
+        return
+    left = entry.size
+    for piece in contents.pieces(entry, _PIECE):
+        content = _ZEROS[: min(_PIECE, left)] if piece is None else piece
+        left -= len(content)
+        yield content
 
 
 def trusted(entries: Mapping[str, Entry], path: str) -> bool:

@@ -66,8 +66,6 @@ _SHARED = frozenset(
 _WORD = re.compile(r"[A-Za-z0-9._+~^]+")
 _TYPES = {"f": stat.S_IFREG, "d": stat.S_IFDIR, "l": stat.S_IFLNK}
 _SIZE_MAX = 0xFFFF_FFFF
-_PIECE = 1 << 20
-_ZEROS = bytes(_PIECE)
 _CONFIG, _DOC, _NOREPLACE = 1 << 0, 1 << 1, 1 << 4  # rpmfiles.h
 _OWNER, _MODE, _CAPS = 1 << 3 | 1 << 4, 1 << 6, 1 << 8  # rpmvf.h
 _LESS_EQUAL, _EQUAL = 2 | 8, 8  # rpmds.h
@@ -265,19 +263,15 @@ class _Payload:
                     stream.put(_cpio(file, b"." + file.path, inode, count.get(inode, 1), size))
                 if target:
                     stream.put(target)
-                elif whole and file.content is not None:
-                    stream.put(file.content)
                 elif whole:
-                    self._copy(stream, entry)
+                    first = self._entries[entry.hardlink] if entry.hardlink else entry
+                    for content in package.pieces(self._contents, file.content, first):
+                        stream.put(content)
+                    self._advance(entry.size)
                 stream.put(bytes(-size % 4))
             stream.put(_cpio(None, b"TRAILER!!!", 0, 1, 0))
             stream.finish()
             self.length = stream.length
-
-    def _copy(self, stream: compressing.Stream, entry: Entry) -> None:
-        for piece in self._contents.pieces(self._entries[entry.hardlink or entry.path], _PIECE):
-            stream.put(_ZEROS[: min(_PIECE, entry.size)] if piece is None else piece)
-        self._advance(entry.size)
 
 
 def _inodes(files: list[_File]) -> list[int]:
