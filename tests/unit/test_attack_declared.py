@@ -190,3 +190,21 @@ def test_links_on_the_way_and_folders_that_are_not_there_lead_nowhere() -> None:
     assert follow("echo x >/f/; echo x >>/n/", files=files).lines() == []
     assert follow("ln /a /c; sed -i s/a/b/ /a; cat /c", files=files).out == "a\n"
     assert follow("rm -d /e", files={"/e": None}).lines() == ["gone /e"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        """adduser --system --gecos "$(printf 'a\\nroot2::0:0::/:')" x""",
+        *("adduser --system a:b", "adduser --system ../x", "adduser --system --home /a:b x", "adduser --system --uid 99999999999 x"),
+        *("groupadd -g 4294967295 x", "groupadd --system ''", "useradd -r -c a:b x", "addgroup --system 'a b'"),
+        *("update-alternatives --install /usr/bin/x ../../x /f 1", "update-alternatives --install x x /f 1"),
+        """update-alternatives --install "$(printf '/usr/bin/x\\ny')" x /f 1""",
+        *("cp -r /d /f", "cp -rT /d /f"),
+    ],
+)  # fmt: skip
+def test_records_take_no_lines_of_others(text: str) -> None:
+    files: dict[str, str | bytes | None] = {"/etc/passwd": "root:x:0:0::/root:/bin/sh\n", "/etc/group": "root:x:0:\n"}
+    assert follow(text, files={**files, "/f": "x", "/d/x": "x"}).refused
+    known = "groupadd --system g; useradd -r -c 'a b' u; update-alternatives --install /usr/bin/x x /f 1"
+    assert not follow(known, files={**files, "/f": "x", "/var/lib/dpkg/alternatives": None}).refused

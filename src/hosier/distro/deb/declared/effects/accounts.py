@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 
 from hosier.distro.deb.declared.calls import Call, Effect
+from hosier.distro.deb.declared.effects.files import OWNERS
 from hosier.distro.deb.declared.shell import parse
 
 SYSTEM = range(100, 1000)
 DAY = 86400
 FILES = ("passwd", "group", "shadow", "gshadow")
+_NAME = re.compile(r"[A-Za-z_][-A-Za-z0-9_]{0,31}")
+_DIGITS = re.compile(r"[0-9]{1,10}")
 NOBODY = ("nogroup", 65534)
 
 
@@ -22,7 +25,10 @@ class Tables:
     def __init__(self, call: Call) -> None:
         self.call = call
         self.before = {name: call.world.text(f"/etc/{name}") for name in FILES}
-        self.rows = {n: [line.split(":") for line in text.splitlines()] for n, text in self.before.items()}
+        self.rows = {
+            n: [line.split(":") for line in text.removesuffix("\n").split("\n") if line]
+            for n, text in self.before.items()
+        }
 
     def row(self, table: str, name: str) -> list[str] | None:
         """A line by its first field."""
@@ -30,7 +36,7 @@ class Tables:
 
     def numbers(self, table: str) -> set[int]:
         """The numbers in use."""
-        return {int(r[2]) for r in self.rows[table] if len(r) > 2 and r[2].isdigit()}
+        return {int(r[2]) for r in self.rows[table] if len(r) > 2 and _DIGITS.fullmatch(r[2])}
 
     def free(self, table: str) -> int:
         """The first number that is not in use."""
@@ -43,6 +49,8 @@ class Tables:
     def save(self) -> None:
         """Write what is different."""
         for name, rows in self.rows.items():
+            if any(":" in field or "\n" in field for row in rows for field in row):
+                raise self.call.refusal()
             text = "".join(":".join(r) + "\n" for r in rows)
             path = f"/etc/{name}"
             node = self.call.view.node(path)
@@ -57,14 +65,21 @@ class Tables:
         if self.call.view.node(lock) is None:
             self.call.view.write(lock, b"", mode=0o600)
 
+    def checked(self, name: str, *numbers: int) -> None:
+        """Raise Refusal for a name that the programs would not take, and for a number that is none of an owner."""
+        if not _NAME.fullmatch(name) or not all(0 <= number < OWNERS for number in numbers):
+            raise self.call.refusal()
+
     def add_group(self, name: str, number: int) -> None:
         """A group of no members."""
+        self.checked(name, number)
         self.rows["group"].append([name, "x", str(number), ""])
         self.rows["gshadow"].append([name, "!", "", ""])
         self.save()
 
     def add_user(self, name: str, uid: int, gid: int, gecos: str, home: str, shell: str) -> None:
         """A user without a password."""
+        self.checked(name, uid, gid)
         self.rows["passwd"].append([name, "x", str(uid), str(gid), gecos, home, shell])
         day = str(self.call.world.epoch // DAY)
         self.rows["shadow"].append([name, "!", day, "", "", "", "", "", ""])
@@ -285,7 +300,7 @@ def getent(call: Call) -> int:
     """getent(1) passwd and group, from the tree's files"""
     if len(call.arguments) < 1 or call.arguments[0] not in ("passwd", "group"):
         raise call.refusal()
-    rows = [line.split(":") for line in call.world.text(f"/etc/{call.arguments[0]}").splitlines()]
+    rows = [line.split(":") for line in call.world.text(f"/etc/{call.arguments[0]}").split("\n") if line]
     if len(call.arguments) == 1:
         call.write("".join(":".join(r) + "\n" for r in rows))
         return 0

@@ -115,6 +115,12 @@ def apply(call: Call, group: Group, choice: Choice) -> None:
 def _install(call: Call, words: list[str]) -> int:
     link, name, path, priority = words[:4]
     rest = words[4:]
+    named = [name, *rest[2::4]]
+    paths = [link, path, *rest[1::4], *rest[3::4]]
+    if any("/" in word or not word.strip() for word in named) or any(not word.startswith("/") for word in paths):
+        raise call.refusal()
+    if any(c in word for word in (*named, *paths) for c in "\n\t "):
+        raise call.refusal()
     slaves: dict[str, tuple[str, str]] = {}
     while rest[:1] == ["--slave"] and len(rest) >= 4:
         slaves[rest[2]] = (rest[1], rest[3])

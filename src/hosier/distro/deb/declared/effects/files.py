@@ -310,7 +310,10 @@ def _copy(call: Call, source: str, path: str, *, keep: bool, deep: bool, links: 
         linked = not links and view.real(source, follow=False) != here
         if linked or f"{view.real(path, follow=True)}/".startswith(f"{here}/"):
             raise call.refusal()
-        if view.node(path) is None:
+        there = view.node(path)
+        if there is not None and there.kind != "d":
+            raise call.refusal()
+        if there is None:
             view.mkdir(path, node.mode & ~(0 if keep else call.shell.umask))
         status = 0
         for name in view.names(source):
