@@ -208,3 +208,10 @@ def test_records_take_no_lines_of_others(text: str) -> None:
     assert follow(text, files={**files, "/f": "x", "/d/x": "x"}).refused
     known = "groupadd --system g; useradd -r -c 'a b' u; update-alternatives --install /usr/bin/x x /f 1"
     assert not follow(known, files={**files, "/f": "x", "/var/lib/dpkg/alternatives": None}).refused
+
+
+def test_a_folder_that_moves_keeps_the_times_of_what_is_in_it() -> None:
+    done = follow("mkdir /n; mv /d /n/", files={"/d/in/f": "x"})
+    assert done.world is not None
+    times = [done.world.view.node(path) for path in ("/n/d", "/n/d/in", "/n/d/in/f")]
+    assert [node.mtime for node in times if node is not None] == [1, 1, 1]

@@ -249,6 +249,10 @@ class Holding:
             self._make(replace(moved, path=to, hardlink=leader), new)
             if leader:
                 self.links.join(leader, to)
+        for path in moving:
+            # The folder moves whole: nothing in it is made anew, and no folder in it changes.
+            to = target + path[len(source) :]
+            self.entries[to] = replace(self.entries[to], mtime=self.entries[path].mtime)
         for path in reversed(moving):
             self._drop(path)
         self._touch_parent(source)
