@@ -246,32 +246,40 @@ class _Payload:
                 view = view[os.write(out, view) :]
 
         linked = {inode for file, inode in zip(self._files, self.inodes, strict=True) if file.entry.hardlink}
-        last: dict[int, int] = {}  # which has the content for all names
-        count: dict[int, int] = {}
+        groups: dict[int, list[int]] = {}
         for number, inode in enumerate(self.inodes):
             if inode in linked:
-                last[inode], count[inode] = number, count.get(inode, 0) + 1
+                groups.setdefault(inode, []).append(number)
         with compressing.Stream(emit, compression, level=level, threads=threads, observe=self.plain.update) as stream:
-            for number, (file, inode) in enumerate(zip(self._files, self.inodes, strict=True)):
-                entry = file.entry
-                target = os.fsencode(entry.target) if entry.kind == "l" else b""
-                whole = entry.kind == "f" and last.get(inode, number) == number
-                size = entry.size if whole else len(target)
-                if self.large:
-                    stream.put(b"07070X%08x\0\0" % number)
-                else:
-                    stream.put(_cpio(file, b"." + file.path, inode, count.get(inode, 1), size))
-                if target:
-                    stream.put(target)
-                elif whole:
-                    first = self._entries[entry.hardlink] if entry.hardlink else entry
-                    for content in package.pieces(self._contents, file.content, first):
-                        stream.put(content)
-                    self._advance(entry.size)
-                stream.put(bytes(-size % 4))
+            for number, inode in enumerate(self.inodes):
+                # All names of a file stand together where its last one is, which has the content: rpm keeps just one
+                # file open for them.
+                names = groups.get(inode, [number])
+                if names[-1] == number:
+                    for name in names:
+                        self._add(stream, name, len(names), whole=name == number)
             stream.put(_cpio(None, b"TRAILER!!!", 0, 1, 0))
             stream.finish()
             self.length = stream.length
+
+    def _add(self, stream: compressing.Stream, number: int, links: int, *, whole: bool) -> None:
+        file = self._files[number]
+        entry = file.entry
+        target = os.fsencode(entry.target) if entry.kind == "l" else b""
+        whole = whole and entry.kind == "f"
+        size = entry.size if whole else len(target)
+        if self.large:
+            stream.put(b"07070X%08x\0\0" % number)
+        else:
+            stream.put(_cpio(file, b"." + file.path, self.inodes[number], links, size))
+        if target:
+            stream.put(target)
+        elif whole:
+            first = self._entries[entry.hardlink] if entry.hardlink else entry
+            for content in package.pieces(self._contents, file.content, first):
+                stream.put(content)
+            self._advance(entry.size)
+        stream.put(bytes(-size % 4))
 
 
 def _inodes(files: list[_File]) -> list[int]:
