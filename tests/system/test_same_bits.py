@@ -118,6 +118,8 @@ PACKED = {
     "i.oci.tar": ["oci"],
     "i.squashfs": ["squashfs"],
     "i.erofs": ["erofs"],
+    "i.deb": ["deb", "--compression", "gz", "--level", "1"],
+    "i.rpm": ["rpm", "--level", "1"],
     "served_1.raw": ["portable", "--compression", "none"],
     "more.raw": ["sysext", "--compression", "none"],
 }
