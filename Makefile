@@ -5,10 +5,10 @@ SOURCES := pyproject.toml README.md bin/hosier $(shell find src -name '*.py' -o 
 
 # What the tests hold Hosier against, and build their inputs with.
 PEERS := acl apt-utils attr buildah busybox-static chromium dbus-daemon debootstrap docker-registry dpkg e2fsprogs \
-	erofs-utils gcc gpgv libarchive-tools libc6-dev libcap2-bin mmdebstrap mount openssl passwd podman procps runc skopeo \
-	squashfs-tools systemd systemd-container tar uidmap umoci util-linux xz-utils zstd
+	erofs-utils gcc gpgv libarchive-tools libc6-dev libcap2-bin lintian mmdebstrap mount openssl passwd podman procps rpm \
+	rpmlint runc skopeo squashfs-tools systemd systemd-container tar uidmap umoci util-linux xz-utils zstd
 # Those that it is timed beside.
-RIVALS := bubblewrap buildah erofs-utils mmdebstrap runc schroot squashfs-tools umoci
+RIVALS := bubblewrap buildah erofs-utils mmdebstrap rpm runc schroot squashfs-tools umoci
 
 .PHONY: demo test check prove bench clean
 
@@ -37,6 +37,7 @@ bench: .venv/installed
 	$(BIN)/python bench/diff.py
 	$(BIN)/python bench/formats.py
 	$(BIN)/python bench/oci.py
+	$(BIN)/python bench/pack.py
 
 # Not editable: what is shown, tested and timed is what people install.
 .venv/installed-for-tests: TESTS = [test]

@@ -30,13 +30,13 @@ EPOCH = 1_780_000_000
 PREFIX = "/var/deploy/bench"
 CASES = (
     ("deb", "gz", 9, 0.5),
-    ("deb", "zstd", 9, None),
-    ("deb", "xz", 6, None),
+    ("deb", "zstd", 9, 0.5),
+    ("deb", "xz", 6, 0.5),
     ("rpm", "gz", 9, 0.2),
-    ("rpm", "zstd", 9, None),
-    ("rpm", "xz", 6, None),
+    ("rpm", "zstd", 9, 0.2),
+    ("rpm", "xz", 6, 0.2),
 )
-"""Form, compression, level, and the ratio that is wanted at most, where the compressor is not the same library."""
+"""Form, compression, level, and the ratio that is wanted at most."""
 SPEC = """\
 %define debug_package %{{nil}}
 %define __os_install_post %{{nil}}
@@ -147,7 +147,7 @@ def main() -> None:
                 print(
                     f"{row['format']:12} {row['seconds']:7} s {os.path.getsize(out) / 1e6:7.1f} MB {peak:4} MiB    "
                     f"{row['rival']:9} {row['rival_seconds']:7} s {os.path.getsize(made) / 1e6:7.1f} MB    "
-                    f"ratio {row['ratio']}",
+                    f"ratio {row['ratio']} (wanted {most}{'' if row['ratio'] <= most else ': MISSED'})",
                     flush=True,
                 )
         if args.json:
