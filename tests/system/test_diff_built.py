@@ -133,7 +133,8 @@ def test_an_ordinary_user_compares_the_same(world: World, tmp_path: Path) -> Non
     ours = [(each["path"], each["what"]) for each in diff(world, "app:1", "app:2")["files"]]
     with ordinary() as user:
         for version in ("1", "2"):
-            shutil.copytree(tmp_path / f"oci{version}", user.folder / f"oci{version}")
+            copy = shutil.copytree(tmp_path / f"oci{version}", user.folder / f"oci{version}")
+            subprocess.run(["chmod", "-R", "a+rX", copy], check=True)  # whatever the umask of this run
             user.hosier("pull", f"oci:{user.folder}/oci{version}", "--tag", f"app:{version}")
         theirs = json.loads(user.hosier("diff", "app:1", "app:2", "--json"))
         assert [(each["path"], each["what"]) for each in theirs["files"]] == ours

@@ -70,8 +70,17 @@ def lock(number: int, packages: Mapping[str, str], architecture: str = "amd64") 
 Content = bytes | Entry
 
 
-def add(store: Store, number: int, tag: str, files: Mapping[str, Content], packages: Mapping[str, str] | None) -> str:
+def add(
+    store: Store,
+    number: int,
+    tag: str,
+    files: Mapping[str, Content],
+    packages: Mapping[str, str] | None,
+    *,
+    created: int | None = None,
+) -> str:
     """An image with these files (bytes, or an entry whose path and ids are filled in); the digest."""
+    created = number if created is None else created
     entries = {"/": Entry("/", "d", 0o755, UID, GID, 0)}
     key = str(number) * 64
     with store.work("tree") as folder:
@@ -105,7 +114,7 @@ def add(store: Store, number: int, tag: str, files: Mapping[str, Content], packa
         text, name = locks.dumps(made), locks.digest(made)
     size = sum(entry.size for entry in entries.values())
     record = ImageRecord(
-        digest, tag.partition(":")[0], tag.partition(":")[2], "1", "amd64", key, 5, number, name or key, key, size, 2
+        digest, tag.partition(":")[0], tag.partition(":")[2], "1", "amd64", key, 5, created, name or key, key, size, 2
     )
     store.add_image(record, text, tag, b"{}")
     return digest
@@ -386,6 +395,14 @@ def test_an_image_alone_is_held_against_the_one_before(store: Store, hosier: Cal
     (tmp_path / "web.lock").write_text(locks.dumps(lock(2, NEW)))
     with pytest.raises(UsageError, match="cannot compare web:1: no image of the name web was there before it"):
         hosier("web:1")
+
+
+def test_images_of_one_second_are_told_apart_by_when_they_were_tagged(store: Store, hosier: Call) -> None:
+    for number in (4, 3):
+        add(store, number, f"web:{number}", NEW_FILES | {"/etc/motd": b"%d\n" % number}, NEW, created=9)
+        os.utime(f"{store.path}/tags/web/{number}", ns=(number, number))
+    assert hosier("web:4", "--packages").startswith("image web:3 ")
+    assert hosier("web:3", "--packages").startswith("image web:2 ")
 
 
 def test_a_spec_alone_is_held_against_the_image_of_its_tag(

@@ -230,19 +230,23 @@ def _sides(args: argparse.Namespace, store: Store, stack: ExitStack) -> tuple[tu
         return _images_of(_spec(args.before, one.architecture).tag, first, store, stack), first
     if one.kind == "image":
         record = store.record(one.digest)
+        tagged = {each.digest: each.when for each in store.tags()}
+
+        def age(each: ImageRecord) -> tuple[int, int]:
+            """When it was made; within a second the tags tell, of which the older image may have lost its own."""
+            return each.created, tagged.get(each.digest, 0)
+
         older = [
             each
             for each in store.images()
-            if (each.name, each.architecture) == (record.name, record.architecture)
-            and each.created < record.created
-            and each.digest != record.digest
+            if (each.name, each.architecture) == (record.name, record.architecture) and age(each) < age(record)
         ]
         if not older:
             raise UsageError(
                 f"cannot compare {args.before}: no image of the name {record.name} was there before it",
                 hint=f"name what to compare it with: hosier diff A {args.before}",
             )
-        newest = max(older, key=lambda each: (each.created, each.digest))
+        newest = max(older, key=lambda each: (*age(each), each.digest))
         return (image(f"{newest.name}:{newest.version} {newest.digest[:12]}", store, stack, record=newest),), first
     raise UsageError(f"cannot compare {one.what} with nothing", hint=f"name an image: hosier diff IMAGE {args.before}")
 
