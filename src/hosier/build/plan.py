@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hosier.spec.architectures import is_native
 from hosier.spec.lock import Lock, LockedPackage, package_order
 from hosier.spec.model import Packages, Spec
 
@@ -165,6 +166,6 @@ def _circles(edges: Mapping[str, Sequence[str]]) -> list[list[str]]:
 
 def key(package: LockedPackage, native: str) -> str:
     """The name by which a lock's edges know a package: "name", or "name:arch" when it is of a foreign architecture."""
-    if package.architecture in (native, "all"):
+    if is_native(package.architecture, native):
         return package.name
     return f"{package.name}:{package.architecture}"

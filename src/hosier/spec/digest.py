@@ -18,6 +18,20 @@ from hosier.errors import SpecInvalid
 from hosier.spec.model import File, Packages, Repo, Request, Spec
 
 _LEFT_OUT = frozenset({"position", "relative", "sources", "digest", "origins", "architectures"})
+_LATER: Mapping[type, tuple[str, ...]] = {
+    Packages: ("scripts", "dependencies", "docs", "languages"),
+    Repo: (
+        *("mirrorlist", "metalink", "gpgcheck", "repo_gpgcheck", "priority", "cost", "include", "exclude"),
+        *("releasever", "module_hotfixes"),
+    ),
+    Request: ("url",),
+    Spec: ("prefix", "keys"),
+}
+"""Fields that came later: a spec that says nothing of them has the digest that it had before."""
+
+
+def _default(model: type, name: str) -> Any:
+    return next(field.default for field in fields(model) if field.name == name)
 
 
 def digest(spec: Spec, names: Mapping[str, str]) -> Spec:
@@ -44,10 +58,11 @@ def _plain(value: Any, names: Mapping[str, str]) -> Any:
             plain["path"] = names.get(value.path or "", value.path)
         elif isinstance(value, File):
             plain["source"] = names.get(value.source or "", value.source)
-        elif isinstance(value, Packages) and value.scripts == "run":
-            del plain["scripts"]  # as it was before there was a choice
         elif isinstance(value, Repo):
             plain["signed_by"] = tuple(names.get(path, path) for path in value.signed_by)
+        for later in _LATER.get(type(value), ()):
+            if plain[later] == _default(type(value), later):
+                del plain[later]  # as it was before there was a choice
         return {name: _plain(item, names) for name, item in plain.items()}
     return [_plain(item, names) for item in value] if isinstance(value, tuple) else value
 

@@ -22,13 +22,17 @@ SEVERAL = 2
 
 @dataclass(frozen=True, slots=True)
 class LockedRepo:
-    """One archive that packages come from: `uris` are tried in order, each ends without "/"; "" for local files."""
+    """One archive that packages come from: `uris` are tried in order, each ends without "/"; "" for local files.
+
+    `gpgcheck`: each package of it must be signed by one of the lock's keys of this repo (dnf.conf(5)).
+    """
 
     name: str
     type: str
     uris: tuple[str, ...]
     suites: tuple[str, ...]
     components: tuple[str, ...]
+    gpgcheck: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,9 @@ class LockedIndex:
 
 @dataclass(frozen=True, slots=True)
 class LockedKey:
-    """A certificate that a Release of `repo` was verified with: upper-case fingerprint, and its bytes in base64."""
+    """A certificate that a Release of `repo` was verified with, or that its packages may be signed by: upper-case
+    fingerprint, and its bytes in base64. One of the repo "" is for the packages of no repo: where there is one, each of
+    these must be signed."""
 
     repo: str
     fingerprint: str
@@ -62,7 +68,8 @@ class LockedOrigin:
 
 @dataclass(frozen=True, slots=True)
 class LockedPackage:
-    """One package. `path` is relative to the repo's uris, or absolute for a local file (repo == "").
+    """One package. `path` is relative to the repo's uris; where repo is "", that of a local file or a URL.
+    `version` of an RPM package is [epoch:]version-release, and `architecture` is rpm's name.
 
     `why` is "essential", "requested", "depends of NAME" or "recommends of NAME".
     `stage` orders the build: stage 0 is the base; a package's dependencies are in its own stage or an earlier one.
@@ -100,6 +107,13 @@ class Lock:
     keys: tuple[LockedKey, ...]
     packages: tuple[LockedPackage, ...]
     origins: tuple[LockedOrigin, ...] = ()
+
+    @property
+    def family(self) -> str:
+        """The family of its packages, "deb" or "rpm"."""
+        if self.repos:
+            return self.repos[0].type
+        return "rpm" if any(package.path.endswith(".rpm") for package in self.packages) else "deb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +201,7 @@ def _json(lock: Lock) -> dict[str, Any]:
                 "uris": list(repo.uris),
                 "suites": list(repo.suites),
                 "components": list(repo.components),
+                **({"gpgcheck": True} if repo.gpgcheck else {}),
             }
             for repo in lock.repos
         ],

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hosier.errors import LockInvalid
+from hosier.spec.architectures import is_native
 from hosier.spec.forms import is_url
 from hosier.spec.lock import (
     FORMAT,
@@ -38,13 +39,13 @@ _DAMAGE = "take the file from version control, or choose everything anew with `h
 
 _TEXT = r'[^"\\\x00-\x1f\x7f\ud800-\udfff]'
 FORMS = {
-    "name": r"[A-Za-z0-9][A-Za-z0-9+._-]*",
+    "name": r"[A-Za-z0-9_][A-Za-z0-9+._-]*",
     "version": r"[A-Za-z0-9][A-Za-z0-9.+~:^_-]*",
     "architecture": r"[a-z0-9][a-z0-9_-]*",
     "sha256": r"[0-9a-f]{64}",
     "fingerprint": r"[0-9A-F]{40}|[0-9A-F]{64}",
     "data": r"[A-Za-z0-9+/]+={0,2}",
-    "reference": r"[A-Za-z0-9][A-Za-z0-9+._-]*(?::[a-z0-9][a-z0-9_-]*)?",
+    "reference": r"[A-Za-z0-9_][A-Za-z0-9+._-]*(?::[a-z0-9][a-z0-9_-]*)?",
     "some": r"[^\x00-\x1f\x7f]+",
     "any": r"[^\x00-\x1f\x7f]*",
     "spec": r"sha256:[0-9a-f]{64}",
@@ -69,6 +70,7 @@ REPO: Mapping[str, Key] = {
     "uris": Key("texts", "some"),
     "suites": Key("texts", "some"),
     "components": Key("texts", "some"),
+    "gpgcheck": Key("boolean", required=False),
 }
 INDEX: Mapping[str, Key] = {
     "repo": Key("text", "some"),
@@ -89,7 +91,7 @@ PACKAGE: Mapping[str, Key] = {
     "depends": Key("texts", "reference", required=False),
 }
 KEY: Mapping[str, Key] = {
-    "repo": Key("text", "some"),
+    "repo": Key("text", "any"),
     "fingerprint": Key("text", "fingerprint"),
     "data": Key("text", "data"),
 }
@@ -329,6 +331,7 @@ class _Reader:
                     tuple(table["uris"]),
                     tuple(table["suites"]),
                     tuple(table["components"]),
+                    table.get("gpgcheck", False),
                 )
             )
         return repos
@@ -373,7 +376,7 @@ class _Reader:
             key = LockedKey(table["repo"], table["fingerprint"], table["data"])
             if len(key.data) % 4:
                 raise self.invalid(self.line((*path, "data")), f"the key {key.fingerprint} is not whole base64")
-            if key.repo not in repos:
+            if key.repo and key.repo not in repos:
                 raise self.invalid(self.line(path), f"the repo {key.repo} of a key is not in the lock")
             if (key.repo, key.fingerprint) in keys:
                 raise self.invalid(self.line(path), f"the key {key.fingerprint} of {key.repo} is there twice")
@@ -410,7 +413,7 @@ class _Reader:
             if qualified in stages:
                 raise refused(place, f"the package {qualified} is there twice")
             stages[qualified] = package.stage
-            if package.architecture in (native, "all"):
+            if is_native(package.architecture, native):
                 stages[package.name] = package.stage
             if package.repo and package.repo not in repos:
                 raise refused(place, f"the repo {package.repo} of {package.name} is not in the lock")

@@ -64,10 +64,11 @@ def _package_line(package: LockedPackage) -> str:
 
 
 def _repo_line(repo: LockedRepo) -> str:
-    return (
+    line = (
         f"{{ name = {_quoted(repo.name)}, type = {_quoted(repo.type)}, uris = {_listed(repo.uris)}, "
-        f"suites = {_listed(repo.suites)}, components = {_listed(repo.components)} }}"
+        f"suites = {_listed(repo.suites)}, components = {_listed(repo.components)}"
     )
+    return line + (", gpgcheck = true }" if repo.gpgcheck else " }")
 
 
 def _origin_line(origin: LockedOrigin) -> str:

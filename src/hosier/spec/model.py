@@ -22,7 +22,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Repo:
-    """One `[[repo]]`. `source = "host"` has no uris; each other repo has uris and suites.
+    """One `[[repo]]`. `source = "host"` has no uris; each other one of type "deb" has uris and suites.
+
+    One of type "rpm" has uris (baseurl), a mirrorlist or a metalink, and no suites; `$basearch`, `$arch`, `$releasever`
+    and the host's own variables stand in them as written. Its `signed_by` (gpgkey) may hold http: and https: URLs too.
 
     `snapshot` is UTC, as YYYY-MM-DDTHH:MM:SSZ.
     `suites` may hold one exact path ending in "/" (a flat repository, sources.list(5)); then components is empty.
@@ -42,6 +45,21 @@ class Repo:
     allow_unsigned: bool = False
     allow_expired: bool = False
     """Accept a Release whose Valid-Until has passed."""
+    mirrorlist: str | None = None
+    metalink: str | None = None
+    gpgcheck: bool = True
+    """Each package must be signed by one of the keys (dnf.conf(5))."""
+    repo_gpgcheck: bool = False
+    """repomd.xml must be signed by one of the keys."""
+    priority: int = 99
+    """The lowest wins whatever the versions (dnf.conf(5))."""
+    cost: int = 1000
+    include: tuple[str, ...] = ()
+    """includepkgs: only packages that one of these matches."""
+    exclude: tuple[str, ...] = ()
+    """excludepkgs."""
+    releasever: str | None = None
+    module_hotfixes: bool = False
     position: Position | None = field(default=None, compare=False)
 
 
@@ -68,8 +86,11 @@ class Request:
     """One entry of `packages.install`: a name with an optional architecture and version constraint, or a local file.
 
     `operator` is one of "<<", "<=", "=", ">=", ">>" with `version`, or both are None.
-    `path` is the absolute path of a local package file; then name is "". The text of a request names the same thing
-    on every machine: `name:arch (>= version)`, or a local file as seen from the spec.
+    `path` is the absolute path of a local package file, `url` that of one on the network; then name is "". The text of
+    a request names the same thing on every machine: `name:arch (>= version)`, or a local file as seen from the spec.
+
+    Of the RPM family, name may also be NAME.ARCH, a NEVRA, a pattern, a capability, a path or @group; the operators are
+    `<`, `<=`, `=`, `>=` and `>`.
     """
 
     name: str
@@ -77,6 +98,7 @@ class Request:
     operator: str | None = None
     version: str | None = None
     path: str | None = None
+    url: str | None = None
     relative: str | None = field(default=None, compare=False)
     """Of a local file that was not named by an absolute path: its path from the folder of the spec, as "./x"."""
     position: Position | None = field(default=None, compare=False)
@@ -84,6 +106,8 @@ class Request:
     def __str__(self) -> str:
         if self.path is not None:
             return self.relative or self.path
+        if self.url is not None:
+            return self.url
         name = self.name if self.architecture is None else f"{self.name}:{self.architecture}"
         return name if self.operator is None else f"{name} ({self.operator} {self.version})"
 
@@ -102,6 +126,12 @@ class Packages:
     """Lines as debconf-set-selections(1) reads them."""
     scripts: str = "run"
     """"run", or "declared": maintainer scripts are read and not run."""
+    dependencies: bool = True
+    """False: what is listed and nothing else, as SOCK installs."""
+    docs: bool = True
+    """False: files that an RPM package marks as documentation are left out (rpm(8), --excludedocs)."""
+    languages: tuple[str, ...] | None = None
+    """The languages whose files are unpacked, as `%_install_langs` has them; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +257,21 @@ class Spec:
     sync: tuple[str, ...] = ()
     """Absolute paths of host files that are refreshed in the root before it starts."""
     service: Service | None = None
+    prefix: str | None = None
+    """Where the root lies on a host that it is shipped to (SOCK_DIR); None: a writer's default."""
+    keys: tuple[str, ...] = ()
+    """Certificates that the root's package database gets (GpgImport): absolute paths, URLs, or armour."""
     sources: tuple[str, ...] = ()
     """Absolute paths of the spec files that were read, the spec itself first."""
     digest: str = ""
+
+    @property
+    def family(self) -> str:
+        """The family of its packages, "deb" or "rpm": that of its repos, or of its files where there is no repo."""
+        if self.repos:
+            return self.repos[0].type
+        named = [request.path or request.url for request in self.packages.install]
+        return "rpm" if any(name is not None and name.endswith(".rpm") for name in named) else "deb"
 
     @property
     def tag(self) -> str:

@@ -19,7 +19,7 @@ from hosier.spec.model import Spec
 
 FORMAT = 1
 _LEFT_OUT = frozenset({"position", "sources", "relative"})
-_LEFT_OUT_WHEN_EMPTY = frozenset({"origins", "architectures"})
+_LEFT_OUT_WHEN_EMPTY = frozenset({"origins", "architectures", "keys", "prefix", "url"})
 """So that the text of a spec that does not use them is the same as before there were any."""
 
 
