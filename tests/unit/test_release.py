@@ -23,7 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hosier
-from hosier.distro.deb import expand, keys, release
+from hosier.distro import expand
+from hosier.distro.deb import keys, release
 from hosier.errors import NotAuthentic, StoreFailed
 from hosier.fetch.progress import Phase, quantity, reporter, summary
 from kit.archive import archive_key, new_key, sign

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import posixpath
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hosier.distro.deb import aptconf, expand
+from hosier.distro import expand, indices
+from hosier.distro.deb import aptconf
 from hosier.distro.deb.releases import Current, current
 from hosier.distro.deb.suites import Suite, is_own, own_names, resolve
-from hosier.errors import FetchFailed, HostLacks, SpecInvalid, StoreFailed
-from hosier.fetch.download import Object, download
+from hosier.errors import FetchFailed, HostLacks, SpecInvalid
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
 from hosier.fetch.transport import Limits
@@ -84,7 +79,7 @@ def refresh(
     suites = {architecture: resolve(repos, architecture, config) for architecture, repos in spec_repos.items()}
     every = list(dict.fromkeys(suite for of in suites.values() for suite in of))
     folder = os.path.join(store_path, "indices")
-    _make(os.path.join(folder, "release"))
+    indices.make(os.path.join(folder, "release"))
     with reporter.phase(f"check {len(every)} {'archive' if len(every) == 1 else 'archives'}", key="archives"):
         found = current(every, config, folder, proxies=proxies, reporter=reporter, now=now, limits=limits)
     own = _own(found, config, reporter)
@@ -93,7 +88,8 @@ def refresh(
         architecture: [each for one in of for each in _wanted(one, architecture, folder)]
         for architecture, of in kept.items()
     }
-    _bring([each for of in wanted.values() for each in of], store_path, proxies, reporter, limits)
+    every_index = [_as_index(each) for of in wanted.values() for each in of]
+    indices.bring(every_index, store_path, proxies=proxies, reporter=reporter, limits=limits)
     return {
         architecture: Refreshed(
             repos=_repos(of),
@@ -193,72 +189,16 @@ def _chosen(one: Current, component: str, architecture: str, path: str, folder: 
     return _Wanted(index, kind, size, expanded, tuple(urls))
 
 
-def _bring(
-    wanted: Sequence[_Wanted], store_path: str, proxies: Proxies, reporter: Reporter, limits: Limits | None
-) -> None:
-    """Fetch the indices that the store lacks, and decompress each while others are being fetched."""
-    if not _missing(wanted):
-        return
-    with _alone(store_path, reporter):
-        _sweep(os.path.dirname(wanted[0].index.file))
-        missing = _missing(wanted)
-        if not missing:
-            return
-        by_dest = {f"{each.index.file}.{each.kind or 'plain'}": each for each in missing}
-        objects = [
-            Object(_name(each), each.urls, dest, size=each.size, sha256=each.index.sha256)
-            for dest, each in by_dest.items()
-        ]
-        count = len(objects)
-        title = f"fetch {count} {'index' if count == 1 else 'indices'}"
-        futures: list[Future[None]] = []
-        stop = threading.Event()
-        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-
-            def expanding(thing: Object) -> None:
-                futures.append(pool.submit(_expand, by_dest[thing.dest], thing.dest, stop))
-
-            try:
-                download(
-                    objects,
-                    proxies=proxies,
-                    reporter=reporter,
-                    on_done=expanding,
-                    title=title,
-                    key="indices",
-                    limits=limits,
-                )
-                if futures:
-                    with reporter.phase("decompress"):
-                        for future in futures:
-                            future.result()
-            except BaseException:
-                # On an interrupt too: leaving the pool waits for what runs, so that has to end soon.
-                stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
-
-def _missing(wanted: Sequence[_Wanted]) -> list[_Wanted]:
-    found: dict[str, _Wanted] = {}
-    for each in wanted:
-        try:
-            size = os.stat(each.index.file).st_size
-        except FileNotFoundError:
-            size = -1
-        # The size tells what a crash of the machine left of a file whose bytes had not reached the disk.
-        if size < 0 or each.expanded not in (None, size):
-            found[each.index.sha256] = each
-    return list(found.values())
-
-
-def _expand(each: _Wanted, source: str, stop: threading.Event) -> None:
-    expand.expand(source, each.index.file, kind=each.kind, size=each.expanded, name=_name(each), stop=stop)
-    os.unlink(source)
-
-
-def _name(each: _Wanted) -> str:
-    return f"{each.index.path} of {each.index.repo}"
+def _as_index(each: _Wanted) -> indices.Wanted:
+    return indices.Wanted(
+        name=f"{each.index.path} of {each.index.repo}",
+        file=each.index.file,
+        urls=each.urls,
+        compression=each.kind,
+        size=each.size,
+        sha256=each.index.sha256,
+        expanded=each.expanded,
+    )
 
 
 def _repos(kept: Sequence[Current]) -> tuple[LockedRepo, ...]:
@@ -282,39 +222,3 @@ def _repos(kept: Sequence[Current]) -> tuple[LockedRepo, ...]:
 def _keys(kept: Sequence[Current]) -> tuple[LockedKey, ...]:
     keys = {LockedKey(one.suite.repo, each.fingerprint, each.data) for one in kept for each in one.signers}
     return tuple(sorted(keys, key=lambda each: (each.repo, each.fingerprint)))
-
-
-def _sweep(folder: str) -> None:
-    """Remove what killed processes left half-written; a record being written just now is younger than an hour."""
-    for path in (folder, os.path.join(folder, "release")):
-        for name in os.listdir(path):
-            beside = os.path.join(path, name)
-            try:
-                if ".new-" in name and (path == folder or os.stat(beside).st_mtime < time.time() - 3600):
-                    os.unlink(beside)
-            except FileNotFoundError:
-                continue
-
-
-@contextmanager
-def _alone(store_path: str, reporter: Reporter) -> Iterator[None]:
-    """Let one process at a time bring indices into a store; the others find them there."""
-    folder = os.path.join(store_path, "locks")
-    _make(folder)
-    descriptor = os.open(os.path.join(folder, "refresh"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            reporter.note("waiting for another hosier that is fetching indices")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _make(folder: str) -> None:
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise StoreFailed(f"cannot write the store: {folder}: {(error.strerror or str(error)).lower()}")

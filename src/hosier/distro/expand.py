@@ -7,9 +7,10 @@ import errno
 import lzma
 import os
 import struct
+import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
@@ -33,21 +34,35 @@ class Stopped(Exception):
 
 
 def expand(
-    source: str, dest: str, *, kind: str, size: int | None, name: str, stop: threading.Event | None = None
+    source: str,
+    dest: str,
+    *,
+    kind: str,
+    size: int | None,
+    name: str,
+    stop: threading.Event | None = None,
+    most: int | None = None,
+    check: Callable[[str], None] | None = None,
 ) -> None:
     """Decompress file `source` into `dest`, which appears by rename.
 
-    `size` is how many bytes it must give, when that is known. Raises NotAuthentic when it gives other than that or is
-    damaged, StoreFailed when it cannot be written, Stopped soon after `stop` is set.
+    `size` is how many bytes it must give, when that is known, and `most` how many it may. `check` is called with the
+    path of the text before it appears, and raises what is wrong with it. Raises NotAuthentic when it gives other than
+    that or is damaged, StoreFailed when it cannot be written, Stopped soon after `stop` is set.
     """
     temporary = f"{dest}.new-{os.getpid()}"
     stop = stop or threading.Event()
     try:
         with open(source, "rb") as file, open(temporary, "wb") as out:
-            most = size if size is not None else os.fstat(file.fileno()).st_size * _MAX_RATIO + _PIECE
-            written = _expand(file, out, kind, most, stop)
+            if size is not None:
+                limit = size
+            else:
+                limit = min(os.fstat(file.fileno()).st_size * _MAX_RATIO + _PIECE, most or sys.maxsize)
+            written = _expand(file, out, kind, limit, stop)
         if size is not None and written != size:
             raise _Damaged(f"{written} bytes, expected {size}")
+        if check is not None:
+            check(temporary)
         os.rename(temporary, dest)
     except (_Damaged, lzma.LZMAError, zlib.error, EOFError, ValueError) as error:
         raise NotAuthentic(f"cannot decompress {name}: {error}")
