@@ -7,7 +7,9 @@ from textwrap import dedent
 
 import pytest
 
-from hosier.build.compose import Filter, Op, Tree, Unpacked, plan, replaces
+from hosier.build.compose import Unpacked, plan, replaces
+from hosier.build.place import Filter, Op
+from hosier.build.tree import Tree
 from hosier.distro.deb import control
 from hosier.distro.deb.dpkgdb import Diversion, Override
 from hosier.errors import BuildFailed

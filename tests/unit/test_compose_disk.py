@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from hosier.build import finish, merge
-from hosier.build.compose import Filter, Op, Tree, copy, perform, plan
+from hosier.build.compose import plan
+from hosier.build.place import Filter, Op, copy, perform
 from hosier.build.site import Site
 from hosier.build.site import clone as clone_tree
+from hosier.build.tree import Tree
 from hosier.distro.deb.dpkgdb import Diversion
 from hosier.errors import StoreFailed
 from hosier.fetch.progress import reporter

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from hosier.build import finish
-from hosier.build.compose import Op, Tree, perform
+from hosier.build.place import Op, perform
 from hosier.build.site import Site
+from hosier.build.tree import Tree
 from hosier.errors import BuildFailed
 from hosier.fetch.progress import reporter
 from hosier.linux.box import Box

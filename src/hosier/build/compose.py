@@ -2,28 +2,23 @@
 
 The plan is pure. It resolves every member's real place in memory, through the symbolic links that the tree holds, by
 dpkg's rules (dpkg(1), policy 7.6, dpkg-divert(1), dpkg-statoverride(1)): existing directories stay, a link to a
-directory stands for it, diversions apply, a file of another package may be taken only by Replaces. `perform` then
+directory stands for it, diversions apply, a file of another package may be taken only by Replaces. `place.perform` then
 works on real paths that hold no symbolic link, in a tree that nobody else can write, and only ever adds and replaces
 names: a package's content is shared between trees by hard links and is never written through.
 """
 
 from __future__ import annotations
 
-import errno
-import fnmatch
-import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from hosier.build.tree import LINKS_MAX, HardLinks, Tree
+from hosier.build.place import EVERYTHING, Filter, Op, Sieve
+from hosier.build.tree import HardLinks, Tree
 from hosier.distro.deb import dpkgdb, relations, version
 from hosier.distro.deb.control import Control
-from hosier.errors import BuildFailed, StoreFailed
+from hosier.errors import BuildFailed
 from hosier.store.manifest import Entry
-
-__all__ = ["LINKS_MAX", "Filter", "Member", "Op", "Tree", "Unpacked", "copy", "perform", "plan", "replaces"]
 
 
 class Member(NamedTuple):
@@ -64,55 +59,7 @@ class Unpacked:
         return dpkgdb.info_name(self.control)
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
-    """One change of a tree on disk. `blob` is the file to link (or, with `own`, to copy), None to write `content`."""
-
-    entry: Entry
-    blob: str | None = None
-    content: bytes | None = None
-    own: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """dpkg's path-exclude and path-include (dpkg(1)), all of the first before all of the second.
-
-    A pattern is fnmatch(3)'s without flags: "*" matches "/" too. Directories go like files; but one that an include
-    may reach into stays, and so does a link, as dpkg cannot know that it is not to a directory.
-    """
-
-    exclude: tuple[str, ...] = ()
-    include: tuple[str, ...] = ()
-
-
-class _Sieve:
-    """A filter made ready for many paths."""
-
-    def __init__(self, paths: Filter) -> None:
-        self._exclude = _expression(paths.exclude)
-        self._include = _expression(paths.include)
-        self._reached = tuple(re.split(r"[*?\[\\]", p, maxsplit=1)[0].rstrip("/") for p in paths.include)
-
-    def skips(self, path: str, kind: str) -> bool:
-        if self._exclude is None or not self._exclude.match(path):
-            return False
-        if self._include is not None and self._include.match(path):
-            return False
-        return not (kind in "dl" and path.startswith(self._reached))
-
-
-def _expression(patterns: Iterable[str]) -> re.Pattern[str] | None:
-    # fnmatch(3) quotes by a backslash, the library's by a class of one.
-    parts = [fnmatch.translate(re.sub(r"\\(.)", _quoted, p)) for p in patterns]
-    return re.compile("|".join(parts)) if parts else None
-
-
-def _quoted(found: re.Match[str]) -> str:
-    return f"[{found[1]}]" if found[1] in "*?[" else found[1]
-
-
-def plan(tree: Tree, packages: Sequence[Unpacked], paths: Filter = Filter()) -> list[Op]:
+def plan(tree: Tree, packages: Sequence[Unpacked], paths: Filter = EVERYTHING) -> list[Op]:
     """What to do on disk so that `tree` holds `packages` too, in that order; `tree` is brought up to date.
 
     Raises BuildFailed where two packages claim one path, naming both, and where a path cannot be what it is to be.
@@ -131,7 +78,7 @@ class _Composer:
         self.tree = tree
         self.entries = tree.entries
         self.links = HardLinks(tree.entries)
-        self.sieve = _Sieve(paths)
+        self.sieve = Sieve(paths)
         self.by_label = {p.label: p for p in packages}
         self.moved = {d.to: d for d in tree.diversions.values()}
         self._shipped: dict[str, frozenset[str]] = {}
@@ -340,124 +287,3 @@ def _kind(entry: Entry) -> str:
 
 def _owner(entry: Entry) -> str:
     return entry.package or "an earlier step"
-
-
-def perform(root: str, ops: Iterable[Op], entries: Mapping[str, Entry]) -> None:
-    """Do `ops` under `root`, then give every directory that they touched its time back.
-
-    Raises StoreFailed where the file system does not take it.
-    """
-    touched: set[str] = set()
-    path = "/"
-    try:
-        for op in ops:
-            path = op.entry.path
-            touched.add(path.rpartition("/")[0] or "/")
-            if op.entry.kind == "d":
-                touched.add(path)
-                _folder(root, op.entry)
-                continue
-            try:
-                _place(root, op, root + path)
-            except FileExistsError:
-                os.unlink(root + path)
-                _place(root, op, root + path)
-        for path in touched:
-            mtime = entries[path].mtime
-            os.utime(root + path, (mtime, mtime))
-    except OSError as exc:
-        raise not_written(path, exc) from exc
-
-
-def not_written(path: str, exc: OSError) -> StoreFailed:
-    """What to say when a tree's `path` could not be written."""
-    hint = "make room, or run `hosier gc`" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else None
-    return StoreFailed(f"cannot write {path} of a root: {(exc.strerror or str(exc)).lower()}", hint=hint)
-
-
-def _folder(root: str, entry: Entry) -> None:
-    target = root + entry.path
-    if entry.path != "/":
-        try:
-            os.mkdir(target)
-        except FileExistsError:
-            os.unlink(target)
-            os.mkdir(target)
-    os.chown(target, entry.uid, entry.gid)
-    os.chmod(target, entry.mode)
-
-
-def _place(root: str, op: Op, target: str) -> None:
-    entry = op.entry
-    if entry.kind == "f":
-        shared = root + entry.hardlink if entry.hardlink else None if op.own else op.blob
-        if shared is None:
-            copy(op, target)
-            return
-        try:
-            os.link(shared, target, follow_symlinks=False)
-        except OSError as exc:
-            if exc.errno != errno.EMLINK:
-                raise
-            copy(op, target)
-        return
-    if entry.kind == "l":
-        os.symlink(entry.target, target)
-        os.chown(target, entry.uid, entry.gid, follow_symlinks=False)
-    elif entry.kind == "p":
-        os.mkfifo(target)
-        os.chown(target, entry.uid, entry.gid)
-        os.chmod(target, entry.mode)
-    else:  # device nodes are in the manifest alone: docs/why.md
-        try:
-            os.unlink(target)
-        except FileNotFoundError:
-            pass
-        return
-    os.utime(target, (entry.mtime, entry.mtime), follow_symlinks=False)
-
-
-def copy(op: Op, target: str) -> None:
-    """An inode of its own: for an owner that the shared one has not, and for content that no package holds."""
-    entry = op.entry
-    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        if op.content is not None:
-            view = memoryview(op.content)
-            while view:
-                view = view[os.write(fd, view) :]
-        elif op.blob is not None:
-            source = os.open(op.blob, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                _content(source, fd, entry.size)
-            finally:
-                os.close(source)
-        os.fchown(fd, entry.uid, entry.gid)
-        # After the owner: giving a file away takes its setuid bit and its capabilities.
-        os.fchmod(fd, entry.mode)
-        for name, value in entry.xattrs:
-            os.setxattr(fd, name, bytes.fromhex(value))
-        os.utime(fd, (entry.mtime, entry.mtime))
-    finally:
-        os.close(fd)
-
-
-def _content(source: int, target: int, size: int) -> None:
-    """Copy `size` bytes between descriptors, inside the kernel; raises OSError when there are fewer."""
-    move = os.copy_file_range
-    left = size
-    while left > 0:
-        try:
-            moved = move(source, target, left)
-        except OSError as exc:
-            if move is _send or exc.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
-            move = _send  # type: ignore[assignment]
-            continue
-        if not moved:
-            raise OSError(errno.EIO, f"its content ends {left} bytes early")
-        left -= moved
-
-
-def _send(source: int, target: int, count: int) -> int:
-    return os.sendfile(target, source, None, count)

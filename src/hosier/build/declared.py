@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from hosier.build import merge, scripts
-from hosier.build.compose import Op, Unpacked, not_written
+from hosier.build.compose import Unpacked
+from hosier.build.place import Op, not_written
 from hosier.build.site import Site, unseen
 from hosier.build.tree import HardLinks, Tree
 from hosier.distro.deb.declared import configure

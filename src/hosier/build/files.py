@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from hosier.build import merge
-from hosier.build.compose import Op
+from hosier.build.place import Op
 from hosier.build.tree import HardLinks, Tree, join
 from hosier.errors import BuildFailed
 from hosier.spec.model import Device, File

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from hosier.build import accounts, scripts
 from hosier.build.accounts import Accounts
-from hosier.build.compose import Op
 from hosier.build.files import Placing
+from hosier.build.place import Op
 from hosier.build.site import Site
 from hosier.errors import BuildFailed
 from hosier.fetch.progress import Phase

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hosier.build import finish, plan, records, stage
-from hosier.build.compose import Filter, Tree, Unpacked
+from hosier.build.compose import Unpacked
+from hosier.build.place import Filter
 from hosier.build.provide import Supply, provide
 from hosier.build.site import Site
+from hosier.build.tree import Tree
 from hosier.errors import BuildFailed, PackageInvalid
 from hosier.fetch.origins import Origin
 from hosier.fetch.progress import Reporter

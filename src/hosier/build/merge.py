@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from hosier.build.compose import not_written
+from hosier.build.place import not_written
 from hosier.build.tree import HardLinks, join
 from hosier.errors import StoreFailed
 from hosier.store.manifest import Entry

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from hosier.build.compose import Op, Unpacked
+from hosier.build.compose import Unpacked
+from hosier.build.place import Op
 from hosier.build.site import Site
 from hosier.build.tree import Tree
 from hosier.distro.deb import dpkgdb

@@ -9,8 +9,8 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from hosier.build import compose, merge, scripts
-from hosier.build.compose import Filter, Op
+from hosier.build import merge, place, scripts
+from hosier.build.place import Filter, Op
 from hosier.build.tree import Tree
 from hosier.distro.deb import dpkgdb
 from hosier.distro.deb.dpkgdb import ADMIN
@@ -116,7 +116,7 @@ class Site:
         """Do `ops` on the disk."""
         if self.plain:
             ops = [replace(op, entry=on_disk(op.entry)) for op in ops]
-        compose.perform(self.root, ops, self.state.entries)
+        place.perform(self.root, ops, self.state.entries)
 
     def on_disk(self, entry: Entry) -> Entry:
         """What a path of the tree is on the disk."""
@@ -186,7 +186,7 @@ def clone(source: str, target: str, entries: Mapping[str, Entry]) -> None:
                 os.setxattr(there, name, bytes.fromhex(value))
             os.utime(there, (entry.mtime, entry.mtime))
     except OSError as exc:
-        raise compose.not_written(path, exc) from exc
+        raise place.not_written(path, exc) from exc
 
 
 def _share(source: str, target: str, entry: Entry) -> None:
@@ -198,7 +198,7 @@ def _share(source: str, target: str, entry: Entry) -> None:
         if exc.errno != errno.EMLINK:
             raise
         if entry.kind == "f":
-            compose.copy(Op(entry, blob=source + entry.path), there)
+            place.copy(Op(entry, blob=source + entry.path), there)
             return
         if entry.kind == "l":
             os.symlink(entry.target, there)

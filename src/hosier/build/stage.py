@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hosier.build import compose, declared, merge, plan, records, scripts
-from hosier.build.compose import Op, Unpacked
+from hosier.build.compose import Unpacked
+from hosier.build.place import Op
 from hosier.build.site import Site
 from hosier.distro.deb import control, dpkgdb, leftovers
 from hosier.distro.deb.dpkgdb import ADMIN
