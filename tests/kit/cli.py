@@ -56,6 +56,26 @@ def hosier(
     return done
 
 
+_BETWEEN = """
+import os, sys
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+print(usage.ru_maxrss)
+raise SystemExit(os.waitstatus_to_exitcode(status) != 0)
+"""
+
+
+def peak(*words: str | Path, store: Path) -> int:
+    """The peak resident set, in bytes, of `hosier`, which must succeed.
+
+    A process counts what its parent had when it was begun (getrusage(2) knows the most of all that the process was),
+    and the tests' own may have much: a small one stands between.
+    """
+    argv = [str(PYTHON), "-c", _BETWEEN, str(PYTHON), "-m", "hosier", *map(str, words)]
+    done = subprocess.run(argv, env=environment(store), stdout=subprocess.PIPE, text=True, check=True, umask=UMASK)
+    return int(done.stdout.split()[-1]) * 1024
+
+
 def build(spec: Path, *words: str, store: Path, **kw: object) -> dict[str, object]:
     """`hosier build --json`, read."""
     result: dict[str, object] = json.loads(hosier("build", spec, "--json", *words, store=store, **kw).stdout)  # type: ignore[arg-type]

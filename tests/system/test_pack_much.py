@@ -11,7 +11,7 @@ import pytest
 
 from hosier.store.manifest import Entry
 from kit import shipped
-from kit.cli import PYTHON, environment
+from kit.cli import peak
 from kit.hostlike import Host
 
 pytestmark = [pytest.mark.prove, pytest.mark.skipif(os.geteuid() != 0, reason="owners and mounts need root")]
@@ -43,13 +43,9 @@ def test_much_is_packed_in_bounds_and_installed(form: str, tmp_path: Path) -> No
     tree, store, host = much(), tmp_path / "store", Host(tmp_path / "host")
     shipped.stored(store, tree, config={}, name="much")
     out = host.share / f"much.{form}"
-    words = [str(PYTHON), "-m", "hosier", "pack", "much", "-q", "-o", str(out), "--compression", "zstd", "--level", "3"]
-    process = subprocess.Popen(words, env=environment(store))
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    print(f"{form}: {usage.ru_maxrss >> 10} MiB")
-    assert usage.ru_maxrss * 1024 < MEMORY
+    used = peak("pack", "much", "-q", "-o", out, "--compression", "zstd", "--level", "3", store=store)
+    print(f"{form}: {used >> 20} MiB")
+    assert used < MEMORY
     if form == "rpm":
         asked = ["rpm", "-qp", "--requires", out]
         assert "LargeFiles" in subprocess.run(asked, capture_output=True, text=True, check=True).stdout

@@ -14,7 +14,7 @@ import pytest
 
 from hosier.store.manifest import Entry, dumps
 from hosier.store.objects import ImageRecord, Store
-from kit.cli import PYTHON, environment, hosier
+from kit.cli import hosier, peak
 from kit.mounted import expected, mounted, scan
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners, devices and mounts need root")
@@ -180,15 +180,6 @@ def test_what_is_rare_is_in_images_of_services(form: str, store: Path, tmp_path:
         )
         == {}
     )
-
-
-def peak(*words: str | Path, store: Path) -> int:
-    """The peak resident set, in bytes, of `hosier`."""
-    process = subprocess.Popen([str(PYTHON), "-m", "hosier", *map(str, words)], env=environment(store))
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, words
-    return usage.ru_maxrss * 1024
 
 
 @pytest.mark.prove
