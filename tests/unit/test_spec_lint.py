@@ -103,7 +103,7 @@ zzz = 1
             "10:1 error[unknown-key] [[repo]] has no key 'sourc' | write 'source'",
             "11:1 error[unknown-key] [[repo]] has no key 'Suites' | write 'suites'",
             "12:1 error[unknown-key] [[repo]] has no key 'signed_by' | write 'signed-by'",
-            "13:1 error[unknown-key] [[repo]] has no key 'zzz' | use one of name, type, source, uris, suites, components, signed-by, snapshot, third-party, allow-unsigned, allow-expired, when",
+            "13:1 error[unknown-key] [[repo]] has no key 'zzz' | use one of name, type, source, uris, suites, components, signed-by, snapshot, third-party, allow-unsigned, allow-expired, baseurl, mirrorlist, metalink, gpgkey, gpgcheck, repo_gpgcheck, priority, cost, includepkgs, excludepkgs, releasever, module_hotfixes, when",
         ],
     ),
     Case(
@@ -176,7 +176,7 @@ x = 1.5
 [image]
 name = "Web App"
 version = "1:2"
-architecture = "x86_64"
+architecture = "amd_64"
 [[repo]]
 name = "a b"
 source = "host"
@@ -195,7 +195,7 @@ architecture = "x"
         [
             "2:8 error[name-invalid] name of [image] cannot be 'Web App' | use lower-case letters and digits, with single . _ - between",
             "3:11 error[name-invalid] version of [image] cannot be '1:2' | use letters, digits and . _ + ~ -",
-            "4:16 error[name-invalid] 'x86_64' is not an architecture | write it as \"amd64\"",
+            "4:16 error[name-invalid] 'amd_64' is not an architecture | write it as \"amd64\"",
             "6:8 error[name-invalid] name of [[repo]] cannot be 'a b' | use letters, digits and . _ -",
             "9:8 error[name-invalid] name of [[group]] cannot be 'Web' | use at most 32 of a-z 0-9 _ -, and begin with a letter or _",
             "11:8 error[name-invalid] name of [[user]] cannot be '0web' | use at most 32 of a-z 0-9 _ -, and begin with a letter or _",
@@ -244,7 +244,7 @@ uris = ["http://example.org"]
 [[repo]]
 name = "b"
 uris = ["ftp://example.org", "http://example.org/a b"]
-type = "rpm"
+type = "apk"
 third-party = true
 [[repo]]
 name = "b"
@@ -267,7 +267,7 @@ when = { suite = "sid" }
             '8:1 error[missing-key] [[repo]] lacks \'suites\' | write suites = ["bookworm"], or ["./"] for a flat archive',
             "10:9 error[repo-invalid] 'ftp://example.org' is not the URI of an archive | write a URI that begins with http://, https:// or file:/",
             "10:30 error[repo-invalid] 'http://example.org/a b' is not the URI of an archive | write a URI that begins with http://, https:// or file:/",
-            "11:8 error[value-unknown] type of [[repo]] cannot be 'rpm' | write \"deb\"",
+            "11:8 error[value-unknown] type of [[repo]] cannot be 'apk' | use one of deb, rpm",
             '12:1 error[repo-invalid] third-party of [[repo]] means nothing without source = "host" | take it out',
             '13:1 error[missing-key] [[repo]] lacks \'components\' | write components = ["main"], or end the suite in "/" for a flat archive',
             "13:1 error[duplicate] the repo b is there already, at web.toml:8:1 | take one of them out",
@@ -277,6 +277,52 @@ when = { suite = "sid" }
             "22:10 error[repo-invalid] the flat archive './' stands alone, without components | give it a [[repo]] of its own, without components",
             "24:12 error[snapshot-invalid] '2026-13-01T00:00:00Z' is not a moment: month must be in 1..12 | use a day that was",
             "25:18 error[condition-invalid] a repo cannot depend on the suite, which the repos decide | make it depend on the architecture only",
+        ],
+    ),
+    Case(
+        "repos and packages of the other family",
+        """\
+[image]
+name = "web"
+[[repo]]
+name = "a"
+type = "rpm"
+uris = "https://example.org/"
+suites = "x"
+[[repo]]
+name = "b"
+type = "rpm"
+baseurl = ["https://example.org/$releasever/$basearch/", "./packages", "gopher://example.org"]
+gpgkey = ["https://example.org/key", "key.asc"]
+[[repo]]
+name = "c"
+type = "rpm"
+metalink = "https://example.org/metalink?repo=$releasever&arch=$basearch"
+[[repo]]
+name = "d"
+source = "host"
+gpgcheck = false
+[packages]
+install = ["bash >= 5.1-2", "Perl (= 1:5)", "perl(Foo::Bar)", "glibc.i686", "@core", "/usr/bin/x", "./a.rpm", "a ! 2", "b >= x y", "c >> 1"]
+exclude = ["kernel*", "a b"]
+debconf = ["a b string c"]
+scripts = "declared"
+""",
+        [
+            '3:1 error[repo-invalid] [[repo]] has no gpgkey to check its packages with | write gpgkey = "…", or gpgcheck = false to take packages that nobody signed',
+            '6:1 error[repo-invalid] uris means nothing in a [[repo]] of type "rpm" | write baseurl',
+            '7:1 error[repo-invalid] suites means nothing in a [[repo]] of type "rpm" | take it out',
+            "11:72 error[repo-invalid] 'gopher://example.org' is not the URI of an archive | write a URI that begins with http://, https:// or file:/",
+            "12:38 error[file-missing] key.asc does not exist | correct it; key.asc was looked for",
+            '13:1 error[repo-invalid] [[repo]] has no gpgkey to check its packages with | write gpgkey = "…", or gpgcheck = false to take packages that nobody signed',
+            "17:1 error[repo-invalid] the repo d has deb packages, and a has rpm | give each family a spec of its own",
+            '20:1 error[repo-invalid] gpgcheck means nothing in a [[repo]] of type "deb" | write type = "rpm", or take it out',
+            "22:100 error[file-missing] ./a.rpm does not exist | correct it; a.rpm was looked for",
+            "22:111 error[version-invalid] '!' in 'a ! 2' does not compare versions | use < <= = >= >",
+            '22:120 error[request-invalid] \'b >= x y\' is not a package request | write "name", "name >= version", "@group", "/path", "./file.rpm" or the URL of a package',
+            "23:23 error[name-invalid] 'a b' is not a package name | write a name, or a pattern as kernel-*",
+            "24:1 error[value-invalid] debconf of [packages] means nothing for rpm packages | take it out",
+            '25:11 error[value-invalid] the scripts of rpm packages cannot be followed without being run | take out scripts = "declared"',
         ],
     ),
     Case(

@@ -112,10 +112,10 @@ PROBLEMS = [
     ),
     (
         "one twice, one that is none, and all",
-        '[image]\nname = "web"\narchitectures = ["amd64", "amd64", "x86_64", "all"]\n' + REPO,
+        '[image]\nname = "web"\narchitectures = ["amd64", "amd64", "amd_64", "all"]\n' + REPO,
         [
             "3:27 the architecture amd64 is there already, at web.toml:3:18 | take one of them out",
-            "3:36 'x86_64' is not an architecture | write it as \"amd64\"",
+            "3:36 'amd_64' is not an architecture | write it as \"amd64\"",
             "3:46 'all' is what packages for every architecture say, and no machine's | "
             'name each, as in ["amd64", "arm64"]',
         ],

@@ -26,6 +26,8 @@ ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]*")
 _VERSION = re.compile(r"(?:\d+:)?[A-Za-z0-9.+~-]+")
 """Debian policy 5.6.12; that upstream versions begin with a digit is a "should" there."""
 _REQUEST = re.compile(r"([^\s:=(/]+)(?::([^\s=(]*))?(?:=(\S*)|\s*\(\s*([<>=!~]*)\s*([^\s)]*)\s*\))?")
+_RPM_REQUEST = re.compile(r"([^\s<>=]+)(?:\s*([<>=!]+)\s*([^\s()]+)|\s+\(\s*([<>=!]+)\s*([^\s()]+)\s*\))?")
+_EVR = re.compile(r"(?:\d+:)?[A-Za-z0-9._+~^]+(?:-[A-Za-z0-9._+~^]+)?")
 _SCHEMES = ("http://", "https://", "file:/")
 _REGISTRY = re.compile(r"(?:\[[0-9a-f:]+\]|[A-Za-z0-9.-]+)(?::\d{1,5})?(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)+")
 """Host names, and repositories as the OCI distribution specification names them."""
@@ -80,6 +82,38 @@ def request(text: str) -> Request:
         raise Malformed("version-invalid", f"{operator!r} in {text!r} does not compare versions", mend)
     debian_version(version)
     return Request(name, architecture, operator, version)
+
+
+def is_rpm_file(text: str) -> bool:
+    """Whether a request names the file of an RPM package, here or on the network."""
+    return text.endswith(".rpm") and (is_local(text) or "://" in text)
+
+
+def rpm_pattern(text: str) -> str:
+    """Check what packages of the RPM family are excluded by: a name, or a pattern as fnmatch(3) has it."""
+    if text and not any(map(str.isspace, text)):
+        return text
+    raise Malformed("name-invalid", f"{text!r} is not a package name", "write a name, or a pattern as kernel-*")
+
+
+def rpm_request(text: str) -> Request:
+    """Read `name`, `name >= version`, `name (>= version)`, and all else that dnf takes: NAME.ARCH, a NEVRA, a pattern,
+    a capability, a path, @group."""
+    text = text.strip()
+    match = _RPM_REQUEST.fullmatch(text)
+    if match is None or not (match[1] or "").strip("@*?"):
+        mend = 'write "name", "name >= version", "@group", "/path", "./file.rpm" or the URL of a package'
+        raise Malformed("request-invalid", f"{text!r} is not a package request", mend)
+    name, operator, version = match[1], match[2] or match[4], match[3] or match[5]
+    if operator is None:
+        return Request(name)
+    operator = {"<<": "<", ">>": ">", "==": "=", "=>": ">=", "=<": "<="}.get(operator, operator)
+    if operator not in ("<", "<=", "=", ">=", ">"):
+        raise Malformed("version-invalid", f"{operator!r} in {text!r} does not compare versions", "use < <= = >= >")
+    if not _EVR.fullmatch(version):
+        mend = "write [epoch:]version[-release]"
+        raise Malformed("version-invalid", f"{version!r} is not a version", mend)
+    return Request(name, None, operator, version)
 
 
 def package_name(name: str) -> str:

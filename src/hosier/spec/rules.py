@@ -36,6 +36,9 @@ class Draft:
     image: dict[str, Entry] = field(default_factory=dict)
     architecture: str | None = None
     architectures: list[Text] = field(default_factory=list)
+    prefix: str | None = None
+    keys: list[str] = field(default_factory=list)
+    family: str = "deb"
     repos: list[Repo] = field(default_factory=list)
     repo_sources: dict[str, str | None] = field(default_factory=dict)
     """Of every repo that is written, also for another architecture, its source."""
@@ -78,6 +81,8 @@ class Draft:
             run=tuple(self.run),
             sync=tuple(path for path, _ in self.sync),
             service=self.service_model,
+            prefix=self.prefix,
+            keys=tuple(self.keys),
             sources=sources,
         )
 
@@ -88,6 +93,7 @@ def check(draft: Draft) -> Iterator[Problem]:
     yield from _duplicates("the repo", ((repo.name, repo.position) for repo in draft.repos))
     yield from _duplicates("the origin", ((origin.name, origin.position) for origin in draft.origins))
     yield from _origins(draft)
+    yield from _families(draft)
     yield from _packages(draft)
     yield from _duplicates("the group", ((group.name, group.position) for group in draft.groups))
     yield from _duplicates("the gid", ((group.gid, group.position) for group in draft.groups))
@@ -138,6 +144,14 @@ def _origins(draft: Draft) -> Iterator[Problem]:
         if not origin.repo and origin.kind in ("uri", "snapshot"):
             text = f"the origin {origin.name} does not say which of the repos {', '.join(names)} it has"
             yield Problem(origin.position, "origin-invalid", ERROR, text, f'write repo = "{names[0]}", or another')
+
+
+def _families(draft: Draft) -> Iterator[Problem]:
+    """All packages of a root are of one family."""
+    for repo in draft.repos:
+        if repo.type != draft.family and repo.position is not None:
+            text = f"the repo {repo.name} has {repo.type} packages, and {draft.repos[0].name} has {draft.family}"
+            yield Problem(repo.position, "repo-invalid", ERROR, text, "give each family a spec of its own")
 
 
 def _packages(draft: Draft) -> Iterator[Problem]:

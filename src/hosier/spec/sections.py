@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from hosier.spec import forms
+from hosier.spec import forms, rpmrepo
 from hosier.spec.entries import Checker, Entry
 from hosier.spec.model import Device, File, Group, HostLink, Origin, Position, Repo, Request, RunStep, User
 
@@ -32,6 +32,12 @@ class Converter:
     def repo(self, entry: Entry, wanted: bool) -> Repo | None:
         """A `[[repo]]`."""
         name = self.match(entry, "name", forms.REPO_NAME, "letters, digits and . _ -")
+        if entry.get("type") == "rpm":
+            return self._rpm_repo(entry, name, wanted=wanted)
+        for key in rpmrepo.ONLY_RPM:
+            if entry.has(key):
+                text = f'{key} means nothing in a [[repo]] of type "deb"'
+                self.error(self._key(entry, key), "repo-invalid", text, 'write type = "rpm", or take it out')
         uris = self._texts(entry, "uris")
         suites = self._texts(entry, "suites")
         components = self._texts(entry, "components")
@@ -79,6 +85,32 @@ class Converter:
             position=entry.position,
         )
 
+    def _rpm_repo(self, entry: Entry, name: str | None, *, wanted: bool) -> Repo | None:
+        for key, code, text, mend in rpmrepo.problems(entry):
+            self.error(self._key(entry, key) if key else entry.position, code, text, mend)
+        folder = os.path.dirname(entry.document.path)
+        places = [
+            self.form(lambda text: rpmrepo.place(text, folder), text, at) for text, at in entry.get("baseurl", ())
+        ]
+        for key in ("mirrorlist", "metalink"):
+            if entry.has(key):
+                self.form(rpmrepo.address, entry.get(key), entry.at(key))
+        keys = self.keys(entry, wanted=wanted)
+        if name is None:
+            return None
+        return rpmrepo.repo(entry, name, tuple(at for at in places if at is not None), keys)
+
+    def keys(self, entry: Entry, *, wanted: bool) -> tuple[str, ...]:
+        """The certificates of a `gpgkey`: files, URLs, or blocks in ASCII armour."""
+        found = []
+        for text, position in entry.get("gpgkey", ()):
+            if rpmrepo.is_address(text):
+                self.form(rpmrepo.address, text, position)
+            elif not text.lstrip().startswith(_ARMOUR):
+                text = self._host_path(entry, text.removeprefix("file://"), position, wanted=wanted)
+            found.append(text)
+        return tuple(found)
+
     def _layout(self, entry: Entry, suites: tuple[str, ...]) -> None:
         """sources.list(5): an exact path takes no components, a suite at least one."""
         for suite, position in entry.get("suites", ()):
@@ -115,11 +147,11 @@ class Converter:
         repo, first = entry.get("repo", ""), entry.get("first", False)
         return Origin(name, kinds[0], where, repo, first, entry.position)
 
-    def local(self, entry: Entry, text: str, position: Position, *, wanted: bool) -> Request:
-        """A request for a local package file."""
+    def local(self, entry: Entry, text: str, position: Position, *, ending: str, wanted: bool) -> Request:
+        """A request for a local package file, whose name has the `ending` of its family."""
         path = self._host_path(entry, text, position, wanted=wanted)
-        if not text.endswith(".deb"):
-            self.error(position, "request-invalid", f"{text!r} is not a .deb file", "name a package file")
+        if not text.endswith(ending):
+            self.error(position, "request-invalid", f"{text!r} is not a {ending} file", "name a package file")
         elif wanted and os.path.isdir(path):
             self.error(position, "request-invalid", f"{text!r} is a folder", "name a package file")
         relative = self.names.get(path)

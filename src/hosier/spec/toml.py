@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from hosier.errors import SpecInvalid
 from hosier.spec import forms, rules
+from hosier.spec.architectures import debian_name
 from hosier.spec.documents import Document, Loader, Variables
 from hosier.spec.entries import Checker, Entry, Text
 from hosier.spec.model import (
@@ -55,7 +56,7 @@ class Reading:
         self._repos = 0
         draft = self._draft()
         if not loader.broken:
-            self._whole(Position(path, 1, 1))
+            self._whole(Position(path, 1, 1), draft)
             self.problems += rules.check(draft)
         self.problems = _sifted(self.problems, loader.order, broken=loader.broken)
         if not any(problem.severity == ERROR for problem in self.problems):
@@ -85,6 +86,7 @@ class Reading:
             for suite in (repo.suites if repo.source is None else (self._suite,))
             if suite is not None
         )
+        draft.family = self._family(draft)
         self._packages(draft)
         draft.groups = self._entries("group", self.convert.group)
         draft.users = self._entries("user", self.convert.user)
@@ -144,12 +146,12 @@ class Reading:
                     models.append(model)
         return models
 
-    def _whole(self, start: Position) -> None:
+    def _whole(self, start: Position, draft: rules.Draft) -> None:
         """Report what a spec cannot be without."""
         if not any(entry.has("name") for entry in self._tables("image")):
             mend = 'write [image] and name = "…" below it'
             self._checker.error(start, "missing-key", "the spec has no name", mend)
-        if not self._repos:
+        if not self._repos and draft.family == "deb":
             text = "the spec has no [[repo]], so there is nothing to install from"
             mend = 'write [[repo]], name = "debian" and source = "host"'
             self._checker.error(start, "missing-key", text, mend)
@@ -194,9 +196,9 @@ class Reading:
                 continue
             value, values = image.get("architecture"), image.get("architectures")
             if isinstance(value, str):
-                one = (value,)
+                one = (debian_name(value),)
             if isinstance(values, list):
-                several = tuple(each for each in values if isinstance(each, str))
+                several = tuple(debian_name(each) for each in values if isinstance(each, str))
         return several or one
 
     def _chosen(self, asked: str) -> str:
@@ -222,17 +224,26 @@ class Reading:
             self._checker.error(
                 condition.at("suite"), "condition-invalid", text, "make it depend on the architecture only"
             )
-        return (architectures is None or any(name == self.architecture for name, _ in architectures)) and (
+        own = self.architecture
+        return (architectures is None or any(debian_name(name) == own for name, _ in architectures)) and (
             suites is None or any(name in self._suites for name, _ in suites)
         )
 
     def _known_architecture(self, name: str, position: Position) -> None:
+        name = debian_name(name)
         if not forms.ARCHITECTURE.fullmatch(name):
             self._checker.error(position, "name-invalid", f"{name!r} is not an architecture", 'write it as "amd64"')
         elif name not in ARCHITECTURES:
-            near = nearest({"x86_64": "amd64", "aarch64": "arm64"}.get(name, name), ARCHITECTURES)
+            near = nearest(name, ARCHITECTURES)
             mend = f'write "{near}"' if near else "use the names of dpkg-architecture -L"
             self._checker.warn(position, "architecture-unknown", f"{name!r} is not an architecture of Debian", mend)
+
+    def _family(self, draft: rules.Draft) -> str:
+        """That of the repos, or of the package files where there is no repo."""
+        if draft.repos:
+            return draft.repos[0].type
+        named = (text for entry in self._tables("packages") for text, _ in entry.get("install", ()))
+        return "rpm" if not self._repos and any(map(forms.is_rpm_file, named)) else "deb"
 
     # Sections that several files write together.
 
@@ -249,9 +260,11 @@ class Reading:
             self._known_architecture(
                 image["architecture"].get("architecture"), image["architecture"].at("architecture")
             )
-            draft.architecture = image["architecture"].get("architecture")
+            draft.architecture = debian_name(image["architecture"].get("architecture"))
+        if "prefix" in image:
+            draft.prefix = self.convert.path(image["prefix"], "prefix")
         if "architectures" in image:
-            draft.architectures = list(image["architectures"].get("architectures"))
+            draft.architectures = [(debian_name(name), at) for name, at in image["architectures"].get("architectures")]
             draft.architecture = self.architecture
         for name, position in draft.architectures:
             if name == "all":
@@ -273,9 +286,17 @@ class Reading:
         paths_include: list[str] = []
         debconf: list[str] = []
         scripts = "run"
+        dependencies = docs = True
+        languages: tuple[str, ...] | None = None
         for entry in self._tables("packages"):
+            self._of_family(draft, entry)
             recommends = entry.get("recommends", recommends)
             scripts = entry.get("scripts", scripts)
+            dependencies = entry.get("dependencies", dependencies)
+            docs = entry.get("docs", docs)
+            if entry.has("languages"):
+                languages = tuple(dict.fromkeys([*(languages or ()), *(name for name, _ in entry.get("languages"))]))
+            draft.keys += [key for key in self.convert.keys(entry, wanted=True) if key not in draft.keys]
             self._choose(draft, entry, wanted=True)
             paths_exclude += self.convert.patterns(entry, "paths-exclude")
             paths_include += self.convert.patterns(entry, "paths-include")
@@ -296,21 +317,42 @@ class Reading:
             paths_include=tuple(paths_include),
             debconf=tuple(debconf),
             scripts=scripts,
+            dependencies=dependencies,
+            docs=docs,
+            languages=languages,
         )
 
+    def _of_family(self, draft: rules.Draft, entry: Entry) -> None:
+        """Report keys that only the other family has."""
+        other = {"deb": ("dependencies", "docs", "languages", "gpgkey"), "rpm": ("debconf",)}[draft.family]
+        for name in other:
+            if entry.has(name):
+                text = f"{name} of [packages] means nothing for {draft.family} packages"
+                self._checker.error(entry.document.key((*entry.path, name)), "value-invalid", text, "take it out")
+        if draft.family == "rpm" and entry.get("scripts") == "declared":
+            text = "the scripts of rpm packages cannot be followed without being run"
+            self._checker.error(entry.at("scripts"), "value-invalid", text, 'take out scripts = "declared"')
+
     def _choose(self, draft: rules.Draft, entry: Entry, *, wanted: bool) -> None:
+        rpm = draft.family == "rpm"
         for text, position in entry.get("install", ()):
-            if forms.is_local(text):
-                request = self.convert.local(entry, text, position, wanted=wanted)
+            # An absolute path that is not a package's is a capability of the RPM family.
+            if forms.is_local(text) and not (rpm and text.startswith("/") and not text.endswith(".rpm")):
+                ending = ".rpm" if rpm else ".deb"
+                request = self.convert.local(entry, text, position, ending=ending, wanted=wanted)
+            elif rpm and forms.is_rpm_file(text) and "://" in text:
+                request = Request("", url=text, position=position)
+                self.convert.form(forms.uri, text, position)
             else:
-                found = self.convert.form(forms.request, text, position)
+                found = self.convert.form(forms.rpm_request if rpm else forms.request, text, position)
                 if found is None:
                     continue
                 request = Request(found.name, found.architecture, found.operator, found.version, position=position)
             if wanted:
                 draft.install.append(request)
+        form = forms.rpm_pattern if rpm else forms.package_name
         for text, position in entry.get("exclude", ()):
-            if self.convert.form(forms.package_name, text, position) is not None and wanted:
+            if self.convert.form(form, text, position) is not None and wanted:
                 draft.exclude.append((text, position))
 
     def _service(self, draft: rules.Draft) -> None:
