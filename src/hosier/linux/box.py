@@ -58,6 +58,8 @@ class Box:
     - network: "none" (a loopback of its own) or "host".
     - binds: (host path, path in the root, read-only); what is absent in the root is made, and removed afterwards.
     - overlay_files: (path in the root, content, mode): shown there, never written to the tree.
+    - overlays: (host folder, path in the root): shown there, and what is changed in it is forgotten.
+    - memory: bytes that all that is forgotten may take, in each of its places; None: half of the memory.
     - tmpfs: paths in the root that are empty and forgotten; /run and /tmp when `confined`.
     - confined: for maintainer scripts: fewer capabilities, a stricter system call filter, masked /proc, empty /sys.
     - no_fsync: fsync(2) and its kin do nothing and succeed.
@@ -72,9 +74,11 @@ class Box:
     __slots__ = (
         *("argv", "binds", "confined", "cwd", "descriptors", "env", "forward", "gid", "groups", "hostname", "lower"),
         *(
+            "memory",
             "network",
             "no_fsync",
             "overlay_files",
+            "overlays",
             "pass_fds",
             "scratch",
             "stderr",
@@ -105,6 +109,8 @@ class Box:
         network: str = "none",
         binds: tuple[tuple[str, str, bool], ...] = (),
         overlay_files: tuple[tuple[str, bytes, int], ...] = (),
+        overlays: tuple[tuple[str, str], ...] = (),
+        memory: int | None = None,
         tmpfs: tuple[str, ...] = (),
         confined: bool = False,
         no_fsync: bool = False,
@@ -134,6 +140,8 @@ class Box:
         self.network = network
         self.binds = binds
         self.overlay_files = overlay_files
+        self.overlays = overlays
+        self.memory = memory
         self.tmpfs = tmpfs
         self.confined = confined
         self.no_fsync = no_fsync
@@ -178,7 +186,7 @@ class Box:
             raise HosierError(f"{EMPTY_BOX}: a word of the command, its folder or its environment has a NUL in it")
         if any("=" in key or not key for key in self.env):
             raise HosierError(f"{EMPTY_BOX}: the name of an environment variable is empty or has a = in it")
-        for _, target, _ in self.binds:
+        for target in (*(target for _, target, _ in self.binds), *(target for _, target in self.overlays)):
             if target.strip("/") in ("", ".", ".."):
                 raise HosierError(f"{EMPTY_BOX}: nothing can be bound over the root itself")
 
@@ -220,7 +228,7 @@ class Prepared:
         self.in_userns = not real_root
         self.steps = self._plan(masked=box.confined or (real_root and self.userns_fd is None))
         self.upper = _holder(box)
-        self.sources = bind_sources(box.network, box.binds)
+        self.sources = bind_sources(box.network, box.binds, box.overlays)
         self.filter = _filter(box.confined, box.no_fsync)
         self.keep = capabilities.mask(capabilities.SCRIPTS if box.confined else capabilities.COMMANDS)
         self.last_capability = _last_capability()
@@ -231,6 +239,8 @@ class Prepared:
             network=box.network,
             binds=box.binds,
             overlay_files=box.overlay_files,
+            overlays=box.overlays,
+            memory=box.memory,
             confined=box.confined,
             masked=masked,
             volatile=box.tmpfs or (("/run", "/tmp") if box.confined else ()),

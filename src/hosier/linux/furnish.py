@@ -23,7 +23,7 @@ class Furnisher:
     `base` is what the box's id 0 is here; the caller has made it its file system ids, so that what is made is root's.
     `userns_fd` maps the binds, None leaves them; `bind_fds` are the O_PATH descriptors of the plan's binds (-1:
     absent); `host_dev` and `host_sys` are those of the host's folders; `spare` is an empty folder of ours, outside the
-    root, on a file system of ours.
+    root, on a file system of ours. `in_userns`: we are root of a user namespace only.
     """
 
     __slots__ = (
@@ -33,6 +33,7 @@ class Furnisher:
         "contents",
         "host_dev",
         "host_sys",
+        "in_userns",
         "made",
         "root",
         "spare",
@@ -51,6 +52,7 @@ class Furnisher:
         host_dev: int,
         host_sys: int,
         spare: str,
+        in_userns: bool = False,
     ) -> None:
         self.root = root
         self.base = base
@@ -60,6 +62,7 @@ class Furnisher:
         self.host_dev = host_dev
         self.host_sys = host_sys
         self.spare = spare
+        self.in_userns = in_userns
         self.made: list[str] = []
         self.step = ""
         self._folders: dict[str, int] = {}
@@ -89,6 +92,8 @@ class Furnisher:
                 self._sys(target)
             elif verb == "bind":
                 self._bind(target, int(source), said)
+            elif verb == "over":
+                self._over(target, int(source))
             elif verb == "file":
                 self._file(target, int(source), int(said, 8))
             elif verb == "ro":
@@ -190,14 +195,27 @@ class Furnisher:
             if "missing-ok" in said:  # a read-only root without that file
                 return
             raise
-        if self.userns_fd is None:
-            mount_fd = overlay.view(source, read_only=read_only, recursive=True)
-        else:
+        self._attach(self._view(source, read_only=read_only, recursive=True), target_fd)
+
+    def _view(self, source: int, *, read_only: bool, recursive: bool) -> int:
+        if self.userns_fd is not None:
             try:
-                mount_fd = overlay.view(source, userns_fd=self.userns_fd, read_only=read_only, recursive=True)
+                return overlay.view(source, userns_fd=self.userns_fd, read_only=read_only, recursive=recursive)
             except OSError:  # a file system without id-mapped mounts: its owners show as nobody
-                mount_fd = overlay.view(source, read_only=read_only, recursive=True)
-        self._attach(mount_fd, target_fd)
+                pass
+        return overlay.view(source, read_only=read_only, recursive=recursive)
+
+    def _over(self, target: str, number: int) -> None:
+        source = self.bind_fds[number]
+        if source < 0:
+            raise FileNotFoundError(2, os.strerror(2))
+        lower, upper, work = (f"{self.spare}/over{number}{part}" for part in ("", "-upper", "-work"))
+        for path in (lower, upper, work):
+            os.mkdir(path)
+        self._attach(self._view(source, read_only=True, recursive=False), os.open(lower, os.O_PATH | os.O_DIRECTORY))
+        os.chmod(upper, os.stat(lower).st_mode & 0o7777)
+        mount_fd = overlay.create((lower,), upper, work, userxattr=self.in_userns, volatile=True)
+        self._attach(mount_fd, self._folder(target))
 
     def _file(self, target: str, number: int, mode: int) -> None:
         path = f"{self.spare}/file{number}"

@@ -231,7 +231,8 @@ def _set_up(prepared: Prepared) -> int | None:
     _do("make mounts private", lambda: syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE))
     fds = Sources(prepared)
     hub = next((path for path in _HUBS if os.path.isdir(path)), "/")
-    _do("mount a workplace", lambda: syscalls.mount("tmpfs", hub, "tmpfs", syscalls.MS_NOSUID, "mode=755"))
+    size = "mode=755" if box.memory is None else f"mode=755,size={box.memory}"
+    _do("mount a workplace", lambda: syscalls.mount("tmpfs", hub, "tmpfs", syscalls.MS_NOSUID, size))
     os.mkdir(f"{hub}/root")
     os.mkdir(f"{hub}/spare")
     userns_fd, base, steps = prepared.userns_fd, prepared.base, prepared.steps
@@ -260,6 +261,7 @@ def _set_up(prepared: Prepared) -> int | None:
         host_dev=fds.dev,
         host_sys=fds.sys,
         spare=f"{hub}/spare",
+        in_userns=prepared.in_userns,
     )
     if base:
         syscalls.set_fs_ids(base, base)

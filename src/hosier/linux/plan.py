@@ -8,6 +8,7 @@
 - node T M:N: a character device that all may use, made, or else bound from the host
 - link T SOURCE: a symbolic link that says SOURCE
 - bind T N OPTIONS: the bind of that number; "ro", and "missing-ok" when it is left out where the host has none
+- over T N: the folder of that number, changes to which go to memory and are forgotten
 - file T N MODE: the overlay file of that number
 - ro T, hide T: an existing file or folder made read-only, or hidden by /dev/null or an empty folder; absent is fine
 """
@@ -59,8 +60,11 @@ def plan(
     confined: bool,
     masked: bool,
     volatile: tuple[str, ...],
+    overlays: tuple[tuple[str, str], ...] = (),
+    memory: int | None = None,
 ) -> list[Step]:
-    """The steps in their order. `masked` hides parts of /proc; `volatile` are paths that get a tmpfs of their own."""
+    """The steps in their order. `masked` hides parts of /proc; `volatile` are paths that get a tmpfs of their own,
+    of `memory` bytes at most."""
     steps: list[Step] = [("fs", "/proc", "proc", PROC)]
     if masked:
         steps += [("ro", path, "", "") for path in READ_ONLY]
@@ -73,16 +77,22 @@ def plan(
     if masked:
         steps += [("hide", path, "", "") for path in HIDDEN]
     for path in volatile:
-        mode = "mode=755;nosuid,nodev" if path == "/run" else "mode=1777;nosuid,nodev"
-        steps.append(("fs", path, "tmpfs", mode))
+        size = "" if memory is None else f",size={memory}"
+        mode = "mode=755" if path == "/run" else "mode=1777"
+        steps.append(("fs", path, "tmpfs", f"{mode}{size};nosuid,nodev"))
     if network == "host":
         first = len(binds)
         steps += [("bind", path, str(first + i), "ro,missing-ok") for i, path in enumerate(HOST_FILES)]
     steps += [("file", path, str(i), f"{mode:o}") for i, (path, _, mode) in enumerate(overlay_files)]
     steps += [("bind", target, str(i), "ro" if ro else "") for i, (_, target, ro) in enumerate(binds)]
+    before = len(bind_sources(network, binds))
+    steps += [("over", target, str(before + i), "") for i, (_, target) in enumerate(overlays)]
     return steps
 
 
-def bind_sources(network: str, binds: tuple[tuple[str, str, bool], ...]) -> tuple[str, ...]:
+def bind_sources(
+    network: str, binds: tuple[tuple[str, str, bool], ...], overlays: tuple[tuple[str, str], ...] = ()
+) -> tuple[str, ...]:
     """The host's paths that the plan's bind numbers mean."""
-    return (*(source for source, _, _ in binds), *(HOST_FILES if network == "host" else ()))
+    files = HOST_FILES if network == "host" else ()
+    return (*(source for source, _, _ in binds), *files, *(source for source, _ in overlays))
