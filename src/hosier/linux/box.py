@@ -7,12 +7,14 @@ side is in `inside`. docs/security.md says what a box protects from what, and wh
 from __future__ import annotations
 
 import os
+from _collections_abc import Callable
 from _thread import allocate_lock
 
 from hosier.errors import HosierError, HostLacks
 from hosier.linux import capabilities, seccomp, signals, syscalls, userns
 from hosier.linux.outlets import Outlets
 from hosier.linux.plan import Step, bind_sources, plan
+from hosier.linux.stdio import Streams
 
 ENTER = "enter the folder "
 """The step that fails when the caller named a folder that the root does not have."""
@@ -69,11 +71,13 @@ class Box:
     - tty: a terminal of the box's own, proxied to the caller's, which must be on 0 and 1.
     - forward: signals that go to the command instead of to the caller; only in the main thread.
     - terminate_after: seconds until the box is killed and TimedOut raised.
+    - jobs: several commands one after the other instead of `argv`; see `jobs.run_jobs`.
     """
 
     __slots__ = (
-        *("argv", "binds", "confined", "cwd", "descriptors", "env", "forward", "gid", "groups", "hostname", "lower"),
+        *("argv", "binds", "confined", "cwd", "descriptors", "env", "forward", "gid", "groups", "hostname", "jobs"),
         *(
+            "lower",
             "memory",
             "network",
             "no_fsync",
@@ -123,6 +127,7 @@ class Box:
         tty: bool = False,
         forward: tuple[int, ...] = (),
         terminate_after: float | None = None,
+        jobs: tuple[Job, ...] = (),
     ) -> None:
         self.lower = lower
         self.upper = upper
@@ -154,6 +159,7 @@ class Box:
         self.tty = tty
         self.forward = forward
         self.terminate_after = terminate_after
+        self.jobs = jobs
 
     def copy(self) -> Box:
         """Another box that is the same."""
@@ -170,7 +176,7 @@ class Box:
 
     def check(self) -> None:
         """Raise HosierError for what cannot be meant."""
-        if not self.argv:
+        if not self.argv and not self.jobs:
             raise HosierError(f"{EMPTY_BOX}: it has no command")
         if not self.lower:
             raise HosierError(f"{EMPTY_BOX}: it has no tree")
@@ -182,13 +188,53 @@ class Box:
             raise HosierError(f"{EMPTY_BOX}: several trees are writable only through an upper folder")
         if self.network not in ("none", "host"):
             raise HosierError(f'{EMPTY_BOX}: network is "{self.network}", and may be "none" or "host"')
-        if any("\0" in each for each in (*self.argv, *self.env, *self.env.values(), self.cwd)):
+        words = [word for job in self.jobs for word in (*job.argv, *job.env, *job.env.values())]
+        if any("\0" in each for each in (*self.argv, *self.env, *self.env.values(), self.cwd, *words)):
             raise HosierError(f"{EMPTY_BOX}: a word of the command, its folder or its environment has a NUL in it")
         if any("=" in key or not key for key in self.env):
             raise HosierError(f"{EMPTY_BOX}: the name of an environment variable is empty or has a = in it")
         for target in (*(target for _, target, _ in self.binds), *(target for _, target in self.overlays)):
             if target.strip("/") in ("", ".", ".."):
                 raise HosierError(f"{EMPTY_BOX}: nothing can be bound over the root itself")
+
+
+class Job:
+    """One of several commands that a box runs one after the other, each the only one while it runs.
+
+    - argv, env: as a box has them; `env` is added to the box's. `{script}` among argv stands for the script's file.
+    - script: (path in the root, text): written before the command begins; `prepare` may make another text of it there.
+    - call: a function of ours instead of the command, in a process with the rights of one; what it returns is the exit
+      status. It must import nothing: what it would find is the root's.
+    - stdin: what it reads.
+    - title: written to stdout before all that the command writes.
+    - vital: whether its failure ends the box.
+    - seconds: how long it may take.
+    """
+
+    __slots__ = ("argv", "call", "env", "prepare", "script", "seconds", "stdin", "title", "vital")
+
+    def __init__(
+        self,
+        *,
+        argv: tuple[str, ...] = (),
+        env: dict[str, str] | None = None,
+        script: tuple[str, bytes] | None = None,
+        prepare: Callable[[bytes], bytes] | None = None,
+        call: Callable[[], int] | None = None,
+        stdin: bytes = b"",
+        title: str = "",
+        vital: bool = True,
+        seconds: float | None = None,
+    ) -> None:
+        self.argv = argv
+        self.env = env or {}
+        self.script = script
+        self.prepare = prepare
+        self.call = call
+        self.stdin = stdin
+        self.title = title
+        self.vital = vital
+        self.seconds = seconds
 
 
 class Prepared:
@@ -209,6 +255,7 @@ class Prepared:
         "steps",
         "upper",
         "userns_fd",
+        "work_through",
     )
 
     def __init__(self, box: Box, report: int, mask: set[int], channel: int) -> None:
@@ -218,6 +265,11 @@ class Prepared:
         self.mask = mask
         self.channel = channel
         self.awaits_order = False
+        self.work_through: Callable[[Prepared, int | None, Streams], None] | None = None
+        if box.jobs:
+            from hosier.linux import jobs
+
+            self.work_through = jobs.work_through
         self.userns_fd: int | None = None
         if real_root and box.userns:
             try:
@@ -298,6 +350,11 @@ def run(box: Box) -> int:
     When this returns or raises, whatever way, every process of the box is dead and its mounts are gone. Raises
     CommandMissing, CommandRefused, BoxFailed (naming the step), HostLacks (naming the mend), TimedOut.
     """
+    return verdict(box.argv, run_told(box))
+
+
+def run_told(box: Box) -> list[list[str]]:
+    """Run the box; returns what its process 1 told, see `verdict`. Otherwise as `run`."""
     box.check()
     outlets = Outlets((1 if box.stdout is None else box.stdout, 2 if box.stderr is None else box.stderr))
     box = box.writing_to(*outlets.given)
@@ -335,7 +392,7 @@ def run(box: Box) -> int:
         _tidy(box, told)
     if unwritten is not None:
         raise BoxFailed(f"cannot write what the command says: {(unwritten.strerror or str(unwritten)).lower()}")
-    return verdict(box.argv, told)
+    return told
 
 
 def spawn(prepared: Prepared, reader: int) -> int:

@@ -25,7 +25,9 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NO_IDMAP = (22, 1, 38, 95)  # EINVAL, EPERM, ENOSYS, EOPNOTSUPP
 
 
-class _Failed(Exception):
+class Failed(Exception):
+    """A step that failed, and how."""
+
     def __init__(self, step: str, error: OSError) -> None:
         super().__init__()
         self.step = step
@@ -36,12 +38,12 @@ def first_process(prepared: Prepared, reader: int, parent: int) -> None:
     """Be process 1; never returns."""
     try:
         _first_process(prepared, reader)
-    except _Failed as failure:
-        _tell_error(prepared.report, failure.step, failure.error)
+    except Failed as failure:
+        tell_error(prepared.report, failure.step, failure.error)
     except OSError as error:
-        _tell_error(prepared.report, "start", error)
+        tell_error(prepared.report, "start", error)
     except BaseException as error:
-        _tell_error(prepared.report, f"start: {error!r}", OSError(5, str(error)))
+        tell_error(prepared.report, f"start: {error!r}", OSError(5, str(error)))
     finally:
         os._exit(1)
 
@@ -63,16 +65,18 @@ def go_between(prepared: Prepared, reader: int, parent: int, tell: int) -> None:
         os._exit(0)
 
 
-def _tell(report: int, *fields: str) -> None:
+def tell(report: int, *fields: str) -> None:
+    """Tell the caller a record."""
     os.write(report, "\0".join(fields).encode("utf-8", "surrogateescape") + b"\0\0")
 
 
-def _tell_error(report: int, step: str, error: OSError) -> None:
+def tell_error(report: int, step: str, error: OSError) -> None:
+    """Tell the caller that a step failed."""
     detail = error.strerror or ""
     if isinstance(error.filename, str) and error.filename and error.filename not in step:
         detail = f"{detail} ({error.filename})"
     try:
-        _tell(report, "error", step, str(error.errno or 5), detail)
+        tell(report, "error", step, str(error.errno or 5), detail)
     except OSError:
         pass
 
@@ -108,6 +112,8 @@ def _first_process(prepared: Prepared, reader: int) -> None:
     slave: int | None = None
     if box.tty:
         slave = _terminal(prepared, prepared.base if userns_fd is not None else 0)
+    if prepared.work_through is not None:
+        prepared.work_through(prepared, userns_fd, streams)
     if slave is None and box.uid == 0 and not box.confined and hasattr(os, "posix_spawn"):
         child = _spawn_command(prepared, userns_fd, streams)
     else:
@@ -142,7 +148,7 @@ def _ordered(prepared: Prepared, base: int) -> Streams:
     box = prepared.box
     box.argv, box.env, box.cwd = order.argv, order.env, order.cwd
     box.uid, box.gid, box.groups = order.uid, order.gid, order.groups
-    _tell(prepared.report, "begun")
+    tell(prepared.report, "begun")
     fds = [fd if fd >= 0 else os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) for fd in order.fds]
     return Streams(fds, uid=base + box.uid, userns_fd=None)
 
@@ -168,7 +174,7 @@ def _terminal(prepared: Prepared, base: int) -> int:
         os.close(master)
         os.close(prepared.channel)
     except OSError as error:
-        raise _Failed("make a terminal", error) from None
+        raise Failed("make a terminal", error) from None
     return slave
 
 
@@ -199,14 +205,14 @@ def _do(step: str, action: object) -> None:
     try:
         action()  # type: ignore[operator]
     except OSError as error:
-        raise _Failed(step, error) from None
+        raise Failed(step, error) from None
 
 
 def _open(path: str, flags: int = os.O_PATH) -> int:
     try:
         return os.open(path, flags | os.O_CLOEXEC)
     except OSError as error:
-        raise _Failed(f"open {path}", error) from None
+        raise Failed(f"open {path}", error) from None
 
 
 class Sources:
@@ -240,13 +246,13 @@ def _set_up(prepared: Prepared) -> int | None:
         root_fd = _root(prepared, fds, f"{hub}/spare/mapped", userns_fd)
     except OSError as error:
         if userns_fd is None or error.errno not in _NO_IDMAP:
-            raise _Failed("mount the root", error) from None
+            raise Failed("mount the root", error) from None
         # A file system or a kernel that cannot map ids: the same without a user namespace.
         userns_fd, base, steps = None, 0, prepared.masked_steps()
         try:
             root_fd = _root(prepared, fds, f"{hub}/spare/plain", None)
         except OSError as second:
-            raise _Failed("mount the root", second) from None
+            raise Failed("mount the root", second) from None
     target = _open(f"{hub}/root")
     _do("mount the root", lambda: syscalls.attach(root_fd, target))
     os.close(target)
@@ -269,10 +275,10 @@ def _set_up(prepared: Prepared) -> int | None:
     try:
         furnisher.perform(steps)
     except OSError as error:
-        raise _Failed(furnisher.step, error) from None
+        raise Failed(furnisher.step, error) from None
     finally:
         for path in furnisher.made:
-            _tell(prepared.report, "made", path)
+            tell(prepared.report, "made", path)
         if base:
             syscalls.set_fs_ids(0, 0)
             capabilities.raise_permitted()
@@ -340,29 +346,30 @@ def _command(prepared: Prepared, userns_fd: int | None, terminal: int | None, st
     """Be the command; never returns."""
     try:
         _become_command(prepared, userns_fd, terminal, streams)
-    except _Failed as failure:
-        _tell_error(prepared.report, failure.step, failure.error)
+    except Failed as failure:
+        tell_error(prepared.report, failure.step, failure.error)
     except OSError as error:
-        _tell_error(prepared.report, "start the command", error)
+        tell_error(prepared.report, "start the command", error)
     except BaseException as error:
-        _tell_error(prepared.report, "start the command", OSError(5, repr(error)))
+        tell_error(prepared.report, "start the command", OSError(5, repr(error)))
     finally:
         os._exit(1)
 
 
 def _become_command(prepared: Prepared, userns_fd: int | None, terminal: int | None, streams: Streams) -> None:
     os.setsid()
-    userns_fd = _arrange_descriptors(prepared, userns_fd, terminal, streams)
+    userns_fd = arrange_descriptors(prepared, userns_fd, terminal, streams)
     if terminal is not None:
         from hosier.linux.terminal import make_controlling
 
         _do("take the terminal", lambda: make_controlling(0))
-    _renounce(prepared, userns_fd)
+    renounce(prepared, userns_fd)
     signals.default(signals.PIPE)
     signals.default(signals.XFSZ)
     signals.restore(prepared.mask)
-    number = _first_that_runs(prepared, lambda path: os.execve(path, prepared.box.argv, prepared.box.env))
-    _tell(prepared.report, "exec", str(number))
+    box = prepared.box
+    number = first_that_runs(box.argv, box.env, lambda path: os.execve(path, box.argv, box.env))
+    tell(prepared.report, "exec", str(number))
 
 
 def _spawn_command(prepared: Prepared, userns_fd: int | None, streams: Streams) -> int:
@@ -372,7 +379,7 @@ def _spawn_command(prepared: Prepared, userns_fd: int | None, streams: Streams) 
     started.
     """
     box = prepared.box
-    _renounce(prepared, _arrange_descriptors(prepared, userns_fd, None, streams, keep=True))
+    renounce(prepared, arrange_descriptors(prepared, userns_fd, None, streams, keep=True))
     _die_with_caller(prepared.report)
     started: list[int] = []
 
@@ -382,14 +389,14 @@ def _spawn_command(prepared: Prepared, userns_fd: int | None, streams: Streams) 
             os.posix_spawn(path, box.argv, box.env, setsid=True, setsigmask=prepared.mask, setsigdef=defaults)
         )
 
-    number = _first_that_runs(prepared, start)
+    number = first_that_runs(box.argv, box.env, start)
     if not started:
-        _tell(prepared.report, "exec", str(number))
+        tell(prepared.report, "exec", str(number))
         os._exit(1)
     return started[0]
 
 
-def _renounce(prepared: Prepared, userns_fd: int | None) -> None:
+def renounce(prepared: Prepared, userns_fd: int | None) -> None:
     """Give up for ever what the command must not have, and go where it begins."""
     box, keep = prepared.box, prepared.keep
     if userns_fd is not None:
@@ -406,11 +413,10 @@ def _renounce(prepared: Prepared, userns_fd: int | None) -> None:
     os.umask(0o022)
 
 
-def _first_that_runs(prepared: Prepared, start: Callable[[str], object]) -> int:
-    """Start the command by the first of its possible paths that can be; or give the error number (execvp(3))."""
-    box = prepared.box
-    name, number = box.argv[0], 2
-    for path in [name] if "/" in name else [f"{d or '.'}/{name}" for d in box.env.get("PATH", _PATH).split(":")]:
+def first_that_runs(argv: tuple[str, ...], env: dict[str, str], start: Callable[[str], object]) -> int:
+    """Start a command by the first of its possible paths that can be; or give the error number (execvp(3))."""
+    name, number = argv[0], 2
+    for path in [name] if "/" in name else [f"{d or '.'}/{name}" for d in env.get("PATH", _PATH).split(":")]:
         try:
             os.stat(path)  # each attempt to start costs a process
             start(path)
@@ -429,7 +435,7 @@ def _join(userns_fd: int) -> None:
     os.close(userns_fd)
 
 
-def _arrange_descriptors(
+def arrange_descriptors(
     prepared: Prepared, userns_fd: int | None, terminal: int | None, streams: Streams, *, keep: bool = False
 ) -> int | None:
     """Put the command's descriptors where they belong and close all others; returns the moved `userns_fd`.
@@ -482,7 +488,7 @@ def _keep_house(prepared: Prepared, child: int, slave: int | None, streams: Stre
                 break
             if pid == child:
                 streams.settle()
-                _tell(prepared.report, "status", str(status))
+                tell(prepared.report, "status", str(status))
                 os._exit(0)
 
 

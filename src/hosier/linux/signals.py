@@ -33,6 +33,12 @@ def wait() -> int:
     return number
 
 
+def wait_for(seconds: float) -> int | None:
+    """The number of the next signal, None when none has come in time; all must be blocked."""
+    found = _signal.sigtimedwait(ALL, max(0.0, seconds))
+    return None if found is None else int(found.si_signo)
+
+
 def default(number: int) -> None:
     """Give a signal its default action."""
     _signal.signal(number, _signal.SIG_DFL)

@@ -1,0 +1,1 @@
+"""Build roots of the RPM family."""

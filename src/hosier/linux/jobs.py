@@ -1,0 +1,180 @@
+"""Run several commands one after the other in one box.
+
+Process 1 starts each itself and kills all that it leaves behind before the next begins. So no command can touch the
+one that starts the others, whatever it sends signals to, and none meets another's daemons.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from dataclasses import dataclass
+
+from hosier.linux import capabilities, inside, signals
+from hosier.linux.box import Box, BoxFailed, Job, Prepared, run_told, verdict
+from hosier.linux.stdio import Streams
+
+NOT_STARTED = 127
+"""The exit status of a command that is not there or cannot be run, as of a shell."""
+_TEMPORARY = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended: its wait status; why it could not be started; or that it took too long."""
+
+    status: int
+    reason: str = ""
+    late: bool = False
+
+    @property
+    def good(self) -> bool:
+        """Whether it did what it was to do."""
+        return self.status == 0 and not self.late
+
+
+def run_jobs(box: Box) -> list[Outcome]:
+    """Run the box's jobs; the outcomes of those that ran: all, or up to the first vital one that failed.
+
+    Raises as `box.run`, but for what concerns a single command.
+    """
+    told = run_told(box)
+    for record in told:
+        if record[0] == "all":
+            return _outcomes(told, int(record[1]))
+    verdict(("job",), [record for record in told if record[0] == "error"])
+    raise BoxFailed("cannot tell how the commands ended: the first process of the box was killed")
+
+
+def _outcomes(told: list[list[str]], count: int) -> list[Outcome]:
+    """Those of the first `count` jobs; what is not told went well."""
+    reasons = {record[1]: record[2] for record in told if record[0] == "unable"}
+    bad = {record[1]: record for record in told if record[0] == "job"}
+    found = []
+    for name in map(str, range(count)):
+        record = bad.get(name)
+        if record is None:
+            found.append(Outcome(0))
+        else:
+            found.append(Outcome(int(record[2]), reasons.get(name, ""), late=record[3] == "late"))
+    return found
+
+
+def work_through(prepared: Prepared, userns_fd: int | None, streams: Streams) -> None:
+    """Be process 1 of a box with jobs; never returns.
+
+    It keeps the capabilities that the start of the next command takes; nobody inside can reach it.
+    """
+    jobs = prepared.box.jobs
+    setting_up = capabilities.SYS_ADMIN | capabilities.SETPCAP | capabilities.SETUID | capabilities.SETGID
+    capabilities.limit(prepared.keep | setting_up | capabilities.KILL)
+    spaces = () if userns_fd is None else (userns_fd,)
+    inside.keep_only((prepared.report, *spaces, *streams.fds, *streams.kept()))
+    done = 0
+    for number, job in enumerate(jobs):
+        child = os.fork()
+        if child == 0:
+            _begin(prepared, number, job, userns_fd, streams)
+        status, late = _await(child, job.seconds)
+        _clear()
+        done += 1
+        if status != 0 or late:
+            inside.tell(prepared.report, "job", str(number), str(status), "late" if late else "ended")
+            if job.vital:
+                break
+    streams.settle()
+    inside.tell(prepared.report, "all", str(done))
+    os._exit(0)
+
+
+def _await(child: int, seconds: float | None) -> tuple[int, bool]:
+    """The wait status of the command, and whether it was killed since it took too long."""
+    end = None if seconds is None else time.monotonic() + seconds
+    late = False
+    while True:
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == child:
+                return status, late
+            if pid == 0:
+                break
+        if end is None or late:
+            signals.wait()
+        elif signals.wait_for(end - time.monotonic()) is None:
+            late = True
+            os.kill(-1, signals.KILL)
+
+
+def _clear() -> None:
+    """Kill all that is left; come back when it is dead."""
+    try:
+        os.kill(-1, signals.KILL)
+    except ProcessLookupError:
+        pass
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _begin(prepared: Prepared, number: int, job: Job, userns_fd: int | None, streams: Streams) -> None:
+    """Be a job; never returns."""
+    step = "begin"
+    try:
+        os.setsid()
+        streams.fds[0] = _readable(job.stdin)
+        userns_fd = inside.arrange_descriptors(prepared, userns_fd, None, streams)
+        inside.renounce(prepared, userns_fd)
+        signals.default(signals.PIPE)
+        signals.default(signals.XFSZ)
+        if job.title:
+            os.write(1, job.title.encode("utf-8", "surrogateescape"))
+        argv = job.argv
+        if job.script is not None:
+            step = "write its script"
+            path, text = job.script
+            if job.prepare is not None:
+                text = job.prepare(text)
+            _write(path, text)
+            argv = tuple([path if word == "{script}" else word for word in argv])
+        step = "run"
+        signals.restore(prepared.mask)
+        if job.call is not None:
+            os._exit(job.call() & 0xFF)
+        env = {**prepared.box.env, **job.env}
+        error = inside.first_that_runs(argv, env, lambda path: os.execve(path, argv, env))
+        inside.tell(prepared.report, "unable", str(number), f"{argv[0]}: {os.strerror(error).lower()}")
+    except inside.Failed as failure:
+        inside.tell_error(prepared.report, failure.step, failure.error)
+    except OSError as error:
+        inside.tell(prepared.report, "unable", str(number), f"{step}: {(error.strerror or str(error)).lower()}")
+    except BaseException as error:
+        inside.tell(prepared.report, "unable", str(number), f"{step}: {error!r}")
+    finally:
+        os._exit(NOT_STARTED)
+
+
+def _readable(content: bytes) -> int:
+    """A descriptor that `content` can be read from, and nothing else done with."""
+    if not content:
+        return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
+    return fd
+
+
+def _write(path: str, text: bytes) -> None:
+    """Make the file of a script, which must not be there."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _TEMPORARY)
+    try:
+        view = memoryview(text)
+        while view:
+            view = view[os.write(fd, view) :]
+    finally:
+        os.close(fd)
