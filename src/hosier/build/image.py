@@ -13,19 +13,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from hosier.build import finish, plan, records, stage
-from hosier.build.compose import Unpacked
+from hosier.build import families, finish, plan
+from hosier.build.families import Stages
 from hosier.build.place import Filter
 from hosier.build.provide import Supply, provide
 from hosier.build.site import Site
 from hosier.build.tree import Tree
-from hosier.errors import BuildFailed, PackageInvalid
+from hosier.errors import BuildFailed
 from hosier.fetch.origins import Origin
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
 from hosier.spec import lock as locks
 from hosier.spec import stored
-from hosier.spec.lock import Lock, LockedPackage
+from hosier.spec.lock import Lock
 from hosier.spec.model import Spec
 from hosier.store import ImageRecord, Store, manifest
 from hosier.store.manifest import Entry
@@ -67,6 +67,11 @@ class _Order:
     proxies: Proxies | None
     cache: Cache | None
     origins: tuple[Origin, ...]
+
+    @property
+    def family(self) -> Stages:
+        """How packages of the lock's family become a root."""
+        return families.of(self.lock.family)
 
     @property
     def trees(self) -> list[str]:
@@ -212,7 +217,7 @@ def _stages(order: _Order, have: int) -> dict[str, Entry]:
             site.epoch = _newest(entries)
             site.read_state()
             finish.finish(site, order.spec)
-            stage.tidy(site, keep=[site.state.real(f.path) for f in order.spec.files])
+            order.family.tidy(site, keep=[site.state.real(f.path) for f in order.spec.files])
             _keep(order, site, final, last)
             entries = site.state.entries
     return entries
@@ -231,17 +236,19 @@ def _site(order: _Order, folder: str, entries: Mapping[str, Entry]) -> Site:
         reporter=order.reporter,
         filter=Filter(packages.paths_exclude, packages.paths_include),
         debconf=packages.debconf,
+        docs=packages.docs,
+        languages=packages.languages,
         plain=order.store.plain,
         declared=packages.scripts == "declared",
     )
 
 
 def _one_stage(order: _Order, item: plan.Stage, below: str | None, entries: Mapping[str, Entry]) -> dict[str, Entry]:
-    store, native = order.store, order.lock.architecture
+    store, native, family = order.store, order.lock.architecture, order.family
     with store.work("stage") as folder:
         site = _site(order, folder, entries)
-        packages = {plan.key(p, native): _unpacked(store, p) for p in item.packages}
-        site.epoch = max(stage.newest(packages.values()), _newest(entries) if entries else 0)
+        packages = {plan.key(p, native): family.load(store.unpacked(p.sha256), p, order.lock) for p in item.packages}
+        site.epoch = max(family.newest(packages.values()), _newest(entries) if entries else 0)
         if site.epoch > time.time():
             raise BuildFailed(
                 f"cannot build: this machine's clock is before {time.strftime('%F', time.gmtime(site.epoch))}, "
@@ -250,30 +257,14 @@ def _one_stage(order: _Order, item: plan.Stage, below: str | None, entries: Mapp
             )
         if any(p.stage != item.number for p in order.lock.packages):
             site.name = f"stage {item.number}"
-        if below is None:
-            stage.first(site, list(packages.values()))
-        else:
+        if below is not None:
             with order.reporter.phase("copy"):
                 site.copy(f"{store.tree(below)}/root")
             site.read_state()
-            stage.further(site, item.packages, packages)
-        records.mark_automatic(site, item.packages if below is not None else ())
-        stage.tidy(site)
+        family.add(site, item, packages)
+        family.tidy(site)
         _keep(order, site, item.key, below or "")
         return site.state.entries
-
-
-def _unpacked(store: Store, package: LockedPackage) -> Unpacked:
-    """What the store has unpacked of the lock's digest. Raises PackageInvalid when the lock calls it something else."""
-    found = stage.load(store.unpacked(package.sha256))
-    said = (package.name, package.version, package.architecture)
-    is_ = (found.control.name, found.control.version, found.control.architecture)
-    if said != is_:
-        raise PackageInvalid(
-            f"cannot unpack {package.name} {package.version}: it is {' '.join(is_)}, and {' '.join(said)} was expected",
-            hint="the lock's line was edited: take it from version control, or lock again",
-        )
-    return found
 
 
 def _keep(order: _Order, site: Site, key: str, parent: str) -> None:

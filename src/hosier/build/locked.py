@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 import time
@@ -11,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hosier.build.host import host_architecture, host_suite
+from hosier.distro import family as families
 from hosier.errors import LockInvalid, UsageError
 from hosier.fetch.progress import Reporter, quantity
 from hosier.spec import lock as locks
@@ -19,7 +19,6 @@ from hosier.spec.model import Spec
 from hosier.spec.toml import read
 
 if TYPE_CHECKING:
-    from hosier.distro.deb.locking import LocalPackage
     from hosier.fetch.proxies import Proxies
 
 
@@ -106,13 +105,14 @@ def need_fresh(file: LockFile, specs: Sequence[Spec], spec_path: str) -> None:
 
 def stale(file: LockFile, specs: Sequence[Spec]) -> list[str]:
     """What changed in the spec since its locks were made, in words; empty when nothing did."""
-    from hosier.distro.deb import locking
-
     said = {architecture_of(spec): spec for spec in specs}
     words = [f"{architecture} is asked for now" for architecture in said if file.of(architecture) is None]
     words += [f"{each} is not asked for any more" for each in file.architectures if each not in said]
     both = [lock for lock in file.locks if lock.architecture in said]
-    words += _told({lock.architecture: locking.stale(lock, said[lock.architecture]) for lock in both})
+    for lock in both:
+        if lock.packages and lock.family != said[lock.architecture].family:
+            return [f"its packages are of the {said[lock.architecture].family} family now"]
+    words += _told({each.architecture: _stale(each, said[each.architecture]) for each in both})
     now = {each.name: each for each in locks.origins_of(specs[0])}
     before = {each.name: each for each in file.origins}
     words += [f"the origin {name} is new" for name in now if name not in before]
@@ -121,6 +121,10 @@ def stale(file: LockFile, specs: Sequence[Spec]) -> list[str]:
     if now == before and list(now) != list(before):
         words.append("the order of the origins changed")
     return words
+
+
+def _stale(lock: Lock, spec: Spec) -> list[str]:
+    return families.of(spec.family).stale(lock, spec)
 
 
 def _told(lines: dict[str, list[str]]) -> list[str]:
@@ -152,9 +156,6 @@ def lock_spec(spec_path: str, store_path: str | None, *, update: frozenset[str] 
 
     The lock is replaced by rename; on any error the one before is as it was.
     """
-    from hosier.distro.deb import together
-    from hosier.distro.deb.archive import refresh
-    from hosier.distro.deb.locking import Task
     from hosier.store import Store
 
     specs = {architecture_of(spec): spec for spec in read_specs(spec_path)}
@@ -166,17 +167,11 @@ def lock_spec(spec_path: str, store_path: str | None, *, update: frozenset[str] 
         if unknown:
             raise UsageError(f"cannot update {', '.join(unknown)}: not in {path}", hint=_near(unknown, known))
     store = Store.open(store_path, plain=True)
-    repos = {architecture: spec.repos for architecture, spec in specs.items()}
-    refreshed = refresh(repos, store.path, reporter=reporter, now=time.time())
-    with reporter.phase("solve"):
-        tasks = [
-            Task(spec, refreshed[each], _local(spec), each, before.of(each) if before is not None else None)
-            for each, spec in specs.items()
-        ]
-        file = together.solve(tasks, update=update, note=reporter.note)
+    family = families.of(next(iter(specs.values())).family)
+    file, proxies = family.lock(specs, before, update=update, store_path=store.path, reporter=reporter, now=time.time())
     file = LockFile(tuple(_relative(lock, specs[lock.architecture]) for lock in file.locks))
     _write(path, locks.dump_file(file))
-    return Locked(file, path, tuple(changes(before, file)), next(iter(refreshed.values())).proxies)
+    return Locked(file, path, tuple(changes(before, file)), proxies)
 
 
 def _before(path: str, *, anew: bool) -> LockFile | None:
@@ -204,23 +199,6 @@ def _relative(lock: Lock, spec: Spec) -> Lock:
         return package if package.repo else replace(package, path=named.get(package.path, package.path))
 
     return replace(lock, packages=tuple(map(placed, lock.packages)))
-
-
-def _local(spec: Spec) -> list[LocalPackage]:
-    """The package files that the spec names."""
-    from hosier.distro.deb.debfile import read_control
-    from hosier.distro.deb.locking import LocalPackage
-
-    found = []
-    for request in spec.packages.install:
-        if request.path is None:
-            continue
-        control = read_control(request.path)
-        with open(request.path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = os.fstat(file.fileno()).st_size
-        found.append(LocalPackage(path=request.path, size=size, sha256=digest, control=control.raw))
-    return found
 
 
 def _write(path: str, text: str) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 
 from hosier.build import origins
 from hosier.build.origins import Places
+from hosier.distro import family
 from hosier.errors import StoreFailed
 from hosier.fetch.download import Object, download
 from hosier.fetch.progress import Reporter
@@ -47,9 +47,7 @@ def obtain(
     if not packages:
         return
     if proxies is None:
-        from hosier.distro.deb import aptconf
-
-        proxies = aptconf.proxies(aptconf.load(), os.environ)
+        proxies = family.of(places.lock.family).proxies()
     wanted = {store.deb(p.sha256): p for p in packages}
 
     def done(fetched: Object) -> None:

@@ -1,7 +1,7 @@
 """The places that a build asks for what its lock names: those of the command line, of the lock, and the archives'.
 
 In this order: what --origin names, the origins that the spec puts first, the uris of the package's own repo (for a
-local package: its file), the spec's other origins.
+local package: its file or URL), the spec's other origins.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ class Places:
                 )
             own = tuple(Origin("uri", uri.rstrip("/"), repo=repo.name) for uri in repo.uris)
             return origins.sources((*self.before, *own, *self.after), thing, epoch=epoch)
-        path = os.path.join(self.folder, package.path)
+        url = package.path if "://" in package.path else file_url(os.path.join(self.folder, package.path))
         return (
             *origins.sources(self.before, thing, epoch=epoch),
-            Source(file_url(path), ""),
+            Source(url, ""),
             *origins.sources(self.after, thing, epoch=epoch),
         )
 

@@ -48,6 +48,7 @@ def stages(lock: Lock, packages: Packages) -> list[Stage]:
                 packages.paths_include,
                 packages.debconf,
                 *([packages.scripts] if packages.scripts != "run" else ()),
+                *([packages.docs, packages.languages] if not packages.docs or packages.languages is not None else ()),
                 [
                     (
                         p.name,
@@ -114,7 +115,7 @@ def rounds(
     by_name = {key(p, native): p for p in packages}
     edges = {name: [n for n in (*p.depends, *p.pre_depends) if n in by_name] for name, p in by_name.items()}
     level: dict[str, int] = {}
-    for circle in _circles(edges):
+    for circle in circles(edges):
         inside = frozenset(circle)
         lowest = 0
         for name in circle:
@@ -126,7 +127,7 @@ def rounds(
     return [tuple(p for name, p in by_name.items() if level[name] == number) for number in sorted(set(level.values()))]
 
 
-def _circles(edges: Mapping[str, Sequence[str]]) -> list[list[str]]:
+def circles(edges: Mapping[str, Sequence[str]]) -> list[list[str]]:
     """The names in groups that reach each other, mostly of one; a group comes after all that it leads to.
 
     Tarjan's strongly connected components, without recursion.

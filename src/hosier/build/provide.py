@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 from hosier.build.obtain import obtain, whole
 from hosier.build.origins import places
+from hosier.distro import family as families
+from hosier.distro.family import Family
 from hosier.errors import BuildFailed, HosierError, PackageInvalid
 from hosier.fetch.origins import Origin
 from hosier.fetch.progress import Reporter
@@ -63,7 +65,7 @@ def provide(
     supply.unpacked, supply.fetched = len(absent), len(away)
     supply.bytes = sum(p.size for p in away)
     count = max(1, min(os.cpu_count() or 1, WORKERS_MAX, len(absent)))
-    with _workers(store, count) as (submit, collect):
+    with _workers(store, families.of(lock.family), count) as (submit, collect):
         for package in here:
             submit(package, store.deb(package.sha256))
         if away:
@@ -85,7 +87,7 @@ Collect = Callable[[int, Callable[[int], None]], None]
 
 
 @contextlib.contextmanager
-def _workers(store: Store, count: int) -> Iterator[tuple[Submit, Collect]]:
+def _workers(store: Store, family: Family, count: int) -> Iterator[tuple[Submit, Collect]]:
     """Unpackers at work; when the block ends, by success or not, none is left."""
     jobs_read, jobs_write = os.pipe2(os.O_CLOEXEC)
     answers_read, answers_write = os.pipe2(os.O_CLOEXEC)
@@ -98,7 +100,7 @@ def _workers(store: Store, count: int) -> Iterator[tuple[Submit, Collect]]:
             try:
                 os.close(jobs_write)
                 os.close(answers_read)
-                _work(store, parent, jobs_read, answers_write)
+                _work(store, family, parent, jobs_read, answers_write)
                 status = 0
             except SystemExit:
                 pass
@@ -175,9 +177,8 @@ def _stoppable() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
-def _work(store: Store, parent: int, jobs: int, answers: int) -> None:
+def _work(store: Store, family: Family, parent: int, jobs: int, answers: int) -> None:
     """A worker's life: until the jobs end, or the parent does."""
-    from hosier.distro.deb.debfile import unpack
     from hosier.linux import syscalls
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -197,7 +198,7 @@ def _work(store: Store, parent: int, jobs: int, answers: int) -> None:
                 into = f"{folder}/package"
                 os.mkdir(into, 0o755)
                 with _stoppable():
-                    unpack(file, into, expect=(name, version, architecture), plain=store.plain)
+                    family.unpack(file, into, expect=(name, version, architecture), plain=store.plain)
                 store.add_unpacked(into, sha256)
             answer = "\n"
         except HosierError as exc:

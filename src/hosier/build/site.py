@@ -39,6 +39,9 @@ class Site:
     epoch: int = 0
     filter: Filter = field(default_factory=Filter)
     debconf: tuple[str, ...] = ()
+    docs: bool = True
+    languages: tuple[str, ...] | None = None
+    """Which documentation and translations of RPM packages are unpacked (`hosier.spec.model.Packages`)."""
     name: str = ""
     """What is being built, for people: "stage 1"; empty when there is but one."""
     plain: bool = False

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from hosier.build import compose, declared, merge, plan, records, scripts
 from hosier.build.compose import Unpacked
 from hosier.build.place import Op
+from hosier.build.plan import Stage
 from hosier.build.site import Site
 from hosier.distro.deb import control, dpkgdb, leftovers
 from hosier.distro.deb.dpkgdb import ADMIN
-from hosier.errors import BuildFailed
-from hosier.spec.lock import LockedPackage
+from hosier.errors import BuildFailed, PackageInvalid
+from hosier.spec.lock import Lock, LockedPackage
 from hosier.store.manifest import Entry
 
 MERGED = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")
@@ -25,7 +26,20 @@ SETTLED = ("installed", "config-files", "not-installed")
 """States in which dpkg wants nothing done (dpkg(1)); the latter two are of packages that a run step removed."""
 
 
-def load(folder: str) -> Unpacked:
+def load(folder: str, locked: LockedPackage, lock: Lock) -> Unpacked:
+    """As `hosier.build.families.Stages` promises."""
+    found = read(folder)
+    said = (locked.name, locked.version, locked.architecture)
+    is_ = (found.control.name, found.control.version, found.control.architecture)
+    if said != is_:
+        raise PackageInvalid(
+            f"cannot unpack {locked.name} {locked.version}: it is {' '.join(is_)}, and {' '.join(said)} was expected",
+            hint="the lock's line was edited: take it from version control, or lock again",
+        )
+    return found
+
+
+def read(folder: str) -> Unpacked:
     """Read what `debfile.unpack` wrote."""
     with open(f"{folder}/meta.json", encoding="ascii") as file:
         meta = json.load(file)
@@ -39,8 +53,17 @@ def load(folder: str) -> Unpacked:
 
 
 def newest(packages: Iterable[Unpacked]) -> int:
-    """The latest time of any file in these packages: no script can have run before it."""
+    """As `hosier.build.families.Stages` promises."""
     return max((m[5] for p in packages for m in p.members), default=0)  # type: ignore[type-var, return-value]
+
+
+def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> None:
+    """As `hosier.build.families.Stages` promises."""
+    if stage.number:
+        further(site, stage.packages, packages)
+    else:
+        first(site, list(packages.values()))
+    records.mark_automatic(site, stage.packages if stage.number else ())
 
 
 def first(site: Site, packages: Sequence[Unpacked]) -> None:
@@ -141,10 +164,7 @@ def _compose(site: Site, packages: Sequence[Unpacked]) -> None:
 
 
 def tidy(site: Site, *, keep: Iterable[str] = ()) -> None:
-    """Take off what Debian's tools leave behind (`leftovers`), but for what lies at or below the paths `keep`.
-
-    Raises BuildFailed when dpkg is not content with what is there.
-    """
+    """As `hosier.build.families.Stages` promises; what goes is `leftovers`' to say, and dpkg must be content."""
     entries = site.state.entries
     kept = tuple(keep)
     gone: list[str] = []
