@@ -106,6 +106,11 @@ class Header:
         entry = self._index.get(tag)
         return 0 if entry is None else entry[0]
 
+    def count(self, tag: int) -> int:
+        """How many values a tag has (of bytes: how many bytes), without reading them; 0 where it is not there."""
+        entry = self._index.get(tag)
+        return 0 if entry is None else entry[2]
+
     def string(self, tag: int, default: str = "") -> str:
         """A text; the first of several. Bytes that are no UTF-8 are kept as lone surrogates."""
         entry = self._index.get(tag)
