@@ -138,7 +138,7 @@ def configure(place: Workplace, progress: Callable[[str], None]) -> None:
     def status_line(line: str) -> None:
         if (failed := _DPKG_ERROR.match(line)) is not None:
             if not errors:  # a script may write there too, through dpkg's own descriptor
-                errors.append((_shown(failed[1]), _shown(failed[2])))
+                errors.append((line_shown(failed[1]), line_shown(failed[2])))
         elif (state := _DPKG_STATE.match(line)) is not None and state[2] == "installed":
             progress(state[1])
 
@@ -237,10 +237,10 @@ def tail(log: str, start: int, package: str | None = None) -> str:
             after = begins[-1] + 1
             ends = [i for i in range(after, len(lines)) if lines[i].startswith(("Setting up ", "dpkg: error"))]
             lines = lines[begins[-1] : ends[0] if ends else len(lines)]
-    return "".join(f"\n  | {_shown(text)}" for text in lines[-LAST_LINES:])
+    return "".join(f"\n  | {line_shown(text)}" for text in lines[-LAST_LINES:])
 
 
-def _shown(text: str) -> str:
+def line_shown(text: str) -> str:
     """A line of a script's as a terminal may see it, and not endless."""
     text = shown(text.expandtabs())
     return text if len(text) <= LINE_MAX else text[:LINE_MAX] + " …"

@@ -93,6 +93,11 @@ def after_all(packages: Sequence[Scripts], installed: Installed) -> Iterator[Run
         )
 
 
+def is_met(listener: Scripts, source: Scripts, *, prein: bool = False) -> bool:
+    """Whether `source` sets off a %triggerin of `listener`, or a %triggerprein."""
+    return _met(listener, source, tags.SENSE_TRIGGERPREIN if prein else tags.SENSE_TRIGGERIN) is not None
+
+
 def _own(package: Scripts, kind: str, count: int) -> Iterator[Run]:
     script = package.scriptlets.get(kind)
     if script is not None:

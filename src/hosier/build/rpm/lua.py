@@ -1,0 +1,259 @@
+"""Run Lua scriptlets, and expand macros in others, by the host's librpmio.
+
+rpm has its own Lua: with tables `rpm` and `posix`. Its library is called in a process that was started for that and has
+nothing of ours in its memory or environment, since Lua code may load machine code into the process that it runs in. The
+library, and every module of Python that is used, is loaded before that process enters the root's box.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import marshal
+import os
+import select
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+from hosier.errors import HosierError, HostLacks
+from hosier.linux import signals, syscalls
+from hosier.linux.box import Box, BoxFailed, Job
+from hosier.linux.jobs import Outcome, run_jobs
+
+LIBRARIES = ("librpmio.so.9", "librpmio.so.10")
+"""rpm 4.15 to 4.18, and what came after it."""
+MACROS = b"/usr/lib/rpm/macros"
+HINT = "install rpm (librpmio)"
+
+_NEXT_FILE = b"local n = 0; rpm.next_file = function() n = n + 1; return arg[n] end; rpm.input = rpm.next_file"
+"""`rpm.input` was its name before rpm 4.16."""
+_PREFIXES = b"RPM_INSTALL_PREFIX = arg"
+_ANSWER = 3
+_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from hosier.build.rpm import lua; lua.main()"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One script for a box. `argv` is its interpreter with arguments; with a `text` its file comes behind them.
+
+    `numbers` come last, and only with a text. `expanded`: macros in the text are expanded first.
+    """
+
+    title: str
+    argv: tuple[str, ...]
+    text: bytes | None
+    path: str
+    numbers: tuple[int, ...]
+    prefixes: tuple[str, ...]
+    paths: tuple[str, ...] | None
+    lua: bool
+    expanded: bool
+    vital: bool
+    seconds: float
+
+    @property
+    def apart(self) -> bool:
+        """Whether it takes the library."""
+        return self.lua or self.expanded
+
+
+class Library:
+    """The functions of librpmio that are used, loaded, with Lua's state made and rpm's macros read."""
+
+    def __init__(self) -> None:
+        library = _load()
+        try:
+            self._run = library.rpmluaRunScript
+            self._expand = library.rpmExpand
+            library.rpmluaGetGlobalState.restype = ctypes.c_void_p
+            self._state = ctypes.c_void_p(library.rpmluaGetGlobalState())
+        except AttributeError as error:
+            raise HostLacks(f"cannot run Lua scriptlets: this host's librpmio is another: {error}", hint=HINT) from None
+        self._run.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+        self._expand.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
+        self._expand.restype = ctypes.c_void_p
+        library.rpmInitMacros(None, MACROS)
+        self._libc = ctypes.CDLL(None)
+        output = ctypes.c_void_p.in_dll(self._libc, "stdout")
+        self._libc.setvbuf(output, None, 2, ctypes.c_size_t(0))  # _IONBF: what Lua writes stays in order
+        self._libc.fflush(None)
+
+    def expand(self, text: bytes) -> bytes:
+        """`text` with its macros expanded (rpmExpand)."""
+        pointer = self._expand(text, None)
+        return ctypes.string_at(pointer) if pointer else text
+
+    def run(self, code: bytes, name: str, arguments: Sequence[str]) -> bool:
+        """Run Lua code that sees `arguments` as `arg`; whether it went well. What went wrong is on stderr."""
+        words = [os.fsencode(word) for word in arguments]
+        array = (ctypes.c_char_p * (len(words) + 1))(*words, None)
+        mine = os.getpid()
+        good: bool = self._run(self._state, code, os.fsencode(name), None, array) == 0
+        if os.getpid() != mine:
+            os._exit(1)  # a fork of the script's that came back here
+        self._libc.fflush(None)
+        return good
+
+
+def _load() -> ctypes.CDLL:
+    for name in LIBRARIES:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    raise HostLacks("cannot run Lua scriptlets: this host has no librpmio", hint=HINT)
+
+
+def available() -> str:
+    """The name of the library that this host has, "" where it has none."""
+    for name in LIBRARIES:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            continue
+        return name
+    return ""
+
+
+def require(package: str) -> None:
+    """Raise HostLacks, naming the package, where this host has not the library."""
+    if not available():
+        raise HostLacks(f"cannot install {package}: it has a Lua scriptlet, and this host has no librpmio", hint=HINT)
+
+
+def job(order: Order, library: Library | None) -> Job:
+    """What a box takes for `order`; `library` is needed by those that are `apart`."""
+    stdin = b""
+    if order.paths is not None:
+        stdin = b"".join(os.fsencode(path) + b"\n" for path in order.paths)
+    env = {f"RPM_INSTALL_PREFIX{number}": prefix for number, prefix in enumerate(order.prefixes)}
+    if order.prefixes:
+        env["RPM_INSTALL_PREFIX"] = order.prefixes[0]
+    common = {"title": f"== {order.title}\n", "vital": order.vital, "seconds": order.seconds}
+    if order.lua:
+        assert library is not None
+        return Job(call=_lua(order, library), **common)  # type: ignore[arg-type]
+    if order.text is None:
+        return Job(argv=order.argv, env=env, stdin=stdin, **common)  # type: ignore[arg-type]
+    return Job(
+        argv=(*order.argv, "{script}", *map(str, order.numbers)),
+        env=env,
+        stdin=stdin,
+        script=(order.path, order.text),
+        prepare=library.expand if order.expanded and library is not None else None,
+        **common,  # type: ignore[arg-type]
+    )
+
+
+def _lua(order: Order, library: Library) -> Callable[[], int]:
+    """The script with its environment as rpm's runLuaScript makes it."""
+    text = order.text or b""
+    # rpm's own words before a script: the numbers are numbers
+    casts = b"".join(b"arg[%d] = tonumber(arg[%d]);" % (n, n) for n in range(2, 2 + len(order.numbers)))
+
+    def call() -> int:
+        sys.meta_path.clear()
+        sys.path_hooks.clear()
+        sys.path.clear()
+        code = library.expand(text) if order.expanded else text
+        good = True
+        if order.paths is not None:
+            good = library.run(_NEXT_FILE, "hosier", order.paths)
+        if order.prefixes:
+            good = good and library.run(_PREFIXES, "hosier", order.prefixes)
+        return 0 if good and library.run(casts + code, order.title, (*order.argv, *map(str, order.numbers))) else 1
+
+    return call
+
+
+_BOX = ("lower", "upper", "work", "env", "tmpfs", "overlay_files", "confined", "no_fsync", "userns")
+
+
+def run_orders(box: Box, orders: Sequence[Order]) -> list[Outcome]:
+    """Run `orders` one after the other in `box`, as `jobs.run_jobs`.
+
+    Its stdout and stderr must be one descriptor, and of its other fields none but those in `_BOX` may be set.
+    """
+    if not any(order.apart for order in orders):
+        box = box.copy()
+        box.jobs = tuple(job(order, None) for order in orders)
+        return run_jobs(box)
+    rows = [tuple(getattr(order, each.name) for each in fields(order)) for order in orders]
+    log = 1 if box.stdout is None else box.stdout
+    return _apart(marshal.dumps(({name: getattr(box, name) for name in _BOX}, rows)), log)
+
+
+def _apart(order: bytes, log: int) -> list[Outcome]:
+    """Have a fresh Python do it."""
+    source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    given = os.memfd_create("order", os.MFD_CLOEXEC)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    pid = 0
+    try:
+        view = memoryview(order)
+        while view:
+            view = view[os.write(given, view) :]
+        os.lseek(given, 0, os.SEEK_SET)
+        # First out of the way of the numbers that they are to have.
+        moved = [os.dup(fd) for fd in (given, log, writer)]
+        try:
+            pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", "-B", "-c", _BOOT, source],
+                {"LC_ALL": "C"},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, moved[0], 0),
+                    (os.POSIX_SPAWN_DUP2, moved[1], 1),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                    (os.POSIX_SPAWN_DUP2, moved[2], _ANSWER),
+                ],
+                setsid=True,
+            )
+        finally:
+            for fd in moved:
+                os.close(fd)
+        os.close(writer)
+        writer = -1
+        parts = []
+        while part := os.read(reader, 1 << 16):
+            parts.append(part)
+        os.waitpid(pid, 0)
+        pid = 0
+    finally:
+        for fd in (given, reader, writer):
+            if fd >= 0:
+                os.close(fd)
+        if pid:
+            os.kill(pid, signals.KILL)
+            os.waitpid(pid, 0)
+    if not parts:
+        raise BoxFailed("cannot tell how the scriptlets ended: the process that runs them was killed")
+    kind, said = marshal.loads(b"".join(parts))
+    if kind == "outcomes":
+        return [Outcome(*row) for row in said]
+    message, hint, lacking = said
+    raise (HostLacks if lacking else BoxFailed)(message, hint=hint)
+
+
+def main() -> None:
+    """Be the fresh Python: read the order from 0, write the answer to 3."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signals.KILL)
+    alone = select.poll()
+    alone.register(_ANSWER, 0)
+    if alone.poll(0):
+        return  # who wants the answer died before that
+    os.set_inheritable(_ANSWER, False)
+    with open(0, "rb") as file:
+        given, rows = marshal.loads(file.read())
+    os.open("/dev/null", os.O_RDONLY)  # is 0
+    answer: object
+    try:
+        library = Library()
+        jobs = tuple(job(Order(*row), library) for row in rows)
+        outcomes = run_jobs(Box(argv=(), jobs=jobs, stdout=1, stderr=2, **given))
+        answer = ("outcomes", [(each.status, each.reason, each.late) for each in outcomes])
+    except HosierError as error:
+        answer = ("error", (str(error), error.hint, isinstance(error, HostLacks)))
+    content = memoryview(marshal.dumps(answer))
+    while content:
+        content = content[os.write(_ANSWER, content) :]

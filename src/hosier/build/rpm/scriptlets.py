@@ -1,0 +1,194 @@
+"""Run the scriptlets and triggers of packages that are added to a root, each at its moment, boxed as all scripts are.
+
+`triggers` says which run when; a failure counts as in rpm: of %pretrans and %pre it ends the build, of all others it is
+a warning, and the log has the rest. %preun and %postun stay in the database alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+
+from hosier.build.rpm import lua, triggers
+from hosier.build.rpm.lua import Order
+from hosier.build.rpm.triggers import Installed, Run
+from hosier.build.scripts import LAST_LINES, TAIL_BYTES, Workplace, ending, fresh_work, line_shown
+from hosier.build.site import Site
+from hosier.distro.rpm import queryformat
+from hosier.distro.rpm.scripts import Scriptlet, Scripts
+from hosier.errors import BuildFailed
+from hosier.linux.box import Box
+from hosier.linux.jobs import Outcome
+
+ENVIRONMENT = {
+    "PATH": "/sbin:/bin:/usr/sbin:/usr/bin:/usr/X11R6/bin",
+    "HOME": "/root",
+    "LC_ALL": "C.UTF-8",
+    "TERM": "dumb",
+    "SYSTEMD_OFFLINE": "1",
+    "PYTHONHASHSEED": "0",
+}
+"""All that a scriptlet sees of an environment, where rpm gives the caller's. The path is rpm's own."""
+
+EMPTY = ("/run", "/tmp", "/var/tmp")
+"""What is empty for the scripts of one box, and forgotten after them; their own files lie in /var/tmp, as rpm's."""
+
+SECONDS = 3600.0
+"""How long one scriptlet may take."""
+
+RUN_HERE = ("pretrans", "pre", "post", "posttrans", "triggerprein", "triggerin", "filetriggerin", "transfiletriggerin")
+
+
+def check(packages: Iterable[Scripts]) -> None:
+    """Refuse packages that have a script which cannot be run on this host. Raises HostLacks, BuildFailed."""
+    for package in packages:
+        for script in package.all:
+            if script.kind not in RUN_HERE:
+                continue
+            if script.lua or script.expanded:
+                lua.require(package.nevra)
+            if script.formatted:
+                _text(package, script)
+
+
+def pretrans(site: Site, packages: Sequence[Scripts], installed: Installed) -> None:
+    """Before anything of `packages` is unpacked. Raises BuildFailed where one fails, as all here do."""
+    check(packages)
+    _perform(site, [run for package in packages for run in triggers.before_all(package, installed)])
+
+
+def pre(site: Site, package: Scripts, installed: Installed) -> None:
+    """Before the files of `package` are unpacked."""
+    _perform(site, list(triggers.before_files(package, installed)))
+
+
+def has_pre(package: Scripts, installed: Installed, batch: Iterable[Scripts] = ()) -> bool:
+    """Whether anything has to run before the files of `package` are unpacked, when `batch` is already."""
+    if next(triggers.before_files(package, installed), None) is not None:
+        return True
+    return any(
+        triggers.is_met(one, other, prein=True) for each in batch for one, other in ((package, each), (each, package))
+    )
+
+
+def after(site: Site, batch: Sequence[Scripts], installed: Installed) -> None:
+    """When the files of `batch` are unpacked; adds it to `installed`."""
+    runs: list[Run] = []
+    for package in batch:
+        installed.add(package)
+        runs += triggers.after_files(package, installed)
+    _perform(site, runs)
+
+
+def posttrans(site: Site, packages: Sequence[Scripts], installed: Installed) -> None:
+    """When all `packages` of this transaction are in `installed`."""
+    _perform(site, list(triggers.after_all(packages, installed)))
+
+
+def _perform(site: Site, runs: Sequence[Run]) -> None:
+    """Run scripts in one box, take in what they changed, and tell what failed."""
+    if not runs:
+        return
+    place = site.workplace()
+    start = _size(place.log)
+    orders = [_order(run) for run in runs]
+    outcomes = _boxed(place, orders)
+    for run, outcome in zip(runs, outcomes, strict=False):
+        if not outcome.good:
+            _tell(site, run, outcome, start)
+    site.take_in(place)
+
+
+def _boxed(place: Workplace, orders: Sequence[Order]) -> list[Outcome]:
+    log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        return lua.run_orders(
+            Box(
+                argv=(),
+                lower=(place.root,),
+                upper=place.upper,
+                work=fresh_work(place),
+                env={**ENVIRONMENT, "SOURCE_DATE_EPOCH": str(place.epoch)},
+                stdout=log,
+                stderr=log,
+                tmpfs=EMPTY,
+                confined=True,
+                no_fsync=True,
+            ),
+            orders,
+        )
+    finally:
+        os.close(log)
+
+
+def _order(run: Run) -> Order:
+    script = run.script
+    text = _text(run.package, script)
+    name = hashlib.sha256(f"{run.title} {run.arguments} {run.paths}".encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    return Order(
+        title=run.title,
+        argv=script.program,
+        text=text,
+        path=f"/var/tmp/rpm-tmp.{name}",
+        numbers=run.arguments,
+        prefixes=run.package.prefixes,
+        paths=run.paths,
+        lua=script.lua,
+        expanded=script.expanded,
+        vital=script.vital,
+        seconds=SECONDS,
+    )
+
+
+def _text(package: Scripts, script: Scriptlet) -> bytes | None:
+    """The script's text as its file has it; rpm reads it up to the first NUL."""
+    text = script.body
+    if text is None:
+        return None
+    if script.formatted:
+        about = f"cannot install {package.nevra}: its %{script.kind}"
+        if script.expanded or package.header is None:
+            raise BuildFailed(f"{about} has macros and a query format at once, which is not understood")
+        try:
+            text = queryformat.fill(text, package.header)
+        except queryformat.NotUnderstood as error:
+            raise BuildFailed(f"{about} is a query format that is not understood: {error}") from None
+    return text.encode("utf-8", "surrogateescape").partition(b"\0")[0]
+
+
+def _tell(site: Site, run: Run, outcome: Outcome, start: int) -> None:
+    """Tell of a script that failed. Raises BuildFailed where that keeps its package out."""
+    why = ending(outcome.status)
+    if outcome.late:
+        why = f"was killed after {SECONDS:g} seconds"
+    elif outcome.reason:
+        why = f"cannot be run: {outcome.reason}"
+    said = _said(site.log, start, run.title)
+    hint = f"the full log is {site.log}"
+    if run.script.vital:
+        raise BuildFailed(f"cannot install {run.package.nevra}: its %{run.script.kind} failed: {why}{said}", hint=hint)
+    site.reporter.warn(f"%{run.script.kind} of {run.package.nevra} failed: {why}{said}")
+
+
+def _said(log: str, start: int, title: str) -> str:
+    """The last lines of what a script wrote."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(start, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    begins = [number for number, line in enumerate(lines) if line == f"== {title}"]
+    if not begins:
+        return ""
+    own = lines[begins[-1] + 1 :]
+    end = next((number for number, line in enumerate(own) if line.startswith("== %")), len(own))
+    return "".join(f"\n  | {line_shown(line)}" for line in own[:end][-LAST_LINES:])
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
