@@ -48,6 +48,8 @@ class Site:
     """Whether the tree is a plain store's: owners and modes are in `state` alone (`hosier.store.plain`)."""
     declared: bool = False
     """Whether maintainer scripts are followed in memory, and not run (docs/declared.md)."""
+    aside: frozenset[str] = frozenset()
+    """Paths that the build alone writes: what scripts make of them is left behind."""
 
     def title(self, work: str) -> str:
         """What a phase of this is called."""
@@ -132,8 +134,11 @@ class Site:
 
     def take_in(self, place: scripts.Workplace) -> None:
         """Take everything that scripts changed into the tree, and read what the next packages are unpacked by."""
-        merge.merge(place.upper, self.root, self.state.entries, epoch=self.epoch, dropped=unseen)
+        merge.merge(place.upper, self.root, self.state.entries, epoch=self.epoch, dropped=self._dropped)
         self.read_state()
+
+    def _dropped(self, path: str) -> bool:
+        return unseen(path) or path in self.aside
 
     def read_state(self) -> None:
         """Read diversions, overrides, users and groups from the tree."""

@@ -1,7 +1,8 @@
-"""File capabilities, as the kernel keeps them, in the words of cap_to_text(3)."""
+"""File capabilities as the kernel keeps them, to and from the words of cap_to_text(3) and cap_from_text(3)."""
 
 from __future__ import annotations
 
+import re
 import struct
 
 NAMES = [
@@ -49,7 +50,11 @@ NAMES = [
 ]
 """By number: linux/capability.h."""
 
+ATTRIBUTE = "security.capability"
+"""The extended attribute that holds them (xattr(7))."""
+
 _REVISION_2, _EFFECTIVE = 0x02000000, 1
+_CLAUSE = re.compile(r"([A-Za-z0-9_,]+)((?:=[eip]*)?(?:[+-][eip]+)*)|()(=[eip]*)")
 
 
 def text(value: bytes) -> str | None:
@@ -68,3 +73,49 @@ def text(value: bytes) -> str | None:
         if flags:
             groups.setdefault(("e" if magic & _EFFECTIVE else "") + flags, []).append(f"cap_{name}")
     return " ".join(f"{','.join(names)}={flags}" for flags, names in sorted(groups.items())) or None
+
+
+def value(text: str) -> bytes | None:
+    """What security.capability is for these words; None for what cap_from_text(3) or cap_set_file(3) would refuse.
+
+    The kernel has one mark for all effective ones, so those must be all that are permitted or inherited, or none.
+    """
+    sets = dict.fromkeys("eip", 0)
+    for clause in text.split():
+        found = _CLAUSE.fullmatch(clause)
+        bits = _bits((found[1] or "").lower()) if found is not None else None
+        if found is None or bits is None:
+            return None
+        changes = re.findall(r"([=+-])([eip]*)", found[2] or found[4] or "")
+        if not changes:
+            return None
+        for change, flags in changes:
+            for flag in sets:
+                if change == "=" or (change == "-" and flag in flags):
+                    sets[flag] &= ~bits
+                if change != "-" and flag in flags:
+                    sets[flag] |= bits
+    effective, inherited, permitted = sets.values()
+    if effective and (permitted | inherited) & ~effective:
+        return None
+    magic = _REVISION_2 | (_EFFECTIVE if effective else 0)
+    low = 0xFFFF_FFFF
+    return struct.pack("<5I", magic, permitted & low, inherited & low, permitted >> 32, inherited >> 32)
+
+
+def _bits(names: str) -> int | None:
+    """The set that a clause names; nothing and "all" are every capability. None for a name that is none."""
+    if names in ("", "all"):
+        return (1 << len(NAMES)) - 1
+    bits = 0
+    for name in names.split(","):
+        word = name.removeprefix("cap_")
+        if word in NAMES and name != word:
+            bits |= 1 << NAMES.index(word)
+        elif name.isdecimal() and int(name) < len(NAMES):
+            bits |= 1 << int(name)
+        elif name == "all":
+            bits = (1 << len(NAMES)) - 1
+        else:
+            return None
+    return bits
