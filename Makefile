@@ -4,11 +4,12 @@ BIN := .venv/bin
 SOURCES := pyproject.toml README.md bin/hosier $(shell find src -name '*.py' -o -name '*.json' -o -name '*.html' -o -name py.typed)
 
 # What the tests hold Hosier against, and build their inputs with.
-PEERS := acl apt-utils attr buildah busybox-static chromium dbus-daemon debootstrap docker-registry dpkg e2fsprogs \
-	erofs-utils gcc gpgv libarchive-tools libc6-dev libcap2-bin lintian mmdebstrap mount openssl passwd podman procps rpm \
-	rpmlint runc skopeo squashfs-tools systemd systemd-container tar uidmap umoci util-linux xz-utils zstd
+PEERS := acl apt-utils attr buildah busybox-static chromium createrepo-c dbus-daemon debootstrap dnf docker-registry \
+	dpkg e2fsprogs erofs-utils gcc gnupg gpgv libarchive-tools libc6-dev libcap2-bin lintian mmdebstrap mount openssl \
+	passwd podman procps rpm rpmlint runc skopeo squashfs-tools systemd systemd-container tar uidmap umoci util-linux \
+	xz-utils zstd
 # Those that it is timed beside.
-RIVALS := bubblewrap buildah erofs-utils mmdebstrap rpm runc schroot squashfs-tools umoci
+RIVALS := bubblewrap buildah createrepo-c dnf erofs-utils gcc gnupg mmdebstrap rpm runc schroot squashfs-tools umoci zstd
 
 .PHONY: demo test check prove bench clean
 
