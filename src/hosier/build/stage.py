@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from hosier.build import compose, declared, merge, plan, records, scripts
+from hosier.build import compose, declared, plan, records, scripts, sweep
 from hosier.build.compose import Unpacked
 from hosier.build.place import Op
 from hosier.build.plan import Stage
@@ -165,16 +165,7 @@ def _compose(site: Site, packages: Sequence[Unpacked]) -> None:
 
 def tidy(site: Site, *, keep: Iterable[str] = ()) -> None:
     """As `hosier.build.families.Stages` promises; what goes is `leftovers`' to say, and dpkg must be content."""
-    entries = site.state.entries
-    kept = tuple(keep)
-    gone: list[str] = []
-    emptied: list[str] = []
-    for path, entry in entries.items():
-        found = leftovers.leftover(path) if entry.kind != "d" else None
-        if found is not None and not any(path == k or path.startswith(k + "/") for k in kept):
-            (emptied if found.empty else gone).append(path)
-    merge.remove_all(site.root, gone, entries)
-    site.perform([site.write(path, "") for path in emptied])
+    sweep.sweep(site, leftovers.leftover, keep=keep)
     states = {s.key: s.state() for s in dpkgdb.parse_status(site.text(f"{ADMIN}/status"))}
     wrong = sorted(f"{name}:{arch} is {state}" for (name, arch), state in states.items() if state not in SETTLED)
     if wrong:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hosier.distro.rpm import rich, tags
-from hosier.distro.rpm.header import INTRO, MAGIC, Header
+from hosier.distro.rpm.header import INTRO, MAGIC, Header, Malformed
 from hosier.errors import BuildFailed
 
 NAME = "rpmdb.sqlite"
@@ -147,6 +147,19 @@ def with_drips(header: bytes, drips: Iterable[Drip]) -> bytes:
         index += struct.pack(">IIII", drip.tag, drip.kind, len(data), drip.count)
         data += drip.value
     return struct.pack(">II", entries + len(added), len(data)) + bytes(index) + bytes(data)
+
+
+def with_state(installed: bytes, file: int, state: int) -> bytes:
+    """The header of an installed package with another state of one of its files, by the file's number.
+
+    Raises Malformed for a header that has no such file.
+    """
+    entries, _ = struct.unpack_from(">II", installed)
+    for tag, kind, offset, count in struct.iter_unpack(">IIiI", installed[8 : 8 + 16 * entries]):
+        if (tag, kind) == (tags.FILESTATES, tags.CHAR) and file < count:
+            at = 8 + 16 * entries + offset + file
+            return installed[:at] + bytes([state]) + installed[at + 1 :]
+    raise Malformed(f"it has no file of the number {file}")
 
 
 def dump(headers: Sequence[bytes]) -> bytes:
