@@ -20,8 +20,8 @@ from pathlib import Path
 ROOTS = (
     "bash bc bzip2 ca-certificates coreutils cpio cron curl debianutils diffutils file findutils gawk grep gzip "
     "hostname iproute2 iputils-ping jq kmod less libc-bin libcap2-bin login logrotate lsof make mawk nano "
-    "ncurses-base netbase nginx openssh-client openssl passwd patch procps psmisc python3 rpm rsync rsyslog sed sqlite3 "
-    "tar time tree unzip util-linux wget xz-utils zip zstd"
+    "ncurses-base netbase nginx openssh-client openssl passwd patch procps psmisc python3 rpm rsync rsyslog sed "
+    "sqlite3 tar time tree unzip util-linux wget xz-utils zip zstd"
 )
 """What is asked of the archive; what these need comes with them."""
 
@@ -104,11 +104,8 @@ end
 file:close()"""
 
 SCRIPTLETS = {
-    "glibc": (
-        "%post -p /sbin/ldconfig",
-        "%postun -p /sbin/ldconfig",
-        "%transfiletriggerin -p /sbin/ldconfig -- /usr/lib",
-    ),
+    "glibc": ("%post -p /sbin/ldconfig", "%postun -p /sbin/ldconfig"),
+    "glibc-common": ("%transfiletriggerin -P 2000000 -- /usr/lib /usr/lib64\n/sbin/ldconfig",),
     "bash": (f"%post -p <lua>\n{POST_BASH}",),
     "ca-certificates": (
         "%post\ncd /usr/share/ca-certificates && find * -name '*.crt' | sort > /etc/ca-certificates.conf\n"
@@ -121,12 +118,12 @@ SCRIPTLETS = {
 
 EXTRA = {
     "bash": ("Provides: /bin/sh", "Provides: /bin/bash", "Requires(post): filesystem"),
-    "glibc": ("Provides: rtld(GNU_HASH)", "Requires(post): glibc-common", "Requires(pre): filesystem"),
+    "glibc": ("Provides: rtld(GNU_HASH)", "Provides: /sbin/ldconfig", "Requires(pre): filesystem"),
     "nginx-common": ("Requires(pre): shadow-utils", "Requires(pre): glibc-common"),
     "ca-certificates": ("Requires(post): bash coreutils grep sed findutils openssl",),
     "coreutils": ("Requires(pre): filesystem",),
     "rsyslog": ("Requires(post): /bin/sh",),
-    "glibc-common": ("Provides: /sbin/ldconfig",),
+    "glibc-common": ("Requires(post): /bin/sh",),
 }
 OWNED = {"/var/lib/nginx": (0o770, "nginx", "root"), "/var/log/nginx": (0o750, "nginx", "adm")}
 
@@ -492,8 +489,10 @@ def spec(folder: Path, stage: Path) -> tuple[str, list[str]]:
             files = [*files, "/usr/bin/awk"]
         if each.name == "ca-certificates":
             files = [*files, "%ghost %config(noreplace) /etc/ca-certificates.conf"]
+        if each.name == "glibc-common":
+            files = [each for each in files if "/usr/sbin/ldconfig" not in each]
         if each.name == "glibc":
-            files = [*files, "%config(noreplace) /etc/ld.so.conf", "%ghost /etc/ld.so.cache"]
+            files = [*files, "/usr/sbin/ldconfig", "%config(noreplace) /etc/ld.so.conf", "%ghost /etc/ld.so.cache"]
         texts.append(
             package(each.name, each.evr, each.architecture, each.summary, tags, SCRIPTLETS.get(each.name, ()), files)
         )
