@@ -95,3 +95,33 @@ def test_together() -> None:
 def test_together_says_the_same(said: str) -> None:
     expression = licences.expression(said)
     assert spdx_licensing.is_equivalent(licences.together([expression]), expression)
+
+
+TAGS = [
+    ("GPLv2+", "GPL-2.0-or-later"),
+    ("GPLv2+ and (LGPLv2+ or MIT)", "GPL-2.0-or-later AND (LGPL-2.0-or-later OR MIT)"),
+    ("ASL 2.0", "Apache-2.0"),
+    ("BSD and GPLv2", "BSD-3-Clause AND GPL-2.0-only"),
+    (
+        "GPL-2.0-or-later WITH Classpath-exception-2.0 AND MIT",
+        "GPL-2.0-or-later WITH Classpath-exception-2.0 AND MIT",
+    ),
+    ("Public Domain", "LicenseRef-Public-Domain"),
+    ("(MIT", "LicenseRef-MIT"),
+    ("Sendmail and", "LicenseRef-Sendmail-and"),
+    ("MIT WITH a strange exception", "MIT WITH LicenseRef-exception"),
+    ("", ""),
+    ("x" * 3000, ""),
+]
+
+
+@pytest.mark.parametrize(("tag", "expected"), TAGS)
+def test_the_licence_tag_of_an_rpm(tag: str, expected: str) -> None:
+    assert licences.of_rpm(tag) == expected
+
+
+@given(st.lists(st.sampled_from(["MIT", "GPLv2+", "and", "OR", "with", "(", ")", "x y", "é", "LicenseRef"]), max_size=9))
+def test_every_tag_gives_an_expression(words: list[str]) -> None:
+    found = licences.of_rpm(" ".join(words))
+    if found:
+        spdx_licensing.parse(found, validate=False, strict=False)

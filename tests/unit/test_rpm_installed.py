@@ -80,6 +80,8 @@ def test_packages_keys_and_files_are_told(tmp_path: Path) -> None:
         vendor="Example",
         licence="MIT",
         source_rpm="demo-1.0-1.src.rpm",
+        summary="a package of the tests",
+        url="https://example.org/",
         files=(
             said("/dev/null", "c", 0o666, rdev=(1, 3)),
             said("/etc/demo.conf", "f", 0o644, size=2, digest=SHA_A, flags=rpms.CONFIG),

@@ -118,12 +118,13 @@ class Comparison:
 
     def packages(self) -> Iterator[tuple[str, PackageChange]]:
         """The packages that differ, with the architecture of the root that they are for."""
-        from hosier.distro.deb import version
+        from hosier.distro import family
         from hosier.inspect import diff
 
         for before, after in self.pairs:
-            for change in diff.packages(before.packages or {}, after.packages or {}, order=version.key):
-                yield after.architecture, diff.with_news(change, before, after, order=version.key)
+            order = family.of(after.family).order
+            for change in diff.packages(before.packages or {}, after.packages or {}, order=order):
+                yield after.architecture, diff.with_news(change, before, after, order=order)
 
     def files(self) -> Iterator[tuple[Change, str]]:
         """The paths that differ, and why a running root would differ there, "" when there is no such reason."""

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from hosier.cli.images import facts, human_size, moment, table
-    from hosier.inspect import installed
+    from hosier.inspect import present
     from hosier.inspect.contents import contents
     from hosier.linux.printable import shown
     from hosier.linux.rooted import Root
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             packages = lock.packages
         else:
             with Root.at(f"{tree}/root") as root:
-                packages = installed.read(root) or ()
+                packages = present.read(root) or ()
     held = contents(entries.values(), packages, native=image.architecture)
     record = facts(image, store.tags()) | {
         "packages": len(packages),

@@ -43,6 +43,9 @@ class Family(Protocol):
         `expect` is the name, version and architecture that it must have. Raises PackageInvalid or StoreFailed.
         """
 
+    def order(self, version: str) -> object:
+        """What a version is sorted by."""
+
     def proxies(self) -> Proxies:
         """The proxies that this host's package manager uses."""
 

@@ -1,6 +1,6 @@
 """What a bill of materials says of an image, whatever its format: components, where they are from, what needs what.
 
-Names are package URLs (https://github.com/package-url/purl-spec, type deb).
+Names are package URLs (https://github.com/package-url/purl-spec, types deb and rpm).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from urllib.parse import quote
 from hosier.distro import osrelease
 from hosier.distro.deb import relations
 from hosier.fetch.proxies import bare
-from hosier.inspect import installed, licences
+from hosier.inspect import installed, licences, present
 from hosier.inspect.installed import Package
 from hosier.inspect.why import key
 from hosier.linux.rooted import Root
@@ -77,8 +77,8 @@ def bill(
 
     `copyright_of` gives a package's copyright file where the tree has none (a filter kept it out). Raises OSError.
     """
-    listed = installed.read(root) or []
-    native = installed.native(listed) or architecture
+    listed = present.read(root) or []
+    native = present.architecture(listed) or architecture
     there = installed.keyed(listed, native)
     release = osrelease.parse(next(filter(None, (_text(root, path, 1 << 16) for path in osrelease.PLACES)), ""))
     locked = {} if lock is None else {(p.name, p.architecture): p for p in lock.packages}
@@ -86,14 +86,11 @@ def bill(
     components = []
     for package in there.values():
         known = locked.get((package.name, package.architecture))
-        text = _text(root, f"/usr/share/doc/{package.name}/copyright", COPYRIGHT_MAX)
-        if not text and known is not None:
-            text = copyright_of(known)
         if known is not None:
             needs = tuple(sorted({*known.pre_depends, *known.depends}))
         else:
             needs = _needs(package, there, provided)
-        licence = licences.together(licences.stated(text))
+        licence = _licence(root, package, known, copyright_of)
         components.append(_component(package, known, lock, release, licence, needs))
     asked = () if lock is None else tuple(sorted(key(p, native) for p in lock.packages if p.why == "requested"))
     return Bill(
@@ -114,6 +111,18 @@ def _text(root: Root, path: str, most: int) -> str:
         return root.read(path, most=most).decode("utf-8", "replace")
     except OSError:
         return ""
+
+
+def _licence(
+    root: Root, package: Package, known: LockedPackage | None, copyright_of: Callable[[LockedPackage], str]
+) -> str:
+    """The licence that a package states, "" when it states none: a Debian one by its copyright file."""
+    if package.family == "rpm":
+        return licences.of_rpm(package.fields.get("license", ""))
+    text = _text(root, f"/usr/share/doc/{package.name}/copyright", COPYRIGHT_MAX)
+    if not text and known is not None:
+        text = copyright_of(known)
+    return licences.together(licences.stated(text))
 
 
 def _provided(packages: Mapping[str, Package]) -> dict[str, list[str]]:
@@ -173,7 +182,12 @@ def _component(
 
 
 def purl(package: Package, release: Mapping[str, str]) -> str:
-    """The package URL of a package in a distribution: pkg:deb/debian/NAME@VERSION?arch=…&distro=…[&upstream=…]."""
+    """The package URL of a package in a distribution: pkg:deb/debian/NAME@VERSION?arch=…&distro=…[&upstream=…].
+
+    One of type rpm has its epoch, when that is not 0, among the qualifiers.
+    """
+    if package.family == "rpm":
+        return _rpm_purl(package, release)
     vendor = release.get("ID", "") or "debian"
     found = f"pkg:deb/{_quoted(vendor)}/{_quoted(package.name)}@{_quoted(package.version)}"
     found += f"?arch={_quoted(package.architecture)}"
@@ -183,6 +197,20 @@ def purl(package: Package, release: Mapping[str, str]) -> str:
         same = package.source_version == package.version
         upstream = package.source if same else f"{package.source}@{package.source_version}"
         found += f"&upstream={_quoted(upstream)}"
+    return found
+
+
+def _rpm_purl(package: Package, release: Mapping[str, str]) -> str:
+    epoch, colon, version = package.version.rpartition(":")
+    vendor = release.get("ID", "")
+    found = "pkg:rpm/" + (f"{_quoted(vendor)}/" if vendor else "") + f"{_quoted(package.name)}@{_quoted(version)}"
+    found += f"?arch={_quoted(package.architecture)}"
+    if vendor and release.get("VERSION_ID"):
+        found += f"&distro={_quoted(vendor)}-{_quoted(release['VERSION_ID'])}"
+    if colon:
+        found += f"&epoch={_quoted(epoch)}"
+    if package.source != package.name:
+        found += f"&upstream={_quoted(f'{package.source}-{package.source_version}.src.rpm')}"
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hosier.inspect.installed import Package
+from hosier.spec.architectures import is_native
 from hosier.spec.lock import LockedPackage
 from hosier.store.manifest import Entry
 
@@ -46,7 +47,7 @@ def contents(entries: Iterable[Entry], packages: Iterable[LockedPackage | Packag
             sizes[owner] = sizes.get(owner, 0) + entry.size
     found = []
     for package in packages:
-        foreign = package.architecture not in (native, "all")
+        foreign = not is_native(package.architecture, native)
         key = f"{package.name}:{package.architecture}" if foreign else package.name
         why = package.why if isinstance(package, LockedPackage) else ""
         found.append(PackageSize(key, package.version, package.architecture, why, files.get(key, 0), sizes.get(key, 0)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from hosier.distro.deb import dpkgdb
 from hosier.linux.rooted import Root
+from hosier.spec.architectures import EVERYWHERE, is_native
 
 STATUS = f"{dpkgdb.ADMIN}/status"
 PARTS = f"{dpkgdb.ADMIN}/status.d"
@@ -24,7 +25,8 @@ class Package:
 
     `installed` is what the package says it takes, `download` the size of its file, both in bytes, None where it is not
     known; `sha256` is the file's digest, "" likewise. `source` and `source_version` are those of the source package, ""
-    when nobody says. `fields` are all that dpkg's status has, by their names in lower case.
+    when nobody says. `fields` are all that dpkg's status has, by their names in lower case, or those of an RPM package
+    that mean the same.
     """
 
     key: str
@@ -36,6 +38,7 @@ class Package:
     sha256: str = ""
     source: str = ""
     source_version: str = ""
+    family: str = "deb"
     fields: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -94,7 +97,7 @@ def keyed(packages: Iterable[Package], native: str) -> dict[str, Package]:
     """The packages by their keys: one of another architecture than `native` has it in its key."""
     found = {}
     for each in packages:
-        foreign = each.architecture not in (native, "all", "")
+        foreign = each.architecture != "" and not is_native(each.architecture, native)
         key = f"{each.name}:{each.architecture}" if foreign else each.name
         found[key] = replace(each, key=key)
     return found
@@ -106,6 +109,6 @@ def native(packages: Iterable[Package]) -> str:
     for each in packages:
         if each.name == "dpkg":
             return each.architecture
-        if each.architecture not in ("all", ""):
+        if each.architecture not in (*EVERYWHERE, ""):
             counts[each.architecture] = counts.get(each.architecture, 0) + 1
     return max(sorted(counts), key=lambda name: counts[name], default="")

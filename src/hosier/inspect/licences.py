@@ -50,6 +50,21 @@ _OWN_NAMES = {
 
 _GNU = re.compile(r"(a?gpl|lgpl|gfdl|fdl)-?v?(\d)(?:\.(\d))?(\+|-or-later|-only)?", re.IGNORECASE)
 _NAME_MAX = 100
+_TAG_MAX = 2000
+_JOINTS = ("AND", "OR", "WITH")
+
+_RPM_NAMES = {
+    "ASL 2.0": "Apache-2.0",
+    "BSD": "BSD-3-Clause",
+    "GPL+": "GPL-1.0-or-later",
+    "LGPLv2": "LGPL-2.0-only",
+    "LGPLv2+": "LGPL-2.0-or-later",
+    "MPLv1.1": "MPL-1.1",
+    "MPLv2.0": "MPL-2.0",
+    "Python": "Python-2.0",
+    "zlib": "Zlib",
+}
+"""Short names that RPM distributions used before they took SPDX's, where those rules do not find them."""
 
 _KNOWN = {name.lower(): name for name in _IDS.split()} | _OWN_NAMES
 
@@ -68,6 +83,55 @@ def stated(copyright_file: str) -> tuple[str, ...]:
     names = [each.get("License", "").split("\n")[0].strip() for each in stanzas if "Files" in each]
     names = names or [each.get("License", "").split("\n")[0].strip() for each in stanzas[:1]]
     return tuple(sorted({expression(name) for name in names if name}))
+
+
+def of_rpm(tag: str) -> str:
+    """The License tag of an RPM package as an SPDX expression; "" for none, and for one that is absurdly long.
+
+    Newer packages have an expression there; older ones short names that "and" and "or" join, in brackets too.
+    """
+    text = " ".join(tag.split())
+    if not text or len(text) > _TAG_MAX:
+        return ""
+    found: list[str] = []
+    for word in re.split(r"([()]|(?<!\S)(?:and|or|with)(?!\S))", text, flags=re.IGNORECASE):
+        word = word.strip()
+        if word in ("(", ")") or word.upper() in _JOINTS:
+            found.append(word.upper())
+        elif word:
+            found.append(_rpm_id(word, after_with=found[-1:] == ["WITH"]))
+    return re.sub(r"\( ", "(", re.sub(r" \)", ")", " ".join(found))) if _balanced(found) else spdx_id(text)
+
+
+def _rpm_id(name: str, *, after_with: bool) -> str:
+    plain = name.strip()
+    if after_with:
+        return plain if re.fullmatch(r"[A-Za-z0-9.-]+", plain) else "LicenseRef-exception"
+    known = _RPM_NAMES.get(plain)
+    return known if known is not None else spdx_id(plain)
+
+
+def _balanced(words: list[str]) -> bool:
+    """Whether names and joints take turns, and each bracket has its other."""
+    depth, name_next = 0, True
+    before = ["", "", *words]
+    for at, word in enumerate(words):
+        last, joint = before[at + 1], before[at]
+        if "WITH" in (word, last) and ("(" in (word, last) or ")" in (word, last) or joint == "WITH"):
+            return False  # an exception is of one licence
+        if word == "(":
+            depth += 1
+            if not name_next:
+                return False
+        elif word == ")":
+            depth -= 1
+            if depth < 0 or name_next:
+                return False
+        elif (word in _JOINTS) == name_next:
+            return False
+        else:
+            name_next = not name_next
+    return depth == 0 and not name_next
 
 
 def together(expressions: Iterable[str]) -> str:

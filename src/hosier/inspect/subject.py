@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hosier.errors import LockInvalid, StoreFailed, UsageError
-from hosier.inspect import changelog, installed
+from hosier.inspect import changelog, installed, present
 from hosier.inspect.installed import Package
 from hosier.inspect.tree import FolderTree, ManifestTree, Tree, names
 from hosier.spec import lock as locks
@@ -39,13 +39,20 @@ class Subject:
     groups: Mapping[int, str]
     digest: str = ""
 
+    @property
+    def family(self) -> str:
+        """The family of its packages; Debian's when nobody knows them."""
+        return next((each.family for each in (self.packages or {}).values()), "deb")
+
     def changelog(self, package: Package) -> Iterator[changelog.News]:
         """The entries of a package's changelog, rebuilds of the binary package first; none when it is nowhere.
 
         Looked for in the tree, then in the package as the store has unpacked it.
         """
-        from hosier.inspect import news
+        from hosier.inspect import news, rpmnews
 
+        if package.family == "rpm":
+            return rpmnews.in_store(self.store, package)
         found = news.in_tree(self.tree.root, package) if self.tree is not None else None
         return found if found is not None else news.in_store(self.store, package, self.packages or {})
 
@@ -132,7 +139,15 @@ def _of_lock(lock: Lock) -> dict[str, Package]:
     found = []
     for each in lock.packages:
         found.append(
-            Package(each.name, each.name, each.version, each.architecture, download=each.size, sha256=each.sha256)
+            Package(
+                each.name,
+                each.name,
+                each.version,
+                each.architecture,
+                download=each.size,
+                sha256=each.sha256,
+                family=lock.family,
+            )
         )
     return installed.keyed(found, lock.architecture)
 
@@ -144,7 +159,7 @@ def image(word: str, store: Store, stack: ExitStack, *, record: ImageRecord | No
     with guard(f"read image {word}"):
         tree = ManifestTree(store.tree(record.tree), epoch=record.epoch, size=record.size, stack=stack)
         os.stat(f"{tree.folder}/manifest")
-        there = installed.read(tree.root)
+        there = present.read(tree.root)
     text = store.lock_text(record.digest)
     packages: dict[str, Package] | None
     if text:
@@ -164,8 +179,8 @@ def folder(path: str, store: Store, stack: ExitStack) -> Subject:
     """A folder with a root file system. Raises StoreFailed when it cannot be opened."""
     with guard(f"read folder {path}"):
         tree = FolderTree(path, stack=stack)
-        there = installed.read(tree.root)
-    architecture = installed.native(there or ())
+        there = present.read(tree.root)
+    architecture = present.architecture(there or [])
     packages = None if there is None else installed.keyed(there, architecture)
     return _rooted("folder", f"folder {path}", architecture, packages, tree, store, "")
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hosier.errors import StoreFailed
+from hosier.spec.architectures import is_native
 from hosier.spec.lock import Lock, LockedPackage
 from hosier.store.manifest import Entry
 
@@ -41,7 +42,7 @@ class Answer:
 
 def key(package: LockedPackage, native: str) -> str:
     """What the lock's own fields call a package: its name, with the architecture when it is foreign."""
-    return package.name if package.architecture in (native, "all") else f"{package.name}:{package.architecture}"
+    return package.name if is_native(package.architecture, native) else f"{package.name}:{package.architecture}"
 
 
 def why(lock: Lock, name: str) -> Answer:

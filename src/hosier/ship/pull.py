@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from hosier.errors import HosierError, NotAuthentic, PackageInvalid, StoreFailed
 from hosier.fetch.progress import Reporter
-from hosier.inspect import installed
+from hosier.inspect import present
 from hosier.inspect.tree import LISTS_MOST
 from hosier.linux.printable import brief
 from hosier.linux.rooted import Root
@@ -356,7 +356,7 @@ def _record(
 ) -> ImageRecord:
     epoch = foreign.epoch(image.config.created, entries)
     with guard(f"read tree {key}"), Root.at(f"{store.tree(key)}/root") as root:
-        packages = installed.read(root) or ()
+        packages = present.read(root) or ()
     short = image.digest.removeprefix("sha256:")[:12]
     return ImageRecord(
         digest=manifest.digest(entries.values(), config, epoch),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hosier.distro.deb.debfile import unpack
+from hosier.distro.deb.version import key as order
 from hosier.spec.lock import Lock, LockFile
 from hosier.spec.model import Spec
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from hosier.fetch.progress import Reporter
     from hosier.fetch.proxies import Proxies
 
-__all__ = ["lock", "proxies", "stale", "unpack"]
+__all__ = ["lock", "order", "proxies", "stale", "unpack"]
 
 
 def lock(

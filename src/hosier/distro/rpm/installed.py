@@ -99,6 +99,9 @@ class Package:
     vendor: str = ""
     licence: str = ""
     source_rpm: str = ""
+    summary: str = ""
+    url: str = ""
+    packager: str = ""
     digest: str = ""
     files: tuple[File, ...] = ()
 
@@ -216,6 +219,9 @@ def package(header: Header, *, files: bool = False) -> Package:
             vendor=header.string(tags.VENDOR),
             licence=header.string(tags.LICENSE),
             source_rpm=header.string(tags.SOURCERPM),
+            summary=header.string(tags.SUMMARY),
+            url=header.string(tags.URL),
+            packager=header.string(tags.PACKAGER),
             digest=header.string(tags.SHA256HEADER) or header.string(tags.SHA1HEADER),
             files=tuple(_files(header)) if files else (),
         )
