@@ -120,7 +120,9 @@ def test_the_licence_tag_of_an_rpm(tag: str, expected: str) -> None:
     assert licences.of_rpm(tag) == expected
 
 
-@given(st.lists(st.sampled_from(["MIT", "GPLv2+", "and", "OR", "with", "(", ")", "x y", "é", "LicenseRef"]), max_size=9))
+@given(
+    st.lists(st.sampled_from(["MIT", "GPLv2+", "and", "OR", "with", "(", ")", "x y", "é", "LicenseRef"]), max_size=9)
+)
 def test_every_tag_gives_an_expression(words: list[str]) -> None:
     found = licences.of_rpm(" ".join(words))
     if found:

@@ -25,7 +25,7 @@ from hosier.store.manifest import Entry
 ARTIFACT = "application/vnd.hosier.inputs.v1"
 LOCK = "application/vnd.hosier.lock.v1+toml"
 FILES = "application/vnd.hosier.spec.v1.tar"
-PACKAGE = "application/vnd.debian.binary-package"
+PACKAGES = {"deb": "application/vnd.debian.binary-package", "rpm": "application/x-rpm"}
 
 TIME = 315532800
 """Of the spec's files: 1980-01-01, the oldest that every program takes; it says nothing of when they were written."""
@@ -94,12 +94,13 @@ def plan(store: Store, file: LockFile, chosen: Sequence[Lock], *, name: str, spe
 def _packages(store: Store, lock: Lock) -> Iterator[Blob]:
     for package in sorted(lock.packages, key=locks.package_order):
         path = store.deb(package.sha256)
-        yield _titled(Blob(f"sha256:{package.sha256}", package.size, PACKAGE, path=path), title(package))
+        yield _titled(Blob(f"sha256:{package.sha256}", package.size, PACKAGES[lock.family], path=path), title(package))
 
 
 def title(package: LockedPackage) -> str:
-    """What a package file is called: its path in the archive's pool, or that of a local file from the spec's folder."""
-    return os.path.normpath(package.path).lstrip("/")
+    """What a package file is called: its path in the archive's pool, that of a local file from the spec's
+    folder, or host and path of a URL."""
+    return os.path.normpath(package.path.partition("://")[2] or package.path).lstrip("/")
 
 
 def _blob(content: bytes, media_type: str) -> Blob:
