@@ -1,0 +1,373 @@
+"""Turn a spec and the metadata of its RPM repositories into a lock.
+
+`solve` decides, `stale` compares. Neither reads anything but its arguments and the index files that they name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hosier.distro.rpm import explain
+from hosier.distro.rpm.closure import Closure
+from hosier.distro.rpm.local import LocalPackage
+from hosier.distro.rpm.requests import Wanted, wanted
+from hosier.distro.rpm.universe import Universe
+from hosier.errors import PackageInvalid, Unsolvable
+from hosier.solve.rpm import Damaged, Solution
+from hosier.spec.architectures import is_native
+from hosier.spec.lock import Lock, LockedIndex, LockedPackage
+from hosier.spec.model import Spec
+
+if TYPE_CHECKING:
+    from hosier.distro.rpm.archive import Index, Refreshed
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be solved for one architecture, by its name in a spec; `previous` is its lock of before."""
+
+    spec: Spec
+    refreshed: Refreshed
+    local: Sequence[LocalPackage]
+    architecture: str
+    previous: Lock | None = None
+    lists: Callable[[], Sequence[Index]] | None = None
+    """Brings the file lists of the repositories; asked at most once, when a path is needed that only they can have."""
+
+
+def universe(task: Task) -> Universe:
+    """All that may be chosen. Raises PackageInvalid."""
+    return Universe(
+        task.refreshed,
+        architecture=task.architecture,
+        local=[package.declared for package in task.local],
+        excluded=task.spec.packages.exclude,
+        lists=task.lists,
+    )
+
+
+def solve(universe: Universe, task: Task, *, update: frozenset[str] | None, note: Callable[[str], None] | None) -> Lock:
+    """The lock of a task: what `dnf install` would put into an empty root that had the packages of `universe`.
+
+    The packages of its previous lock are held: they move only when they must. `update` names those that are free to
+    move; None chooses everything anew. `note` is told, in words, of each held package that had to move. Raises
+    Unsolvable, with a reason that does not name the spec and a mend, or PackageInvalid for metadata or a package file
+    that cannot be used.
+    """
+    previous = None if update is None else task.previous
+    try:
+        asked = wanted(task.spec.packages.install, universe, [package.path for package in task.local])
+        held = {} if previous is None else _held(previous, update or frozenset(), universe, note)
+        if task.spec.packages.dependencies:
+            chosen = _choose(universe, asked, held, weak=task.spec.packages.recommends, note=note)
+        else:
+            chosen = listed(universe, asked, held)
+        return _lock(task, universe, chosen, asked, previous)
+    except Damaged as reason:
+        raise PackageInvalid(f"cannot choose packages: {reason}") from None
+
+
+# what is held
+
+
+def _key(package: LockedPackage, native: str) -> str:
+    return package.name if is_native(package.architecture, native) else f"{package.name}:{package.architecture}"
+
+
+def _held(
+    previous: Lock, update: frozenset[str], universe: Universe, note: Callable[[str], None] | None
+) -> dict[str, int]:
+    """The packages of a lock that are still there, by their keys, without those that are free."""
+    held: dict[str, int] = {}
+    for locked in previous.packages:
+        key = _key(locked, previous.architecture)
+        if locked.name in update or key in update:
+            continue
+        there = [each for each in universe.pool.named(locked.name) if universe.key(each) == key]
+        same = [each for each in there if universe.package(each).evr == locked.version]
+        usable = universe.usable(same)
+        if usable:
+            held[key] = _of_repo(usable, locked, universe)
+        elif note and universe.usable(there):
+            reason = universe.reasons.get(same[0], "is not there for all") if same else "is in no repository any more"
+            note(f"{key} {locked.version} {reason}, so it moves")
+    return held
+
+
+def _of_repo(packages: Sequence[int], locked: LockedPackage, universe: Universe) -> int:
+    """Of the same version in several repositories, that of before."""
+    of_repo = [each for each in packages if universe.package(each).repo == locked.repo]
+    same = [each for each in of_repo if universe.package(each).architecture == locked.architecture]
+    return (same or of_repo or list(packages))[0]
+
+
+# choosing
+
+
+def _choose(
+    universe: Universe,
+    asked: Sequence[Wanted],
+    held: dict[str, int],
+    *,
+    weak: bool,
+    note: Callable[[str], None] | None,
+) -> tuple[int, ...]:
+    pool = universe.pool
+    out = pool.left_out
+    try:
+        while True:
+            # What is held is all that there is of its name, so that nothing else of it can be chosen.
+            others = {
+                each
+                for key, number in held.items()
+                for each in pool.named(universe.package(number).name)
+                if each != number and universe.key(each) == key
+            }
+            pool.leave_out(out | others)
+            found = pool.solve(_jobs(asked, others, held), weak=weak, favoured=held.values())
+            if not found.problems:
+                return found.chosen
+            pool.leave_out(out)
+            wide = pool.solve(_jobs(asked, frozenset(), {}), weak=weak, favoured=held.values(), kept=held.values())
+            if wide.problems:
+                raise _refusal(wide, asked, universe)
+            chosen = {universe.key(each): each for each in wide.chosen}
+            moved = [key for key, number in held.items() if chosen.get(key, number) != number]
+            if not moved:
+                # They stand in the way without being chosen: nothing asks for them any more.
+                moved = [key for key in held if key not in chosen]
+                if not moved:
+                    return wide.chosen
+                for key in moved:
+                    del held[key]
+                continue
+            for key in moved:
+                if note:
+                    note(f"{key} cannot stay at {universe.package(held[key]).evr}, so it moves")
+                del held[key]
+    finally:
+        pool.leave_out(out)
+
+
+def _jobs(
+    asked: Sequence[Wanted], out: frozenset[int] | set[int], held: Mapping[str, int]
+) -> list[Sequence[int] | str]:
+    """What is to be installed; a request that a held package meets is met by that."""
+    kept = frozenset(held.values())
+    jobs: list[Sequence[int] | str] = []
+    for one in asked:
+        if one.dependency:
+            jobs.append(one.dependency)
+            continue
+        of_held = [each for each in one.packages if each in kept]
+        left = [each for each in one.packages if each not in out]
+        jobs.append(of_held or left or one.packages)
+    return jobs
+
+
+def _refusal(found: Solution, asked: Sequence[Wanted], universe: Universe) -> Unsolvable:
+    texts, mends = [], []
+    for problem in found.problems:
+        text, mend = explain.refusal(problem, asked=asked, universe=universe)
+        if text not in texts:
+            texts.append(text)
+        if mend and mend not in mends:
+            mends.append(mend)
+    return Unsolvable("; ".join(texts), hint="; or ".join(mends) or None)
+
+
+def listed(universe: Universe, asked: Sequence[Wanted], held: Mapping[str, int]) -> tuple[int, ...]:
+    """The best package of each request and nothing that they need (`dependencies = false`)."""
+    kept = frozenset(held.values())
+    chosen: dict[str, int] = {}
+    for one in asked:
+        if one.dependency:
+            continue  # of a group: only when something else is there
+        of_held = [each for each in one.packages if each in kept]
+        best = of_held[0] if of_held else universe.pool.best(one.packages)
+        key = universe.key(best)
+        if chosen.setdefault(key, best) != best:
+            two = universe.package(chosen[key])
+            raise Unsolvable(
+                f"{two} and {universe.package(best)} are asked for, and only one of them can be installed",
+                hint="ask for one of them",
+            )
+    return tuple(sorted(chosen.values()))
+
+
+# the lock
+
+
+def _lock(
+    task: Task, universe: Universe, chosen: Sequence[int], asked: Sequence[Wanted], previous: Lock | None
+) -> Lock:
+    spec, refreshed = task.spec, task.refreshed
+    closure = Closure(universe, chosen)
+    keys = {number: universe.key(number) for number in chosen}
+    depends = {keys[each]: _names(closure.meeting(each, "requires"), keys) for each in chosen}
+    before = {keys[each]: _names(closure.meeting(each, "pre"), keys) for each in chosen}
+    recommends = _recommends(universe, closure, keys) if spec.packages.recommends else {}
+    why = _why(_requested(asked, closure, keys), depends, recommends)
+    stages = _stages(depends, previous)
+    packages = []
+    for number in sorted(chosen, key=lambda each: (universe.package(each).name, universe.package(each).architecture)):
+        package, key = universe.package(number), keys[number]
+        repo, path, size, sha256 = _origin(number, universe, task.local)
+        packages.append(
+            LockedPackage(
+                name=package.name,
+                version=package.evr,
+                architecture=package.architecture,
+                size=size,
+                sha256=sha256,
+                repo=repo,
+                path=path,
+                why=why.get(key, "requested"),
+                stage=stages[key],
+                pre_depends=before[key],
+                depends=depends[key],
+            )
+        )
+    indices = {LockedIndex(index.repo, index.path, index.sha256) for index in universe.indices}
+    return Lock(
+        spec=spec.digest,
+        architecture=task.architecture,
+        epoch=refreshed.epoch,
+        requests=tuple(str(request) for request in spec.packages.install),
+        repos=refreshed.repos,
+        indices=tuple(sorted(indices, key=lambda index: (index.repo, index.path))),
+        keys=refreshed.keys,
+        packages=tuple(packages),
+    )
+
+
+def _names(numbers: Sequence[int], keys: Mapping[int, str]) -> tuple[str, ...]:
+    return tuple(sorted({keys[each] for each in numbers}))
+
+
+def _origin(number: int, universe: Universe, local: Sequence[LocalPackage]) -> tuple[str, str, int, str]:
+    package = universe.package(number)
+    if package.local is not None:
+        file = local[package.local]
+        return "", file.path, file.size, file.sha256
+    pool = universe.pool
+    kind, digest = pool.checksum(number)
+    if kind != "sha256":
+        said = f"only its {kind}" if kind else "no digest of it"
+        raise PackageInvalid(
+            f"cannot lock {package}: the metadata of {package.repo} has {said}, and a lock needs its sha256",
+            hint="make the metadata anew with createrepo_c --checksum sha256, or name the package by its URL",
+        )
+    path, size = pool.location(number), pool.size(number)
+    if not path or not size:
+        raise PackageInvalid(f"cannot lock {package}: the metadata of {package.repo} gives no location or size of it")
+    if path.startswith("/") or "://" in path or ".." in path.split("/"):
+        raise PackageInvalid(f"cannot lock {package}: the metadata of {package.repo} says that it is at {path!r}")
+    if base := pool.base(number):
+        raise PackageInvalid(
+            f"cannot lock {package}: the metadata of {package.repo} says that it is at {base}, outside the repository",
+            hint=f"add a [[repo]] with the baseurl {base}",
+        )
+    return package.repo, path.removeprefix("./"), size, digest
+
+
+def _requested(asked: Sequence[Wanted], closure: Closure, keys: Mapping[int, str]) -> list[str]:
+    found: dict[str, None] = {}
+    for one in asked:
+        met = closure.chosen.intersection(one.packages)
+        if one.dependency:
+            met = closure.chosen.intersection(closure.having(one.dependency[1:].partition(" ")[0]))
+        for each in sorted(met, key=lambda each: keys[each]):
+            found[keys[each]] = None
+    return list(found)
+
+
+def _recommends(universe: Universe, closure: Closure, keys: Mapping[int, str]) -> dict[str, tuple[str, ...]]:
+    """Who recommends whom among the chosen; that one supplements another says the same from its side."""
+    found: dict[str, list[str]] = {key: [] for key in keys.values()}
+    for number, key in keys.items():
+        found[key] += [keys[each] for each in closure.meeting(number, "recommends")]
+        for each in closure.meeting(number, "supplements"):
+            found[keys[each]].append(key)
+    return {key: tuple(sorted(set(others))) for key, others in found.items()}
+
+
+def _why(
+    requested: Sequence[str], depends: Mapping[str, Sequence[str]], recommends: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """A reason for each package: of requests first, of what they need, then of recommendations."""
+    why = dict.fromkeys(requested, "requested")
+    reached = list(requested)
+
+    def follow(start: int) -> None:
+        while start < len(reached):
+            key = reached[start]
+            start += 1
+            for other in depends[key]:
+                if other not in why:
+                    why[other] = f"depends of {key}"
+                    reached.append(other)
+
+    follow(0)
+    done = 0
+    while done < len(reached):
+        key = reached[done]
+        done += 1
+        for other in recommends.get(key, ()):
+            if other not in why:
+                why[other] = f"recommends of {key}"
+                start = len(reached)
+                reached.append(other)
+                follow(start)
+    return why
+
+
+def _stages(depends: Mapping[str, Sequence[str]], previous: Lock | None) -> dict[str, int]:
+    """All is of stage 0 at first. A package that an earlier lock had keeps its stage, and new ones come after all of
+    them, so that adding a package leaves every earlier stage as it was; what needs one of a later stage is of that."""
+    if previous is None:
+        return dict.fromkeys(depends, 0)
+    before = {_key(locked, previous.architecture): locked.stage for locked in previous.packages}
+    new = max(before.values(), default=-1) + 1
+    stages = {key: before.get(key, new) for key in depends}
+    changed = True
+    while changed:
+        changed = False
+        for key, others in depends.items():
+            lowest = max((stages[other] for other in others), default=0)
+            if stages[key] < lowest:
+                stages[key] = lowest
+                changed = True
+    return stages
+
+
+# whether a lock is still the spec's
+
+
+def stale(lock: Lock, spec: Spec) -> list[str]:
+    """What changed in `spec` since `lock` was made, in words; empty when nothing did."""
+    if lock.spec == spec.digest:
+        return []
+    now = [str(request) for request in spec.packages.install]
+    out = [f"{request} is asked for now" for request in now if request not in lock.requests]
+    out += [f"{request} is not asked for any more" for request in lock.requests if request not in now]
+    if not out and tuple(now) != lock.requests:
+        out.append("the order of the requests changed")
+    excluded = set(spec.packages.exclude)
+    out += [f"{package.name} is excluded now" for package in lock.packages if package.name in excluded]
+    locked = {repo.name: repo for repo in lock.repos}
+    named = {repo.name for repo in spec.repos}
+    if all(repo.source is None for repo in spec.repos):
+        out += [f"the repo {name} is not there any more" for name in locked if name not in named]
+    for repo in spec.repos:
+        if repo.source is not None:
+            continue
+        if repo.name not in locked:
+            out.append(f"the repo {repo.name} is new")
+        elif repo.gpgcheck != locked[repo.name].gpgcheck:
+            out.append(f"the gpgcheck of the repo {repo.name} changed")
+    if spec.architecture is not None and spec.architecture != lock.architecture:
+        out.append(f"the architecture is {spec.architecture} now, and was {lock.architecture}")
+    return out or ["something else in the spec, or a file that it names, changed"]

@@ -1,0 +1,201 @@
+"""Read what a spec asks for as dnf reads its arguments: which packages each request may be met by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hosier.distro.rpm import evr, explain
+from hosier.distro.rpm.tags import SENSE_EQUAL, SENSE_GREATER, SENSE_LESS
+from hosier.distro.rpm.universe import Universe, is_pattern
+from hosier.errors import Unsolvable
+from hosier.solve.rpm import Damaged
+from hosier.spec.architectures import rpm_name
+from hosier.spec.model import Request
+
+SENSES = {
+    "<": SENSE_LESS,
+    "<<": SENSE_LESS,
+    "<=": SENSE_LESS | SENSE_EQUAL,
+    "=": SENSE_EQUAL,
+    ">=": SENSE_GREATER | SENSE_EQUAL,
+    ">": SENSE_GREATER,
+    ">>": SENSE_GREATER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One of `packages` has to be chosen, or what gives `dependency`; `words` are the request's."""
+
+    words: str
+    packages: tuple[int, ...]
+    dependency: str = ""
+
+
+def wanted(requests: Sequence[Request], universe: Universe, files: Sequence[str]) -> list[Wanted]:
+    """What the requests stand for, in their order. `files` are the paths or URLs of the universe's package files.
+
+    Raises Unsolvable, with all that nothing is found for.
+    """
+    out: list[Wanted] = []
+    problems: list[tuple[str, str]] = []
+    for request in requests:
+        try:
+            out += _request(request, universe, files)
+        except Unsolvable as error:
+            problems.append((str(error), error.hint or ""))
+    if problems:
+        hints = list(dict.fromkeys(hint for _, hint in problems if hint))
+        raise Unsolvable("; ".join(text for text, _ in problems), hint="; ".join(hints) or None)
+    return out
+
+
+def _request(request: Request, universe: Universe, files: Sequence[str]) -> list[Wanted]:
+    file = request.path or request.url
+    if file is not None:
+        return [_file(file, str(request), universe, files)]
+    if request.name.startswith("@"):
+        return _group(request.name[1:], str(request), universe)
+    if request.operator is not None and request.version is not None:
+        return [_versions(request, universe)]
+    return _word(request, universe)
+
+
+def _file(file: str, words: str, universe: Universe, files: Sequence[str]) -> Wanted:
+    for number, each in enumerate(files):
+        if each == file:
+            package = universe.pool.local[number]
+            if not universe.known(package):
+                theirs = universe.package(package).architecture
+                raise Unsolvable(f"{words} is for {theirs}, and the root is {universe.architecture}")
+            return Wanted(words, (package,))
+    raise Unsolvable(f"the package file {file} was not read")
+
+
+def _word(request: Request, universe: Universe) -> list[Wanted]:
+    """A name in any form, a capability, a path, or a pattern of one of these."""
+    text = str(request)
+    name = request.name
+    found = universe.word(name)
+    usable = _of(request, universe, universe.usable(found.packages))
+    if usable:
+        return _split(text, name, usable, universe, just_name=found.just_name)
+    if found.packages:
+        raise _all_out(text, found.packages, universe)
+    given = universe.usable(_giving(name, universe))
+    given = _of(request, universe, given)
+    if given:
+        return _split(text, name, given, universe, just_name=False)
+    reason, mend = explain.unknown(name, universe)
+    raise Unsolvable(reason, hint=mend)
+
+
+def _of(request: Request, universe: Universe, packages: Sequence[int]) -> tuple[int, ...]:
+    """Those of the architecture that a request names, `name:i386` as Debian writes it."""
+    asked = request.architecture
+    if asked is None:
+        return tuple(packages)
+    allowed = (rpm_name(asked), asked) if asked not in ("all", "any", "native") else (universe.architecture, "noarch")
+    return tuple(each for each in packages if universe.package(each).architecture in allowed)
+
+
+def _split(words: str, name: str, packages: Sequence[int], universe: Universe, *, just_name: bool) -> list[Wanted]:
+    """A pattern asks for each package that it matches, all else for one; what obsoletes what a name stands for may
+    stand for it (dnf's Subject)."""
+
+    def with_obsoleting(ids: Sequence[int]) -> tuple[int, ...]:
+        more = universe.usable(universe.pool.obsoleting(ids)) if just_name else ()
+        return tuple(dict.fromkeys((*ids, *more)))
+
+    if not is_pattern(name) or name.startswith(("/", "*/")):
+        return [Wanted(words, with_obsoleting(packages))]
+    by_name: dict[str, list[int]] = {}
+    for each in packages:
+        by_name.setdefault(universe.package(each).name, []).append(each)
+    return [Wanted(words, with_obsoleting(by_name[each])) for each in sorted(by_name)]
+
+
+def _giving(name: str, universe: Universe) -> list[int]:
+    pool = universe.pool
+    try:
+        given = pool.giving(name) if is_pattern(name) else list(pool.providers(name))
+    except Damaged:
+        return []
+    if not given and name.startswith(("/", "*/")):
+        given = pool.with_file(name)
+    return [each for each in given if universe.known(each)]
+
+
+def _versions(request: Request, universe: Universe) -> Wanted:
+    """A package of that name in a version that fits, or what gives such a capability."""
+    words = str(request)
+    assert request.operator is not None and request.version is not None
+    named = _of(request, universe, universe.usable(universe.word(request.name).packages))
+    sense = SENSES[request.operator]
+
+    def fits(number: int) -> bool:
+        return evr.overlaps(SENSE_EQUAL, universe.package(number).evr, sense, request.version or "")
+
+    fitting = tuple(each for each in named if fits(each))
+    if fitting:
+        return Wanted(words, fitting)
+    operator = {"<<": "<", ">>": ">"}.get(request.operator, request.operator)
+    dependency = f"{request.name} {operator} {request.version}"
+    given = _of(request, universe, universe.usable(universe.pool.providers(dependency)))
+    if given:
+        return Wanted(words, given)
+    if named:
+        newest = universe.package(universe.newest(named)[0])
+        which = "the newest" if "<" not in request.operator else "the"
+        raise Unsolvable(
+            f"{words} is asked for, and {which} {request.name} in {universe.described} is {newest.evr}",
+            hint=f"add a repo that has {words} to [[repo]], or ask for another version",
+        )
+    out = universe.word(request.name).packages
+    if out:
+        raise _all_out(words, out, universe)
+    reason, mend = explain.unknown(request.name, universe)
+    raise Unsolvable(reason, hint=mend)
+
+
+def _all_out(words: str, packages: Sequence[int], universe: Universe) -> Unsolvable:
+    out = [each for each in packages if each in universe.reasons]
+    if not out:
+        architectures = sorted({universe.package(each).architecture for each in packages})
+        return Unsolvable(f"{words} is asked for, and is there only for {', '.join(architectures)}")
+    package = universe.package(universe.newest(out)[0])
+    reason = universe.reasons[package.id]
+    mend = {
+        "is excluded by the spec": f"take what excludes {package.name} out of packages.exclude",
+        "is part of a module, and no module is enabled": "ask for a package that is part of none",
+    }.get(reason, f"see include and exclude of the repo {package.repo}")
+    return Unsolvable(f"{words} is asked for, and {package} {reason}", hint=mend)
+
+
+def _group(name: str, words: str, universe: Universe) -> list[Wanted]:
+    """The mandatory and default packages of a group, or of the groups of an environment; those that are not there are
+    passed over, as dnf does. One that is conditional comes with what it is conditional on."""
+    comps = universe.comps
+    members = None if comps is None else comps.members(name)
+    if members is None:
+        known = () if comps is None else comps.names
+        near = explain.like(name, known)
+        if comps is None:
+            raise Unsolvable(f"{words} is asked for, and no repository has groups")
+        raise Unsolvable(f"no group {name} is in {universe.described}", hint=f"did you mean @{near}?" if near else None)
+    out = []
+    for member in members:
+        packages = universe.usable(each for each in universe.pool.named(member.name) if universe.known(each))
+        if member.basearchonly:
+            packages = tuple(p for p in packages if universe.package(p).architecture == universe.architecture)
+        if not packages:
+            continue
+        if member.requires:
+            out.append(Wanted(words, (), f"({member.name} if {member.requires})"))
+            continue
+        more = universe.usable(universe.pool.obsoleting(packages))
+        out.append(Wanted(words, tuple(dict.fromkeys((*packages, *more)))))
+    if not out:
+        raise Unsolvable(f"{words} is asked for, and none of its packages is in {universe.described}")
+    return [replace(one, words=words) for one in out]

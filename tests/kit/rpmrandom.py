@@ -1,0 +1,140 @@
+"""Small RPM repositories with everything in them that a solver has to get right, from a seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kit.rpmmd import P
+
+_EVRS = ("1-1", "1-2", "1.1-1", "2-1", "2~rc1-1", "1:1-1", "1^git-1")
+_OPERATORS = ("<", "<=", "=", ">=", ">")
+
+
+@dataclass(frozen=True)
+class World:
+    """Repositories by name, as (packages, priority, cost), and requests, each a list of words."""
+
+    repos: dict[str, tuple[tuple[P, ...], int, int]]
+    requests: tuple[tuple[str, ...], ...]
+    comps: str
+    weak: bool
+    exclude: tuple[str, ...]
+
+
+def world(seed: int, *, size: int = 14, requests: int = 5) -> World:
+    """The same for the same seed."""
+    choose = random.Random(seed)
+    names = [f"{choose.choice('abcdkmxz')}{number}" for number in range(size)]
+    caps = [f"cap{number}" for number in range(4)]
+    paths = [f"/usr/bin/{each}" for each in names[:3]] + [f"/usr/share/{each}" for each in names[:4]]
+    repos: dict[str, tuple[tuple[P, ...], int, int]] = {}
+    for repo in ("base", "extra")[: choose.choice((1, 1, 2))]:
+        packages: dict[str, P] = {}
+        for name in names:
+            if choose.random() < 0.15:
+                continue
+            for _ in range(choose.choice((1, 1, 1, 2, 3))):
+                one = _package(choose, name, names, caps, paths)
+                packages.setdefault(one.nevra, one)
+        listed = tuple(sorted(packages.values(), key=lambda each: each.path))
+        repos[repo] = (listed, choose.choice((99, 99, 50)), choose.choice((1000, 1000, 500)))
+    every = [each for packages, _, _ in repos.values() for each in packages]
+    asked = tuple(_asked(choose, every, names, caps, paths) for _ in range(requests))
+    exclude = tuple(choose.sample(names, 1)) if choose.random() < 0.3 else ()
+    return World(repos, asked, comps(choose, names), choose.random() < 0.5, exclude)
+
+
+def _package(choose: random.Random, name: str, names: Sequence[str], caps: Sequence[str], paths: Sequence[str]) -> P:
+    others = [each for each in names if each != name]
+
+    def plain() -> str:
+        one = choose.choice((*others, *others, *caps)) if choose.random() < 0.9 else choose.choice(paths)
+        if one.startswith("/") or choose.random() < 0.7:
+            return one
+        return f"{one} {choose.choice(_OPERATORS)} {choose.choice(('1', '2', '1-1', '1.1-1', '0:1', '1:1-1'))}"
+
+    def dependency() -> str:
+        if choose.random() < 0.75:
+            return plain()
+        left, right, other = plain(), plain(), plain()
+        return choose.choice(
+            (
+                f"({left} or {right})",
+                f"({left} and {right})",
+                f"({left} if {right})",
+                f"({left} if {right} else {other})",
+            )
+        )
+
+    def some(chance: float, most: int = 2) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(dependency() for _ in range(most) if choose.random() < chance))
+
+    def rarely(chance: float) -> tuple[str, ...]:
+        return (plain(),) if choose.random() < chance else ()
+
+    provides = []
+    for cap in caps:
+        if choose.random() < 0.12:
+            provides.append(cap if choose.random() < 0.5 else f"{cap} = {choose.choice(('1', '2', '1-1'))}")
+    obsoleted = choose.choice(others)
+    return P(
+        name,
+        choose.choice(_EVRS),
+        choose.choice(("noarch", "x86_64", "x86_64", "x86_64", "i686")),
+        provides=provides,
+        requires=some(0.45),
+        pre=rarely(0.1),
+        conflicts=rarely(0.08),
+        obsoletes=(f"{obsoleted} < {choose.choice(('1.1', '2', '1:0'))}",) if choose.random() < 0.08 else (),
+        recommends=some(0.2, 1),
+        suggests=rarely(0.1),
+        supplements=some(0.15, 1),
+        enhances=rarely(0.1),
+        files=[path for path in paths if path.endswith(f"/{name}") or choose.random() < 0.04],
+    )
+
+
+def _asked(
+    choose: random.Random, every: Sequence[P], names: Sequence[str], caps: Sequence[str], paths: Sequence[str]
+) -> tuple[str, ...]:
+    out = []
+    for _ in range(choose.choice((1, 1, 2, 3))):
+        one = choose.choice(every)
+        out.append(
+            choose.choice(
+                (
+                    *(one.name,) * 6,
+                    f"{one.name}.{one.arch}",
+                    f"{one.name}-{one.evr}.{one.arch}",
+                    f"{one.name}-{one.evr}",
+                    f"{one.name}-{one.evr.rpartition('-')[0]}",
+                    f"{one.name[0]}*",
+                    f"{one.name}-1*",
+                    choose.choice(caps),
+                    choose.choice(paths),
+                    # "@tools",
+                    # "@desk",
+                )
+            )
+        )
+    return tuple(out)
+
+
+def comps(choose: random.Random, names: Sequence[str]) -> str:
+    """A group and an environment of it."""
+    kinds = ("mandatory", "default", "optional", "conditional")
+    lines = []
+    for name in choose.sample(list(names), 4):
+        kind = choose.choice(kinds)
+        more = f' requires="{choose.choice(list(names))}"' if kind == "conditional" else ""
+        lines.append(f'<packagereq type="{kind}"{more}>{name}</packagereq>')
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<!DOCTYPE comps PUBLIC "-//Red Hat, Inc.//DTD Comps info//EN" "comps.dtd">\n<comps>'
+        "<group><id>tools</id><name>Tools</name><description/><default>false</default><uservisible>true</uservisible>"
+        f"<packagelist>{''.join(lines)}</packagelist></group>"
+        "<environment><id>desk</id><name>Desk</name><description/><display_order>1</display_order>"
+        "<grouplist><groupid>tools</groupid></grouplist><optionlist/></environment></comps>\n"
+    )
