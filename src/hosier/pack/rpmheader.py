@@ -8,23 +8,26 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-INT16, INT32, INT64, STRING, BINARY, STRINGS, TRANSLATED = 3, 4, 5, 6, 7, 8, 9
+from hosier.distro.rpm import tags
+from hosier.distro.rpm.header import MAGIC
+
+INT16, INT32, INT64 = tags.INT16, tags.INT32, tags.INT64
+STRING, BINARY, STRINGS, TRANSLATED = tags.STRING, tags.BINARY, tags.STRINGS, tags.TRANSLATED
 _INTEGERS = {INT16: "H", INT32: "I", INT64: "Q"}
-_MAGIC = b"\x8e\xad\xe8\x01\0\0\0\0"
-IMMUTABLE, SIGNATURES = 63, 62
+IMMUTABLE, SIGNATURES = tags.HEADERIMMUTABLE, tags.HEADERSIGNATURES
 
 Value = int | str | bytes | Iterable[int] | Iterable[str] | Iterable[bytes]
 
 
-def build(region: int, tags: dict[int, tuple[int, Value]]) -> bytearray:
-    """A header of `tags`: number to type and value. A lone value of an array's type is an array of one.
+def build(region: int, values: dict[int, tuple[int, Value]]) -> bytearray:
+    """A header of `values`: tag to type and value. A lone value of an array's type is an array of one.
 
-    `tags` is empty afterwards: with 100,000 files both would be much at once.
+    `values` is empty afterwards: with 100,000 files both would be much at once.
     """
     store = bytearray()
     index = []
-    for tag in sorted(tags):
-        kind, value = tags.pop(tag)
+    for tag in sorted(values):
+        kind, value = values.pop(tag)
         packed, count = _packed(kind, value)
         if kind in _INTEGERS:
             store += bytes(-len(store) % struct.calcsize(_INTEGERS[kind]))
@@ -32,7 +35,7 @@ def build(region: int, tags: dict[int, tuple[int, Value]]) -> bytearray:
         store += packed
     own = struct.pack(">IIII", region, BINARY, len(store), 16)
     store += struct.pack(">IIiI", region, BINARY, -16 * (len(index) + 1), 16)
-    store[:0] = _MAGIC + struct.pack(">II", len(index) + 1, len(store)) + own + b"".join(index)
+    store[:0] = MAGIC + struct.pack(">II", len(index) + 1, len(store)) + own + b"".join(index)
     return store
 
 
