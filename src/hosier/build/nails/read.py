@@ -1,0 +1,73 @@
+"""Read a TOENAIL or FOOT as a spec, and tell one from a spec in TOML."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from hosier.build.nails.record import SECONDS, record
+from hosier.errors import SpecInvalid
+from hosier.spec import toenail
+from hosier.spec.model import Spec
+from hosier.spec.problem import ERROR, Problem
+from hosier.spec.toenail import Nail
+from hosier.spec.words import SECTIONS
+
+VARIABLES = ("REPO_FILE", "MREPO_URL", "SOCK_DIR", "VERSION", "RELEASE", "PACKAGE")
+"""SOCK's own, which its commands take from the environment, as their shell did."""
+
+_TABLE = re.compile(r"\[\[?\s*(?:%s)\b[^]]*\]\]?\s*(?:#.*)?" % "|".join(SECTIONS))
+_KEY = re.compile(r"[A-Za-z0-9_-]+(?:\s+=|\s*=\s)")
+_BEGINNING = 1 << 16
+
+
+def is_nail(path: str) -> bool:
+    """Whether a file is one for bash: its name does not end in .toml, and it does not begin as TOML does."""
+    if path.endswith(".toml"):
+        return False
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read(_BEGINNING)
+    except OSError:
+        return False
+    for line in text.splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            return _TABLE.fullmatch(line.strip()) is None and _KEY.match(line) is None
+    return bool(text.strip())
+
+
+def read_nail(
+    path: str, *, cwd: str | None = None, variables: Mapping[str, str] | None = None, seconds: float = SECONDS
+) -> Nail:
+    """What the nail at `path` says, and its problems. Raises as `record` does."""
+    return toenail.read(record(path, cwd=cwd, variables=variables, seconds=seconds))
+
+
+def read(path: str, *, variables: Mapping[str, str] | None = None, architecture: str | None = None) -> Spec:
+    """The spec that the nail at `path` is. Raises SpecInvalid, whose message lists all errors with their places."""
+    return usable(read_nail(path, variables=variables), architecture=architecture)
+
+
+def usable(nail: Nail, *, architecture: str | None = None) -> Spec:
+    """The spec of `nail`. Raises SpecInvalid as `read` does."""
+    if nail.spec is None:
+        errors = [problem for problem in nail.problems if problem.severity == ERROR]
+        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+        raise SpecInvalid("\n".join([f"cannot read {nail.recording.path}: {count}", *map(str, errors)]))
+    return nail.spec if architecture is None else replace(nail.spec, architecture=architecture)
+
+
+def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """SOCK's variables as the environment has them."""
+    given = os.environ if environ is None else environ
+    return {name: given[name] for name in VARIABLES if name in given}
+
+
+def lint(paths: Sequence[str], *, variables: Mapping[str, str] | None = None) -> list[Problem]:
+    """The problems of each nail in its order. A path that another one includes is read as a part of that one only."""
+    nails = {os.path.realpath(path): read_nail(path, variables=variables) for path in paths}
+    parts = {file for nail in nails.values() for file in list(nail.recording.texts)[1:]}
+    whole = [nail for path, nail in nails.items() if path not in parts]
+    return list(dict.fromkeys(problem for nail in whole or nails.values() for problem in nail.problems))
