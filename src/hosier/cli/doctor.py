@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     path = os.path.abspath(args.root_store or lookup.default_path())
     uid = os.geteuid()
-    machine = [*doctor.subordinate_ids(uid), doctor.foreign(), doctor.space(path)]
+    machine = [*doctor.subordinate_ids(uid), doctor.foreign(), doctor.scriptlets(), doctor.space(path)]
     store = Store(path)
     checks: list[Check] = []
     try:

@@ -137,6 +137,16 @@ def foreign(base: str = BINFMT) -> Check:
     return Check("foreign architectures", "ok", "none; to build one: apt-get install qemu-user-static binfmt-support")
 
 
+def scriptlets() -> Check:
+    """Whether Lua scriptlets of RPM packages can be run."""
+    from hosier.linux import rpmio
+
+    name = rpmio.available()
+    if name:
+        return Check("Lua scriptlets", "ok", name)
+    return Check("Lua scriptlets", "ok", f"cannot be run without librpmio; for RPM packages with such: {rpmio.HINT}")
+
+
 def look(store: Store, *, deep: bool, reporter: Reporter | None = None) -> tuple[list[Check], list[Damage]]:
     """Check the store itself; a store that cannot be read is one failure. As root, or mapped root."""
     try:

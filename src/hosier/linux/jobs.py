@@ -40,10 +40,12 @@ def run_jobs(box: Box) -> list[Outcome]:
     Raises as `box.run`, but for what concerns a single command.
     """
     told = run_told(box)
+    errors = [record for record in told if record[0] == "error"]
+    if errors:
+        verdict(("job",), errors)
     for record in told:
         if record[0] == "all":
             return _outcomes(told, int(record[1]))
-    verdict(("job",), [record for record in told if record[0] == "error"])
     raise BoxFailed("cannot tell how the commands ended: the first process of the box was killed")
 
 
@@ -121,7 +123,7 @@ def _clear() -> None:
 
 def _begin(prepared: Prepared, number: int, job: Job, userns_fd: int | None, streams: Streams) -> None:
     """Be a job; never returns."""
-    step = "begin"
+    step = "begin a command"
     try:
         os.setsid()
         streams.fds[0] = _readable(job.stdin)
@@ -133,13 +135,13 @@ def _begin(prepared: Prepared, number: int, job: Job, userns_fd: int | None, str
             os.write(1, job.title.encode("utf-8", "surrogateescape"))
         argv = job.argv
         if job.script is not None:
-            step = "write its script"
+            step = f"write the script {job.script[0]}"
             path, text = job.script
             if job.prepare is not None:
                 text = job.prepare(text)
             _write(path, text)
             argv = tuple([path if word == "{script}" else word for word in argv])
-        step = "run"
+        step = "run a command"
         signals.restore(prepared.mask)
         if job.call is not None:
             os._exit(job.call() & 0xFF)
@@ -149,9 +151,9 @@ def _begin(prepared: Prepared, number: int, job: Job, userns_fd: int | None, str
     except inside.Failed as failure:
         inside.tell_error(prepared.report, failure.step, failure.error)
     except OSError as error:
-        inside.tell(prepared.report, "unable", str(number), f"{step}: {(error.strerror or str(error)).lower()}")
+        inside.tell_error(prepared.report, step, error)
     except BaseException as error:
-        inside.tell(prepared.report, "unable", str(number), f"{step}: {error!r}")
+        inside.tell_error(prepared.report, f"{step}: {error!r}", OSError(5, str(error)))
     finally:
         os._exit(NOT_STARTED)
 

@@ -16,14 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 from hosier.errors import HosierError, HostLacks
-from hosier.linux import signals, syscalls
+from hosier.linux import rpmio, signals, syscalls
 from hosier.linux.box import Box, BoxFailed, Job
 from hosier.linux.jobs import Outcome, run_jobs
 
-LIBRARIES = ("librpmio.so.9", "librpmio.so.10")
-"""rpm 4.15 to 4.18, and what came after it."""
 MACROS = b"/usr/lib/rpm/macros"
-HINT = "install rpm (librpmio)"
 
 _NEXT_FILE = b"local n = 0; rpm.next_file = function() n = n + 1; return arg[n] end; rpm.input = rpm.next_file"
 """`rpm.input` was its name before rpm 4.16."""
@@ -61,14 +58,16 @@ class Library:
     """The functions of librpmio that are used, loaded, with Lua's state made and rpm's macros read."""
 
     def __init__(self) -> None:
-        library = _load()
+        library = rpmio.load()
         try:
             self._run = library.rpmluaRunScript
             self._expand = library.rpmExpand
             library.rpmluaGetGlobalState.restype = ctypes.c_void_p
             self._state = ctypes.c_void_p(library.rpmluaGetGlobalState())
         except AttributeError as error:
-            raise HostLacks(f"cannot run Lua scriptlets: this host's librpmio is another: {error}", hint=HINT) from None
+            raise HostLacks(
+                f"cannot run Lua scriptlets: this host's librpmio is another: {error}", hint=rpmio.HINT
+            ) from None
         self._run.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
         self._expand.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
         self._expand.restype = ctypes.c_void_p
@@ -95,30 +94,12 @@ class Library:
         return good
 
 
-def _load() -> ctypes.CDLL:
-    for name in LIBRARIES:
-        try:
-            return ctypes.CDLL(name)
-        except OSError:
-            continue
-    raise HostLacks("cannot run Lua scriptlets: this host has no librpmio", hint=HINT)
-
-
-def available() -> str:
-    """The name of the library that this host has, "" where it has none."""
-    for name in LIBRARIES:
-        try:
-            ctypes.CDLL(name)
-        except OSError:
-            continue
-        return name
-    return ""
-
-
 def require(package: str) -> None:
     """Raise HostLacks, naming the package, where this host has not the library."""
-    if not available():
-        raise HostLacks(f"cannot install {package}: it has a Lua scriptlet, and this host has no librpmio", hint=HINT)
+    if not rpmio.available():
+        raise HostLacks(
+            f"cannot install {package}: it has a Lua scriptlet, and this host has no librpmio", hint=rpmio.HINT
+        )
 
 
 def job(order: Order, library: Library | None) -> Job:
@@ -246,6 +227,7 @@ def main() -> None:
     with open(0, "rb") as file:
         given, rows = marshal.loads(file.read())
     os.open("/dev/null", os.O_RDONLY)  # is 0
+    os.environ.update({**given["env"], "LC_ALL": "C"})  # no locale or conversion of the root's is loaded
     answer: object
     try:
         library = Library()

@@ -92,7 +92,7 @@ def _perform(site: Site, runs: Sequence[Run]) -> None:
         return
     place = site.workplace()
     start = _size(place.log)
-    orders = [_order(run) for run in runs]
+    orders = [_order(number, run) for number, run in enumerate(runs)]
     outcomes = _boxed(place, orders)
     for run, outcome in zip(runs, outcomes, strict=False):
         if not outcome.good:
@@ -122,10 +122,10 @@ def _boxed(place: Workplace, orders: Sequence[Order]) -> list[Outcome]:
         os.close(log)
 
 
-def _order(run: Run) -> Order:
+def _order(number: int, run: Run) -> Order:
     script = run.script
     text = _text(run.package, script)
-    name = hashlib.sha256(f"{run.title} {run.arguments} {run.paths}".encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    name = hashlib.sha256(f"{number} {run.title}".encode("utf-8", "surrogateescape")).hexdigest()[:6]
     return Order(
         title=run.title,
         argv=script.program,
