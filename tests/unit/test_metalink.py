@@ -29,7 +29,7 @@ def state(content: bytes, time: int, *algorithms: str) -> str:
 
 def document(*urls: tuple[str, int], first: str | None = None, alternates: str = "", file: str = "repomd.xml") -> bytes:
     resources = "".join(
-        f'<url protocol="{url.partition(":")[0]}" location="DE" preference="{preference}">{url}/repodata/repomd.xml</url>'
+        f'<url protocol="{url.partition(":")[0]}" preference="{preference}">{url}/repodata/repomd.xml</url>'
         for url, preference in urls
     )
     return (
