@@ -112,7 +112,7 @@ class _Adder:
 
     def user(self, user: User) -> None:
         """Have a user, in its groups."""
-        if user.group is not None and user.group not in self.groups:
+        if user.group is not None and self._primary(user.group) is None:
             raise BuildFailed(
                 f"cannot add user {user.name}: the root has no group {user.group}", hint="declare it as a [[group]]"
             )
@@ -133,6 +133,12 @@ class _Adder:
                     if user.name not in members:
                         table.put([*row[:3], ",".join([*members, user.name]), *row[4:]])
 
+    def _primary(self, group: str) -> str | None:
+        """The name of a group that is told by name or number; None when there is none."""
+        if group in self.groups:
+            return group
+        return self.groups.numbers().get(int(group)) if group.isascii() and group.isdigit() else None
+
     def _new(self, user: User) -> None:
         for value, word in ((user.gecos, "gecos"), (user.home, "home"), (user.shell, "shell")):
             if ":" in value or "\n" in value:
@@ -149,7 +155,7 @@ class _Adder:
         if own:
             gid: int | None = self.group(user.name, uid if uid not in groups else None)
         else:
-            gid = self.groups.number(user.group or user.name)
+            gid = self.groups.number(self._primary(user.group or user.name) or user.name)
         if gid is None:
             raise BuildFailed(f"cannot add user {user.name}: the root's group {user.group or user.name} has no number")
         self.passwd.put([user.name, "x", str(uid), str(gid), user.gecos, user.home, user.shell])

@@ -44,7 +44,12 @@ def architecture_of(spec: Spec) -> str:
 
 def read_specs(path: str) -> tuple[Spec, ...]:
     """The spec, once for each architecture that it is for, in its order; else for the one it names, or this
-    machine's."""
+    machine's. A file that is not TOML is a nail, which bash reads."""
+    from hosier.build.nails.read import is_nail
+    from hosier.build.nails.read import read as read_nail
+
+    if is_nail(path):
+        return (read_nail(path),)
     own, suite = host_architecture(), host_suite()
     first = read(path, architecture=own, suite=suite)
     return tuple(

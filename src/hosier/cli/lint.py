@@ -11,12 +11,13 @@ EXAMPLES = """\
 examples:
   hosier lint web.toml
   hosier lint specs/*.toml --json
+  hosier lint TOENAILS/foot
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the words of `hosier lint`."""
-    parser.add_argument("specs", metavar="SPEC", nargs="+", help="specs, TOML files")
+    parser.add_argument("specs", metavar="SPEC", nargs="+", help="specs: TOML files, or nails")
     parser.add_argument(
         "--architecture",
         metavar="ARCH",
@@ -28,10 +29,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Lint; prints each problem, and returns 3 when one is an error."""
     from hosier.build.host import host_architecture, host_suite
+    from hosier.build.nails.read import is_nail
+    from hosier.build.nails.read import lint as lint_nails
     from hosier.errors import SpecInvalid
     from hosier.spec.lint import lint
 
-    problems = lint(args.specs, architecture=args.architecture or host_architecture(), suite=host_suite())
+    nails = [path for path in args.specs if is_nail(path)]
+    others = [path for path in args.specs if path not in nails]
+    problems = lint(others, architecture=args.architecture or host_architecture(), suite=host_suite())
+    problems += lint_nails(nails)
     if args.json:
         json.dump([p.to_json() for p in problems], sys.stdout, indent=2)
         print()

@@ -15,6 +15,7 @@ from hosier.errors import UsageError
 VERBS = (
     "init",
     "lint",
+    "convert",
     "lock",
     "build",
     "images",

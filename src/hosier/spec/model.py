@@ -145,7 +145,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """`[[user]]`: `group` is the primary group's name; None makes one of the user's own name."""
+    """`[[user]]`: `group` is the primary group's name or number; None makes one of the user's own name."""
 
     name: str
     uid: int | None = None
@@ -271,7 +271,8 @@ class Spec:
         if self.repos:
             return self.repos[0].type
         named = [request.path or request.url for request in self.packages.install]
-        return "rpm" if any(name is not None and name.endswith(".rpm") for name in named) else "deb"
+        files = any(name is not None and name.endswith(".rpm") for name in named)
+        return "rpm" if files or not self.packages.dependencies else "deb"
 
     @property
     def tag(self) -> str:

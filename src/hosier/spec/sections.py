@@ -177,7 +177,7 @@ class Converter:
         name = self._account_name(entry)
         group = self.account(entry, "group")
         groups = [self.form(_account, text, position) for text, position in entry.get("groups", ())]
-        home = self.path(entry, "home", "/nonexistent")
+        home = self.path(entry, "home", "/nonexistent", root=True)
         shell = self.path(entry, "shell", "/usr/sbin/nologin")
         for key in ("home", "shell", "gecos"):
             if set(entry.get(key, "")) & set(":\n"):

@@ -243,7 +243,8 @@ class Reading:
         if draft.repos:
             return draft.repos[0].type
         named = (text for entry in self._tables("packages") for text, _ in entry.get("install", ()))
-        return "rpm" if not self._repos and any(map(forms.is_rpm_file, named)) else "deb"
+        alone = any(entry.has("dependencies") for entry in self._tables("packages"))  # only this family knows the word
+        return "rpm" if not self._repos and (alone or any(map(forms.is_rpm_file, named))) else "deb"
 
     # Sections that several files write together.
 

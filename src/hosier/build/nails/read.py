@@ -18,7 +18,7 @@ from hosier.spec.words import SECTIONS
 VARIABLES = ("REPO_FILE", "MREPO_URL", "SOCK_DIR", "VERSION", "RELEASE", "PACKAGE")
 """SOCK's own, which its commands take from the environment, as their shell did."""
 
-_TABLE = re.compile(r"\[\[?\s*(?:%s)\b[^]]*\]\]?\s*(?:#.*)?" % "|".join(SECTIONS))
+_TABLE = re.compile(rf"\[\[?\s*(?:{'|'.join(SECTIONS)})\b[^]]*\]\]?\s*(?:#.*)?")
 _KEY = re.compile(r"[A-Za-z0-9_-]+(?:\s+=|\s*=\s)")
 _BEGINNING = 1 << 16
 

@@ -1,0 +1,50 @@
+"""`hosier convert`: a TOENAIL or FOOT as a spec in TOML."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+HELP = "write a TOENAIL or FOOT as a spec in TOML"
+EXAMPLES = """\
+examples:
+  hosier convert TOENAILS/foot              to standard output
+  hosier convert TOENAILS/foot -o app.toml
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of `hosier convert`."""
+    parser.add_argument("nail", metavar="NAIL", help="a TOENAIL or FOOT")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write this file, which must not be there yet")
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert; warnings go to standard error."""
+    from hosier.build.nails.read import read_nail, usable
+    from hosier.errors import UsageError
+    from hosier.linux.printable import shown
+    from hosier.spec.nail_toml import dumps
+
+    nail = read_nail(args.nail)
+    spec = usable(nail)
+    if not args.quiet:
+        for problem in nail.problems:
+            print(shown(str(problem)), file=sys.stderr)
+    folder = os.path.dirname(os.path.abspath(args.output)) if args.output else os.getcwd()
+    text = dumps(spec, nail.names, source=args.nail, folder=os.path.realpath(folder))
+    if args.output is None:
+        print(text, end="")
+        return 0
+    try:
+        with open(args.output, "w" if args.force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(
+            f"cannot write {args.output}: it is there already", hint="choose another name, or say --force"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"cannot write {args.output}: {str(error.strerror).lower()}") from None
+    return 0
