@@ -662,11 +662,12 @@ def changed(
     tags: Mapping[int, tuple[int, Value] | None] | None = None,
     payload: Callable[[bytes], bytes] | None = None,
 ) -> bytes:
-    """The package with other tags in its main header, or another payload; the signature header's digests fit again."""
+    """The package with other tags in its main header, or another payload (as compressed); all digests fit again."""
     parts = split(package)
     main = {tag: value for tag, value in read(parts.main).items() if tag != IMMUTABLE}
-    _change(main, tags)
     body = parts.payload if payload is None else payload(parts.payload)
+    main[5092] = (STRINGS, [hashlib.sha256(body).hexdigest()])
+    _change(main, tags)
     return join(signed(Parts(parts.lead, {}, header(IMMUTABLE, main), body)))
 
 
