@@ -1,7 +1,7 @@
 # make demo: what Hosier is, in a minute.  make test: all that must hold before a commit.  make prove: the long proofs.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := pyproject.toml README.md bin/hosier $(shell find src -name '*.py' -o -name '*.json' -o -name '*.html' -o -name py.typed)
+SOURCES := pyproject.toml README.md $(wildcard bin/*) $(shell find src -name '*.py' -o -name '*.bash' -o -name '*.json' -o -name '*.html' -o -name py.typed)
 
 # What the tests hold Hosier against, and build their inputs with.
 PEERS := acl apt-utils attr buildah busybox-static chromium createrepo-c dbus-daemon debootstrap dnf docker-registry \

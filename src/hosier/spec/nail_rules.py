@@ -16,6 +16,14 @@ _NVRA = re.compile(r"(?P<name>.+)-(?P<version>[^-/]+)-(?P<release>[^-/]+)\.(?P<a
 _PACKAGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _SEVERAL = ("kernel", "gpg-pubkey", "installonlypkg")
 """Names that several versions are installed of at once (dnf.conf(5), installonlypkgs)."""
+_SAID = {
+    "REPO_FILE": ("/etc/yum.conf", "the yum configuration that packages come from"),
+    "MREPO_URL": ("http://mrepo.example.org/sl62", "the URL that packages are below"),
+    "VERSION": ("1.0", "the version of what is packaged"),
+    "RELEASE": ("1", "the release of this FOOT"),
+    "PACKAGE": ("app", "the name of what is packaged"),
+}
+"""What a FOOT sets, with an example and what it is."""
 _INTO_THE_SOCK = ("GpgImport", "Rpm", "GroupAdd", "UserAdd", "Gecos", "Mknod", "Symlink")
 
 
@@ -29,18 +37,10 @@ def check(recording: Recording, places: Places, variables: Mapping[str, str]) ->
     """What is wrong with the variables, and with the order of the directives."""
     start = places.at("", 1)
     foot = is_foot(recording, variables)
-    said = {
-        "REPO_FILE": ("the yum configuration that packages come from", foot),
-        "MREPO_URL": ("the URL that packages are below", foot),
-        "VERSION": ("the version of what is packaged", foot),
-        "RELEASE": ("the release of this FOOT", foot),
-        "PACKAGE": ("the name of what is packaged", foot),
-    }
-    for name, (about, wanted) in said.items():
-        if not variables.get(name) and (wanted or places.mentions(name)):
-            yield Problem(
-                start, "variable-unset", WARNING, f"{name} is not set", f"write {name}={_sample(name)}: {about}"
-            )
+    for name, (sample, about) in _SAID.items():
+        if foot and not variables.get(name):
+            mend = f"write {name}={sample}: {about}"
+            yield Problem(start, "variable-unset", WARNING, f"{name} is not set", mend)
     for name in ("VERSION", "RELEASE"):
         value = variables.get(name)
         if value and not IMAGE_VERSION.fullmatch(value):
@@ -54,16 +54,6 @@ def check(recording: Recording, places: Places, variables: Mapping[str, str]) ->
         text = f"PACKAGE cannot be {package!r}"
         yield Problem(places.assigned("PACKAGE"), "name-invalid", ERROR, text, "use letters, digits and . _ + -")
     yield from _base(recording, places)
-
-
-def _sample(name: str) -> str:
-    return {
-        "REPO_FILE": "/etc/yum.conf",
-        "MREPO_URL": "http://mrepo.example.org/sl62",
-        "VERSION": "1.0",
-        "RELEASE": "1",
-        "PACKAGE": "app",
-    }[name]
 
 
 def _base(recording: Recording, places: Places) -> Iterator[Problem]:

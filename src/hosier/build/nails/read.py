@@ -66,8 +66,12 @@ def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def lint(paths: Sequence[str], *, variables: Mapping[str, str] | None = None) -> list[Problem]:
-    """The problems of each nail in its order. A path that another one includes is read as a part of that one only."""
+    """The problems of each nail in its order, as `whole` has them."""
+    return list(dict.fromkeys(problem for nail in whole(paths, variables=variables) for problem in nail.problems))
+
+
+def whole(paths: Sequence[str], *, variables: Mapping[str, str] | None = None) -> list[Nail]:
+    """The nails that the others do not include: a path that another one includes is read as a part of that one only."""
     nails = {os.path.realpath(path): read_nail(path, variables=variables) for path in paths}
     parts = {file for nail in nails.values() for file in list(nail.recording.texts)[1:]}
-    whole = [nail for path, nail in nails.items() if path not in parts]
-    return list(dict.fromkeys(problem for nail in whole or nails.values() for problem in nail.problems))
+    return [nail for path, nail in nails.items() if path not in parts] or list(nails.values())

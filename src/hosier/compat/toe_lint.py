@@ -1,0 +1,90 @@
+"""`toe-lint`: whether a TOENAIL or FOOT is in order, which SOCK promised its users and never had."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+OK, PROBLEMS, USAGE = 0, 1, 2
+
+DESCRIPTION = """\
+Find every problem of TOENAILs and FOOTs. A file that another one includes is read as a part of that one only.
+Exit status: 0 all is in order, 1 there are problems, 2 a file cannot be read or the words do not fit.
+"""
+EPILOG = """\
+examples:
+  toe-lint TOENAILS/foot
+  toe-lint --fetch TOENAILS/foot        also whether the packages that it names need what it does not
+  toe-lint --json TOENAILS/*
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says; the exit status."""
+    from hosier.errors import HosierError
+
+    parser = _parser()
+    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    try:
+        status = run(args)
+        sys.stdout.flush()
+        return status
+    except HosierError as error:
+        from hosier.linux.printable import shown
+
+        for line in (f"toe-lint: {error}", *([f"toe-lint: hint: {error.hint}"] if error.hint else [])):
+            print(shown(line), file=sys.stderr)
+        return USAGE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="toe-lint",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="a TOENAIL or FOOT")
+    parser.add_argument("--fetch", action="store_true", help="fetch the packages, and see what they need")
+    parser.add_argument("--json", action="store_true", help="print one JSON array")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing of what was left out")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Lint; each problem on standard output. Raises HosierError."""
+    from hosier.build.host import host_architecture
+    from hosier.build.nails import closure, read
+    from hosier.fetch.progress import reporter
+    from hosier.linux.printable import shown
+    from hosier.spec.problem import Problem
+
+    problems: list[Problem] = []
+    report = reporter(quiet=args.quiet, verbose=False)
+    for nail in read.whole(args.files, variables=read.environment()):
+        problems += nail.problems
+        more, unknown = closure.check(nail, architecture=host_architecture(), fetch=args.fetch, reporter=report)
+        problems += more
+        if unknown:
+            report.note(
+                f"{nail.recording.path}: what its packages need was not looked at: {unknown} of them are on the "
+                "network; --fetch looks at them"
+            )
+    problems = list(dict.fromkeys(problems))
+    if args.json:
+        json.dump([problem.to_json() for problem in problems], sys.stdout, indent=2)
+        print()
+    else:
+        for problem in problems:
+            for line in str(problem).split("\n"):
+                print(shown(line))
+    return PROBLEMS if problems else OK
