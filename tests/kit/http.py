@@ -11,6 +11,7 @@ import hashlib
 import socket
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,7 +45,8 @@ class Handler(BaseHTTPRequestHandler):
                 owner.open_now -= 1
 
     def body(self) -> bytes | None:
-        return self.server.owner.files.get(self.path)
+        files = self.server.owner.files
+        return files.get(self.path, files.get(urllib.parse.unquote(self.path)))
 
     def reply(self, code: int, headers: dict[str, str], body: bytes = b"", *, length: int | None = None) -> None:
         self.send_response(code)

@@ -55,6 +55,7 @@ def _run(
     macros: Sequence[str],
     exclude: Sequence[str],
     cache: Path | None = None,
+    epoch: int = EPOCH,
     program: Sequence[str] = ("dnf",),
 ) -> subprocess.CompletedProcess[str]:
     config = world.config(
@@ -80,7 +81,7 @@ def _run(
     keep = {key: value for key, value in os.environ.items() if key in ("PATH", "TMPDIR")}
     return subprocess.run(
         command,
-        env={**keep, "HOME": str(folder), "LC_ALL": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": str(EPOCH)},
+        env={**keep, "HOME": str(folder), "LC_ALL": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": str(epoch)},
         capture_output=True,
         text=True,
         check=False,
@@ -136,8 +137,11 @@ def dnf_install(
     languages: Sequence[str] | None = None,
     main: str = "",
     cache: Path | None = None,
+    epoch: int = EPOCH,
 ) -> str:
-    """Really install into `root`; what dnf said. `cache` keeps metadata and packages for the next time."""
+    """Really install into `root`; what dnf said. `cache` keeps metadata and packages for the next time; programs that
+    heed SOURCE_DATE_EPOCH see `epoch`.
+    """
     root.mkdir(parents=True, exist_ok=True)
     macros = [] if languages is None else [f"_install_langs {':'.join(languages)}"]
     with _folder() as folder:
@@ -147,6 +151,7 @@ def dnf_install(
             root=root,
             folder=folder,
             cache=cache,
+            epoch=epoch,
             repos=repos,
             weak=weak,
             gpgcheck=gpgcheck,
@@ -197,3 +202,27 @@ def rpm_qa_inside(root: Path) -> set[str]:
 def rpm_va(root: Path, *words: str, dbpath: str = DBPATH) -> list[str]:
     """The lines of `rpm -Va`: what differs from its package."""
     return sorted(rpm(root, "-Va", *words, dbpath=dbpath, check=False).stdout.splitlines())
+
+
+STATES = r"[%{=NEVRA} %{FILENAMES} %{FILESTATES:fstate} %{FILEFLAGS:fflags} %{FILECOLORS}\n]"
+HEADERS = r"%{NEVRA} %{SIGMD5} %{SHA256HEADER} %{INSTALLCOLOR}\n"
+
+
+def rpm_states(root: Path, dbpath: str = DBPATH) -> list[str]:
+    """What the database says of each file of each package, and which headers it has, sorted."""
+    found = []
+    for form in (STATES, HEADERS):
+        found += rpm(root, "-qa", "--qf", form, dbpath=dbpath).stdout.splitlines()
+    return sorted(line for line in found if not line.startswith("gpg-pubkey-"))
+
+
+def hard_links(root: Path) -> set[frozenset[str]]:
+    """The names of each file that has several."""
+    found: dict[tuple[int, int], set[str]] = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)
+            st = os.lstat(path)
+            if st.st_nlink > 1:
+                found.setdefault((st.st_dev, st.st_ino), set()).add(path[len(str(root)) :])
+    return {frozenset(names) for names in found.values() if len(names) > 1}

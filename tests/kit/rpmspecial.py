@@ -145,7 +145,7 @@ def scriptlets() -> list[tuple[str, str]]:
         one("post-expands", "1.0", *SHELL, sections=[f"%post -e\n{note('expanded: %{_dbpath}')}"]),
         one("post-fails", "1.0", *SHELL, sections=[f"%post\n{note('post-fails')}\nexit 3"]),
         one("pre-fails", "1.0", *SHELL, sections=["%pre\nexit 3"]),
-        one("ghost-maker", "1.0", *SHELL, sections=["%post\nhead -c 4 /dev/zero > /var/lib/ghost-made"],
+        one("ghost-maker", "1.0", *SHELL, sections=["%post\nprintf made > /var/lib/ghost-made"],
             listed=["%ghost /var/lib/ghost-made", "/usr/share/world/ghost-maker"]),
         one("loop-a", "1.0", "Requires: loop-b", *SHELL, sections=[f"%post\n{note('loop-a')}"]),
         one("loop-b", "1.0", "Requires(post): loop-a", *SHELL, sections=[f"%post\n{note('loop-b')}"]),
@@ -226,6 +226,7 @@ def relations() -> list[tuple[str, str]]:
         one("splitold", "1.0"),
         one("split-a", "2.0", "Obsoletes: splitold < 2"),
         one("split-b", "2.0", "Obsoletes: splitold < 2"),
+        one("renamed-old"),
         one("conflict-a", "1.0", "Conflicts: conflict-b"),
         one("conflict-b"),
         one("file-dep", "1.0", "Requires: /usr/bin/filedep-tool"),
@@ -410,7 +411,7 @@ def specs() -> dict[str, str]:
     updates += [
         one("triggered", "2.0", *SHELL, sections=[f"%post\n{note('triggered 2 post $1')}"]),
         one("scripts-all", "2.0", *SHELL, sections=[f"%pre\n{note('scripts-all 2 pre $1')}"]),
-        one("kinds-new", "1.0", "Obsoletes: kinds < 2", "Provides: kinds = 2"),
+        one("renamed-new", "1.0", "Obsoletes: renamed-old < 2", "Provides: renamed-old = 2"),
     ]
     special = [*scriptlets(), *triggers(), *relations(), *contents()]
     return {
