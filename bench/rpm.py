@@ -1,0 +1,97 @@
+"""Time `hosier build` of an RPM root beside `dnf --installroot`, in the same run, on the same repositories.
+
+    .venv/bin/python bench/rpm.py [--runs 5] [--world DIR] [--json]
+
+The root has some 120 packages of the tests' own distribution, which is made first (half a minute; --world keeps one
+and uses it again); both check all signatures, and read the repositories as files. dnf installs into an empty folder,
+with an empty cache; hosier locks and builds everything cold, with packages in the store but no lock and no image, and
+with nothing to do. A run of each comes in turn, so that a machine that drifts drifts for all; one round is not
+counted. Nothing is deleted until the end, as in bench/build.py. Needs root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from build import HOSIER, drop_image, hosier
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from kit.rpmpeer import dnf_install, rpm_qa
+from kit.rpmworld import World, world
+
+PACKAGES = [
+    *("bash", "coreutils", "rpm", "shadow-utils", "sed", "nginx", "rsyslog", "ca-certificates", "openssh-clients"),
+    *("python3", "curl", "iproute2", "make"),
+]
+TARGETS = {"cold": 0.5, "packages in the store": 0.1, "nothing to do": 0.02}
+"""Of dnf's time, at most."""
+
+
+def dnf(here: World, root: Path) -> float:
+    started = time.perf_counter()
+    dnf_install(here, PACKAGES, root, repos=["base"])
+    return time.perf_counter() - started
+
+
+def one_round(here: World, folder: Path) -> tuple[dict[str, float], int]:
+    """All that is timed, once, in the new folder `folder`; and how many packages the root has."""
+    folder.mkdir()
+    store = str(folder / "store")
+    spec = here.spec(folder, *PACKAGES, name="bench")
+    times = {"dnf": dnf(here, folder / "dnf")}
+    times["cold"] = hosier("build", str(spec), "--root-store", store)
+    os.rename(folder / "bench.lock", folder / "cold.lock")
+    drop_image(store)
+    times["packages in the store"] = hosier("build", str(spec), "--root-store", store)
+    times["nothing to do"] = hosier("build", str(spec), "--root-store", store)
+    said = subprocess.run(
+        [HOSIER, "build", str(spec), "--root-store", store, "--json"], check=True, capture_output=True
+    )
+    ours, theirs = rpm_qa(Path(json.loads(said.stdout)["path"])), rpm_qa(folder / "dnf")
+    if ours != theirs:
+        raise SystemExit(f"bench/rpm.py: the roots have other packages: {sorted(ours ^ theirs)}")
+    return times, len(ours)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--world", help="a folder for the distribution, which is kept")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    if os.geteuid() != 0:
+        raise SystemExit("bench/rpm.py: run as root, as dnf is")
+    if args.world:
+        os.environ["HOSIER_RPM_WORLD"] = args.world
+    with tempfile.TemporaryDirectory(prefix="hosier-bench-") as name:
+        os.environ["TMPDIR"] = tempfile.tempdir = name  # a new distribution is made there, and removed
+        folder = Path(name)
+        here = world()
+        one_round(here, folder / "warm")
+        rounds = [one_round(here, folder / str(number)) for number in range(args.runs)]
+    count = rounds[0][1]
+    medians = {key: statistics.median(times[key] for times, _ in rounds) for key in rounds[0][0]}
+    if args.json:
+        json.dump({"packages": count, "seconds": medians}, sys.stdout, indent=2)
+        print()
+        return 0
+    print(f"an RPM root of {count} packages, medians of {args.runs}")
+    print(f"  {'dnf --installroot':32} {medians['dnf']:8.2f} s")
+    for key, target in TARGETS.items():
+        ratio = medians[key] / medians["dnf"]
+        verdict = "" if ratio <= target else "  MISSED"
+        print(f"  {'hosier, ' + key:32} {medians[key]:8.2f} s   ratio {ratio:.3f} (target {target}){verdict}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
