@@ -517,9 +517,10 @@ def _exported(root: Root, place: str, kind: str, folder: str) -> Iterator[Header
             status = run(box)
         except HosierError as error:
             raise Malformed(f"rpm could not be asked: {error}") from None
-        if status:
-            said = os.pread(errors, 300, 0).rstrip(b"\0").decode("utf-8", "replace").strip().replace("\n", "; ")
-            raise Malformed(f"rpm does not read it: {brief(said)}")
+        said = os.pread(errors, 1 << 16, 0).rstrip(b"\0").decode("utf-8", "replace")
+        wrong = [line for line in said.split("\n") if line.startswith("error: ")]
+        if status or wrong:  # of a database that it cannot read, rpm says so and ends with 0
+            raise Malformed(f"rpm does not read it: {brief((wrong or [said])[0].removeprefix('error: '))}")
         yield from _stream(output)
     finally:
         os.close(output)
