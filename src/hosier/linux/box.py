@@ -204,7 +204,7 @@ class Job:
     - argv, env: as a box has them; `env` is added to the box's. `{script}` among argv stands for the script's file.
     - script: (path in the root, text): written before the command begins; `prepare` may make another text of it there.
     - call: a function of ours instead of the command, in a process with the rights of one; what it returns is the exit
-      status. It must import nothing: what it would find is the root's.
+      status. It can import nothing: what it would find is the root's.
     - stdin: what it reads.
     - title: written to stdout before all that the command writes.
     - vital: whether its failure ends the box.

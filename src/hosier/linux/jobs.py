@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import time
 from dataclasses import dataclass
 
@@ -131,6 +132,7 @@ def _begin(prepared: Prepared, number: int, job: Job, userns_fd: int | None, str
         inside.renounce(prepared, userns_fd)
         signals.default(signals.PIPE)
         signals.default(signals.XFSZ)
+        _import_nothing()
         if job.title:
             os.write(1, job.title.encode("utf-8", "surrogateescape"))
         argv = job.argv
@@ -156,6 +158,14 @@ def _begin(prepared: Prepared, number: int, job: Job, userns_fd: int | None, str
         inside.tell_error(prepared.report, f"{step}: {error!r}", OSError(5, str(error)))
     finally:
         os._exit(NOT_STARTED)
+
+
+def _import_nothing() -> None:
+    """A module that is looked for from here on would be the root's, and run as us."""
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    sys.path_importer_cache.clear()
+    sys.path.clear()
 
 
 def _readable(content: bytes) -> int:

@@ -133,9 +133,6 @@ def _lua(order: Order, library: Library) -> Callable[[], int]:
     casts = b"".join(b"arg[%d] = tonumber(arg[%d]);" % (n, n) for n in range(2, 2 + len(order.numbers)))
 
     def call() -> int:
-        sys.meta_path.clear()
-        sys.path_hooks.clear()
-        sys.path.clear()
         code = library.expand(text) if order.expanded else text
         good = True
         if order.paths is not None:
