@@ -231,8 +231,6 @@ def _paths(header: Header) -> list[str]:
         for path in paths:
             _folder(path if path == "/" else path + "/")
     for path in paths:
-        if "\n" in path:
-            raise Malformed(f"{path!r} has a newline in its name")
         if len(path) > _NAME_MAX // 4:
             raw = os.fsencode(path)
             if len(raw) > _PATH_MAX or max(map(len, raw.split(b"/"))) > _NAME_MAX:
