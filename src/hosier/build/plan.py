@@ -92,6 +92,8 @@ def image_config(lock: Lock, spec: Spec) -> bytes:
             "env": service.env,
             "labels": service.labels,
         }
+    if spec.prefix is not None:
+        facts["prefix"] = spec.prefix
     if spec.sync:
         facts["sync"] = spec.sync
     if spec.links:

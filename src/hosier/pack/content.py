@@ -20,6 +20,7 @@ class Contents:
     """
 
     def __init__(self, root: str, memory: Mapping[str, bytes], *, name: str, verify: bool = False) -> None:
+        self.root = root
         self._reader = TreeReader(root)
         self._memory = memory
         self._name = name

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hosier.errors import StoreFailed, UsageError
+from hosier.linux.rooted import Root
 from hosier.pack import nodes, portable
 from hosier.pack.additions import find
 from hosier.pack.content import Contents
@@ -23,6 +24,7 @@ MADE = "/usr/share/hosier/made"
 UNITS = "/usr/lib/systemd/system"
 
 _PREFIX = re.compile(r"(/[A-Za-z0-9_+@%~:.-]+)+")
+_RPM_DATABASES = tuple(f"{place}/rpmdb.sqlite" for place in ("/usr/lib/sysimage/rpm", "/var/lib/rpm"))
 _LABEL = "org.opencontainers.image."  # OCI image specification, annotations.md
 
 
@@ -68,7 +70,7 @@ def plan(source: Source, contents: Contents, *, prefix: str | None) -> Package:
     """Raises UsageError for a prefix that cannot be one, StoreFailed for a tree that no package can hold."""
     record = source.record
     name = record.name.replace("_", "-")
-    prefix = prefix or f"{PLACE}/{record.name}"
+    prefix = prefix or str(source.config.get("prefix") or f"{PLACE}/{record.name}")
     if not _PREFIX.fullmatch(prefix) or posixpath.normpath(prefix) != prefix:
         raise UsageError(
             f"cannot pack {source.name} below {prefix!r}: it is no plain absolute path",
@@ -171,15 +173,28 @@ def trusted(entries: Mapping[str, Entry], path: str) -> bool:
 
 
 def conffiles(entries: Mapping[str, Entry], contents: Contents) -> frozenset[str]:
-    """What the image's packages call conffiles (deb-conffiles(5)), where it really is and as far as it is there."""
+    """What the image's packages call conffiles (deb-conffiles(5)), or %config, where it really is and as far as it is
+    there."""
     found = set()
+    named = list(_rpm_config(contents.root)) if any(map(entries.__contains__, _RPM_DATABASES)) else []
     for path, entry in entries.items():
         if path.startswith("/var/lib/dpkg/info/") and path.endswith(".conffiles") and entry.kind == "f":
-            for line in contents.whole(replace(entry, path=entry.hardlink or path)).split(b"\n"):
-                there = find(entries, os.fsdecode(line)) if line.startswith(b"/") else None
-                if there is not None and there.kind == "f" and not there.hardlink:
-                    found.add(there.path)
+            whole = contents.whole(replace(entry, path=entry.hardlink or path))
+            named += [os.fsdecode(line) for line in whole.split(b"\n") if line.startswith(b"/")]
+    for path in named:
+        there = find(entries, path)
+        if there is not None and there.kind == "f" and not there.hardlink:
+            found.add(there.path)
     return frozenset(found)
+
+
+def _rpm_config(root: str) -> Iterator[str]:
+    from hosier.distro.rpm import installed, tags
+
+    with Root.at(root) as opened:
+        database = installed.read(opened, files=True, what="the image")
+    for package in database.packages if database is not None else ():
+        yield from (file.path for file in package.files if file.flags & tags.FILE_CONFIG)
 
 
 def added(path: str, content: bytes, epoch: int) -> Item:
