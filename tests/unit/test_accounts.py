@@ -76,6 +76,20 @@ CASES = [
         ),
     ),
     Case(
+        "a primary group by its number: no group of the user's own is made",
+        [Group("team", 510)],
+        [User("ann", 511, group="510"), User("bob", 512, group="33")],
+        passwd="ann:x:511:510::/nonexistent:/usr/sbin/nologin\nbob:x:512:33::/nonexistent:/usr/sbin/nologin\n",
+        group="team:x:510:\n",
+        shadow="ann:!:19000::::::\nbob:!:19000::::::\n",
+        gshadow="team:!::\n",
+    ),
+    Case(
+        "a primary group by a number that none has",
+        users=[User("ann", group="510")],
+        error="cannot add user ann: the root has no group 510",
+    ),
+    Case(
         "a user that is there keeps all but its groups",
         users=[User("root", 0, home="/elsewhere", groups=("adm", "staff")), User("web")],
         whole=Accounts(

@@ -88,19 +88,22 @@ def accounts(groups: Sequence[Group], users: Sequence[User], groups_before: Mapp
     yield from _duplicates("the gid", ((group.gid, group.position) for group in groups))
     yield from _duplicates("the user", ((user.name, user.position) for user in users))
     yield from _duplicates("the uid", ((user.uid, user.position) for user in users))
-    order = {text: number for number, group in enumerate(groups) for text in (str(group.gid), group.name)}
+    order: dict[str, int] = {}
+    for number, group in enumerate(groups):
+        order.setdefault(str(group.gid), number)
+        order.setdefault(group.name, number)
     for user in users:
         if user.position is None or user.group is None:
             continue
-        number = order.get(user.group)
-        if number is None:
+        place = order.get(user.group)
+        if place is None:
             # Of groups that packages bring nothing is known here but that they have low numbers.
             if user.group not in BASE_GROUPS and not (user.group.isdigit() and int(user.group) < 100):
                 text = f"the group {user.group} of {user.name} is not added"
                 mend = f"write GroupAdd {user.group if user.group.isdigit() else 'GID'} … before it"
                 yield Problem(user.position, "group-unknown", WARNING, text, mend)
-        elif number >= groups_before.get(user.name, 0):
-            text = f"the group {groups[number].name} of {user.name} is added after it, at {groups[number].position}"
+        elif place >= groups_before.get(user.name, 0):
+            text = f"the group {groups[place].name} of {user.name} is added after it, at {groups[place].position}"
             yield Problem(user.position, "group-late", ERROR, text, "write the GroupAdd before the UserAdd")
 
 
@@ -142,7 +145,9 @@ def _packages(requests: Sequence[Request]) -> Iterator[Problem]:
             continue
         name, version, release, architecture = parts
         known = first.setdefault((name, architecture), (f"{version}-{release}", request))
-        if known[0] != f"{version}-{release}" and not name.startswith(_SEVERAL):
+        if known[0] != f"{version}-{release}":
+            if name.startswith(_SEVERAL):
+                continue
             text = f"{name} is asked for at {version}-{release}, and at {known[0]} at {known[1].position}"
             yield Problem(request.position, "package-versions", ERROR, text, "take one of them out")
         elif known[1] is not request and (known[1].path or known[1].url) != (request.path or request.url):

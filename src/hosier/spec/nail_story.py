@@ -25,6 +25,7 @@ DIRECTIVES = {
 }
 """Each directive with the fewest and the most of its arguments, and their names."""
 
+_DIRECTIVE = {name.lower(): name for name in DIRECTIVES}
 _BASH = re.compile(r"(?P<file>/.*?): line (?P<line>\d+): (?P<text>.*)")
 _SYNTAX = ("syntax error", "unexpected EOF while looking for")
 _NETWORK = re.compile(
@@ -138,7 +139,7 @@ def _failed(event: Event, before: list[str], position: Position, *, last: bool) 
     if status == "137" and not said:  # it was killed so that the nail could be stopped
         return None
     if status == "127" and f"{word}: command not found" in said:
-        near = nearest(word, DIRECTIVES) or next((each for each in DIRECTIVES if each.lower() == word.lower()), None)
+        near = _DIRECTIVE.get(nearest(word, _DIRECTIVE) or "")
         if near is not None:
             return Problem(position, "directive-unknown", ERROR, f"there is no directive {word!r}", f"write {near}")
         text = f"the command {word!r} is not on this machine"
