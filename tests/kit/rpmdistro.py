@@ -164,8 +164,10 @@ def fetch(folder: Path, names: str = ROOTS) -> list[Path]:
     done = subprocess.run(install, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         lists = ["-o", f"Dir::State::lists={folder}/state/lists", "-o", f"Dir::Cache={folder}/cache"]
-        subprocess.run(["apt-get", "-qq", *own, *lists, "update"], check=True, env=environment, stdout=subprocess.PIPE)
-        subprocess.run([*install, *lists], check=True, env=environment, stdout=subprocess.PIPE)
+        for words in (["apt-get", "-qq", *own, *lists, "update"], [*install, *lists]):
+            done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+            if done.returncode:
+                raise AssertionError(f"{' '.join(words)}:\n{done.stdout}\n{done.stderr}")
     return sorted((folder / "debs").glob("*.deb"))
 
 

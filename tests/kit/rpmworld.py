@@ -156,13 +156,20 @@ def world() -> World:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "done").exists():
+        done = folder / "done"
+        if not done.exists() or done.read_text() != _recipe():
             for each in folder.iterdir():
                 if each.name != "lock":
                     shutil.rmtree(each) if each.is_dir() else each.unlink()
             make(folder)
-            (folder / "done").touch()
+            done.write_text(_recipe())
     return World(folder)
+
+
+def _recipe() -> str:
+    """The digest of what a distribution is made by: one of another recipe is made anew."""
+    texts = [Path(module.__file__).read_bytes() for module in (rpmdistro, rpmspecial)]
+    return hashlib.sha256(b"".join([*texts, Path(__file__).read_bytes()])).hexdigest()
 
 
 def make(folder: Path) -> World:
