@@ -672,7 +672,10 @@ def changed(
 
 
 def key(user: str = "tester <tester@example.org>", *, rsa: bool = False, seconds: int | None = None) -> Any:
-    """A new key that can sign, of Ed25519 or RSA; it lives for so many seconds, or for ever."""
+    """A new key that can sign, of Ed25519 or RSA; it lives for so many seconds, or for ever.
+
+    rpm 4.18 checks what it signs and imports none of its certificates: for rpm, take keys of gpg.
+    """
     from pysequoia import CipherSuite, Profile, Tsk
 
     suite = CipherSuite.RSA2k if rsa else CipherSuite.Cv25519

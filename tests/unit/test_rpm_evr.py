@@ -89,7 +89,14 @@ def test_an_epoch_beyond_32_bits_is_refused(epoch: str) -> None:
 
 @pytest.mark.parametrize(
     ("left", "right", "expected"),
-    [("1:1-1", "2-1", 1), ("1-1", "1-2", -1), ("1-1", "1", 1), ("0:1-1", "1-1", 0), ("1.0-1", "1.00-1", 0)],
+    [
+        ("1:1-1", "2-1", 1),
+        ("1-1", "1-2", -1),
+        ("1-1", "1", 1),
+        ("1-~", "1", 1),
+        ("0:1-1", "1-1", 0),
+        ("1.0-1", "1.00-1", 0),
+    ],
 )
 def test_packages_are_compared(left: str, right: str, expected: int) -> None:
     assert (evr.compare(left, right), evr.compare(right, left)) == (expected, -expected)

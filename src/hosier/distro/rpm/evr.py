@@ -63,9 +63,9 @@ class Evr:
         return f"{epoch}{self.version}-{self.release}" if self.release else f"{epoch}{self.version}"
 
     @property
-    def key(self) -> tuple[int, Key, Key]:
-        """What orders the versions of a package."""
-        return self.epoch, key(self.version), key(self.release)
+    def key(self) -> tuple[int, Key, bool, Key]:
+        """What orders the versions of a package; no release is older than any, "~" too."""
+        return self.epoch, key(self.version), self.release != "", key(self.release)
 
 
 def parse(text: str) -> Evr:
