@@ -21,7 +21,9 @@ import test_box_hostile
 import test_rpm_scriptlets
 from test_box_hostile import ATTACKS, Attack, Host
 
+from hosier.build import scripts as maintainer
 from hosier.build.rpm import scriptlets
+from hosier.distro.deb import control
 from hosier.errors import BuildFailed
 from hosier.linux.box import Box, Job
 from hosier.linux.jobs import Outcome, run_jobs
@@ -305,6 +307,23 @@ def test_a_fork_bomb_is_bounded_and_ended(program: str, tmp_path: Path, monkeypa
     assert ours.told()[0].startswith("warning: %post of bad-1.0-1.noarch failed: was killed after 2 seconds")
 
 
+def test_a_maintainer_script_that_never_ends_is_ended(base: str) -> None:
+    info = f"{base}/root/var/lib/dpkg/info"
+    os.makedirs(info)
+    Path(f"{info}/slow.preinst").write_text("#!/bin/sh\ntrap '' TERM INT HUP\necho begun\nwhile :; do sleep 5; done\n")
+    os.chmod(f"{info}/slow.preinst", 0o755)
+    slow = control.parse(b"Package: slow\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: b\n")
+    os.mkdir(f"{base}/upper")
+    place = maintainer.Workplace(f"{base}/root", f"{base}/upper", f"{base}/log", 0, seconds=1.0)
+    began = time.monotonic()
+    with pytest.raises(BuildFailed) as caught:
+        maintainer.run_scripts(place, [maintainer.Script(slow, "preinst", ("install",))])
+    assert time.monotonic() - began < 10
+    assert str(caught.value) == (
+        "cannot configure slow: its preinst failed: was killed, since all took more than 1 seconds\n  | begun"
+    )
+
+
 @PROGRAMS
 @pytest.mark.parametrize("path", ["/etc/passwd", "/etc/group"])
 def test_a_pipe_where_accounts_are_read_stops_nobody(path: str, program: str, tmp_path: Path) -> None:
@@ -479,6 +498,7 @@ ROWS |= {
     ),
     20: (
         test_a_fork_bomb_is_bounded_and_ended,
+        test_a_maintainer_script_that_never_ends_is_ended,
         test_attack_box.test_a_maintainer_script_cannot_take_all_process_ids,
         test_rpm_scriptlets.test_a_scriptlet_that_never_ends_is_ended,
     ),

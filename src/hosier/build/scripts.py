@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from hosier.distro.deb.control import Control
 from hosier.distro.deb.dpkgdb import ADMIN, INFO, info_name
 from hosier.errors import BuildFailed
-from hosier.linux.box import Box, run
+from hosier.linux.box import Box, TimedOut, run
 from hosier.linux.printable import shown
 
 LAST_LINES = 12
 LINE_MAX = 400
 TAIL_BYTES = 1 << 18
+DEADLINE = 4 * 3600.0
+"""Seconds that the maintainer scripts of one step may take together, before they are killed."""
 STATUS_FD = 3
 STATUS_MAX = 1 << 14
 """Characters of a status line; what is longer is nobody's we know, and is read in pieces."""
@@ -73,12 +75,16 @@ _SCRIPT = re.compile(r"installed (.+) package (\S+) script subprocess")
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Where scripts run: the tree, the overlay's upper folder, the log, and what they see of the time (seconds)."""
+    """Where scripts run: the tree, the overlay's upper folder, the log, what they see of the time (seconds).
+
+    `seconds` is how long they may take in all.
+    """
 
     root: str
     upper: str
     log: str
     epoch: int
+    seconds: float = DEADLINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +123,18 @@ def run_scripts(place: Workplace, scripts: Sequence[Script]) -> None:
     lines.append(f"echo end >&{STATUS_FD}")
     seen: list[str] = []
     start = _size(place.log)
-    status = _boxed(place, ("/bin/sh", "-c", "\n".join(lines)), seen.append)
+    try:
+        status = _boxed(place, ("/bin/sh", "-c", "\n".join(lines)), seen.append)
+        why = ending(status)
+    except TimedOut:
+        status, why = 1, f"was killed, {_late(place)}"
     if status == 0 and seen and seen[-1] == "end":
         return
     begun = [int(line.split()[1]) for line in seen if line.startswith("begin ")]
     if not begun:
-        raise BuildFailed(f"cannot run maintainer scripts: {ending(status)}{tail(place.log, start)}")
+        raise BuildFailed(f"cannot run maintainer scripts: {why}{tail(place.log, start)}")
     script = scripts[begun[-1]]
-    raise _failed(place, script.control.name, script.name, ending(status), tail(place.log, start))
+    raise _failed(place, script.control.name, script.name, why, tail(place.log, start))
 
 
 def configure(place: Workplace, progress: Callable[[str], None]) -> None:
@@ -134,17 +144,27 @@ def configure(place: Workplace, progress: Callable[[str], None]) -> None:
     failed, its script, and its last lines.
     """
     errors: list[tuple[str, str]] = []
+    at_work = [""]
 
     def status_line(line: str) -> None:
         if (failed := _DPKG_ERROR.match(line)) is not None:
             if not errors:  # a script may write there too, through dpkg's own descriptor
                 errors.append((line_shown(failed[1]), line_shown(failed[2])))
-        elif (state := _DPKG_STATE.match(line)) is not None and state[2] == "installed":
-            progress(state[1])
+        elif (state := _DPKG_STATE.match(line)) is not None:
+            at_work[0] = line_shown(state[1])
+            if state[2] == "installed":
+                progress(state[1])
 
     start = _size(place.log)
     argv = ("dpkg", *FORCE, f"--status-fd={STATUS_FD}", "--configure", "-a")
-    status = _boxed(place, argv, status_line)
+    try:
+        status = _boxed(place, argv, status_line)
+    except TimedOut:
+        package = at_work[0].partition(":")[0] or "the packages"
+        raise BuildFailed(
+            f"cannot configure {package}: its scripts were killed, {_late(place)}{tail(place.log, start, package)}",
+            hint=f"the full log is {place.log}",
+        ) from None
     if status == 0 and not errors:
         return
     if not errors:
@@ -190,12 +210,17 @@ def _boxed(place: Workplace, argv: tuple[str, ...], line: Callable[[str], None])
                 overlay_files=stand_ins(place.root),
                 confined=True,
                 no_fsync=True,
+                terminate_after=place.seconds,
             )
         )
     finally:
         os.close(writer)
         os.close(log)
         thread.join(timeout=5)
+
+
+def _late(place: Workplace) -> str:
+    return f"since all took more than {place.seconds:g} seconds"
 
 
 def fresh_work(place: Workplace) -> str:
