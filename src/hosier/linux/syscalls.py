@@ -66,8 +66,8 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 MACHINE = os.uname().machine
 _NUMBERS = {
-    "x86_64": {"clone": 56, "pivot_root": 155, "keyctl": 250},
-    "aarch64": {"clone": 220, "pivot_root": 41, "keyctl": 219},
+    "x86_64": {"clone": 56, "pivot_root": 155, "keyctl": 250, "renameat2": 316},
+    "aarch64": {"clone": 220, "pivot_root": 41, "keyctl": 219, "renameat2": 276},
 }
 _SAME_EVERYWHERE = {
     "open_tree": 428,
@@ -214,6 +214,11 @@ def openat2(fd: int, path: str, flags: int, *, mode: int = 0, resolve: int) -> i
     how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     size = ctypes.sizeof(how)
     return _call("openat2", _LONG(fd), _PATH(os.fsencode(path)), ctypes.byref(how), _LONG(size))
+
+
+def exchange(first: str, second: str) -> None:
+    """renameat2(2) with RENAME_EXCHANGE: each of the two paths names what the other did."""
+    _call("renameat2", _LONG(-100), _PATH(os.fsencode(first)), _LONG(-100), _PATH(os.fsencode(second)), _LONG(2))
 
 
 def close_range(first: int, last: int) -> None:
