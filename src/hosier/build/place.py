@@ -10,6 +10,7 @@ import errno
 import fnmatch
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -108,8 +109,9 @@ def _folder(root: str, entry: Entry) -> None:
         try:
             os.mkdir(target)
         except FileExistsError:
-            os.unlink(target)
-            os.mkdir(target)
+            if not stat.S_ISDIR(os.lstat(target).st_mode):
+                os.unlink(target)
+                os.mkdir(target)
     os.chown(target, entry.uid, entry.gid)
     os.chmod(target, entry.mode)
 

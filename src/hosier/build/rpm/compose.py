@@ -182,6 +182,11 @@ class Decided:
         """What rpm's database says of the package's files."""
         return bytes(self.fates[package.nevra].translate(_TO_STATES))
 
+    def left_out(self, package: Unpacked) -> frozenset[str]:
+        """The paths of the package that do not get into the tree."""
+        fates = self.fates[package.nevra]
+        return frozenset(str(m[0]) for m, fate in zip(package.members, fates, strict=True) if STATES[fate])
+
 
 _TO_STATES = bytes([*STATES, *range(len(STATES), 256)])
 

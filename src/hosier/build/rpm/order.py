@@ -1,4 +1,4 @@
-"""In which order the packages of a stage are installed, and which of them at once. Pure.
+"""In which order the packages of a stage are installed. Pure.
 
 A package comes after all that it needs; where packages need each other in a circle, after all that its scriptlets need
 before the installation (Requires(pre) and its like); what is then left of an order is that of names.
@@ -7,13 +7,10 @@ before the installation (Requires(pre) and its like); what is then left of an or
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
 
 from hosier.build import plan
 from hosier.spec.lock import LockedPackage, package_order
-
-T = TypeVar("T")
 
 
 def order(packages: Iterable[LockedPackage], native: str) -> list[LockedPackage]:
@@ -61,14 +58,4 @@ def _sorted(numbers: Sequence[int], edges: Mapping[int, set[int]]) -> list[list[
             left[other] -= 1
             if not left[other]:
                 heapq.heappush(ready, other)
-    return found
-
-
-def batches(packages: Iterable[T], starts: Callable[[T], bool]) -> list[list[T]]:
-    """Split packages, in their order, so that each for which `starts` is true is the first of its batch."""
-    found: list[list[T]] = []
-    for package in packages:
-        if not found or starts(package):
-            found.append([])
-        found[-1].append(package)
     return found

@@ -11,15 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from hosier.build import plan, sweep
 from hosier.build.place import Op
 from hosier.build.plan import Stage
-from hosier.build.rpm import compose, dbpath, order
+from hosier.build.rpm import compose, dbpath, order, scriptlets
 from hosier.build.rpm.compose import Decided, Policy, Unpacked
+from hosier.build.rpm.triggers import Installed
 from hosier.build.site import RECORD_MAX, Site
-from hosier.distro.rpm import database, leftovers, signatures, tags
+from hosier.distro.rpm import database, leftovers, scripts, signatures, tags
 from hosier.distro.rpm.header import Header
+from hosier.distro.rpm.scripts import Scripts
 from hosier.errors import BuildFailed, PackageInvalid
 from hosier.spec.architectures import rpm_name
 from hosier.spec.lock import Lock, LockedPackage
 from hosier.store.manifest import Entry
+
+ACCOUNTS = frozenset(("/etc/passwd", "/etc/group"))
+"""A package that has one of these says whose files those of the next packages are."""
 
 
 def load(folder: str, locked: LockedPackage, lock: Lock) -> Unpacked:
@@ -84,44 +89,58 @@ def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> None:
 
 def _install(site: Site, packages: Sequence[Unpacked], installed: Sequence[Header]) -> Decided:
     """Install `packages` in their order, as one transaction; what became of their files."""
-    scripts = _without_scripts(packages)
+    _follow_none(site, packages)
+    there = Installed(scripts.read(header, left_out=_left_out(header)) for header in installed)
     policy = Policy(site.filter, site.docs, site.languages, compose.colors(rpm_name(site.architecture)))
-    said: set[str] = set()
-    with site.reporter.phase(site.title("compose"), key="compose", total=len(packages), unit="packages") as phase:
+    with site.reporter.phase(site.title("install"), key="install", total=len(packages), unit="packages") as phase:
+        scriptlets.pretrans(site, [scripts.read(package.header) for package in packages], there)
         decided = compose.decide(site.state, packages, policy, installed)
+        known = [scripts.read(p.header, left_out=decided.left_out(p)) for p in packages]
         left = list(packages)
-        for batch in order.batches(packages, lambda package: package.nevra in scripts):
-            ops, notes = compose.place(site.state, batch, decided, left)
+        batch: list[Scripts] = []
+
+        def unpack() -> None:
+            """Place the files of the batch, and run what comes after that."""
+            ops, unknown = compose.place(site.state, left[: len(batch)], decided, left)
             site.perform(ops)
-            for note in notes:
-                if note not in said:
-                    site.reporter.note(note)
-            said.update(notes)
+            for note in unknown:
+                site.reporter.warn(note)
+            site.read_state()
+            scriptlets.after(site, batch, there)
             del left[: len(batch)]
             phase.advance(len(batch))
+            batch.clear()
+
+        for said in known:
+            if batch and (scriptlets.has_pre(said, there, batch) or not ACCOUNTS.isdisjoint(batch[-1].files)):
+                unpack()
+            if not batch:
+                scriptlets.pre(site, said, there)
+            batch.append(said)
+        if batch:
+            unpack()
+        scriptlets.posttrans(site, known, there)
     return decided
 
 
-_SCRIPTLETS = {
-    "pretrans": (tags.PRETRANS, tags.PRETRANSPROG),
-    "pre": (tags.PREIN, tags.PREINPROG),
-    "post": (tags.POSTIN, tags.POSTINPROG),
-    "posttrans": (tags.POSTTRANS, tags.POSTTRANSPROG),
-    "triggers": (tags.TRIGGERNAME,),
-    "file triggers": (tags.FILETRIGGERNAME,),
-    "transaction file triggers": (tags.TRANSFILETRIGGERNAME,),
-}
+def _left_out(header: Header) -> frozenset[str]:
+    """The paths of an installed package that are not there."""
+    states = header.numbers(tags.FILESTATES)
+    return frozenset(p for p, state in zip(compose.paths(header), states, strict=True) if state != tags.STATE_NORMAL)
 
 
-def _without_scripts(packages: Sequence[Unpacked]) -> frozenset[str]:
+def _follow_none(site: Site, packages: Sequence[Unpacked]) -> None:
+    """Where scripts are followed and not run, refuse packages that have any: only Debian's are followed."""
+    if not site.declared:
+        return
     for package in packages:
-        found = [word for word, known in _SCRIPTLETS.items() if any(tag in package.header for tag in known)]
+        found = [script.kind for script in scripts.read(package.header).all if script.kind in scriptlets.RUN_HERE]
         if found:
             raise BuildFailed(
-                f"cannot install {package.name} {package.version}: it has {', '.join(found)}, and scriptlets of RPM "
-                "packages are not run yet"
+                f"cannot install {package.name} {package.version}: it has a %{found[0]}, and scriptlets of RPM "
+                "packages are run or not at all",
+                hint='say scripts = "run" in [packages]',
             )
-    return frozenset()
 
 
 def _read(site: Site, folder: str) -> list[bytes]:
