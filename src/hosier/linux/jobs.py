@@ -70,6 +70,7 @@ def work_through(prepared: Prepared, userns_fd: int | None, streams: Streams) ->
     It keeps the capabilities that the start of the next command takes; nobody inside can reach it.
     """
     jobs = prepared.box.jobs
+    _import_nothing()
     setting_up = capabilities.SYS_ADMIN | capabilities.SETPCAP | capabilities.SETUID | capabilities.SETGID
     capabilities.limit(prepared.keep | setting_up | capabilities.KILL)
     spaces = () if userns_fd is None else (userns_fd,)
@@ -132,7 +133,6 @@ def _begin(prepared: Prepared, number: int, job: Job, userns_fd: int | None, str
         inside.renounce(prepared, userns_fd)
         signals.default(signals.PIPE)
         signals.default(signals.XFSZ)
-        _import_nothing()
         if job.title:
             os.write(1, job.title.encode("utf-8", "surrogateescape"))
         argv = job.argv
