@@ -44,8 +44,9 @@ CUT = (
 """Packages that belong to Debian's ways, or that only rpm's scripts for building packages need."""
 
 DROPPED = re.compile(
-    r"^(/usr/share/(doc-base|lintian|bug|info|man/(?!man)|locale/(?!(de|fr|pt_BR)/))|/lib/systemd|/usr/lib/systemd"
+    r"^(/usr/share/(doc-base|lintian|bug|info|man/(?!man1)|bash-completion|perl5|zsh|nano|locale/(?!(de|fr|pt_BR)/))|/lib/systemd|/usr/lib/systemd"
     r"|/usr/share/doc/.*/(changelog|NEWS|examples|README)|/etc/init\.d|/etc/default|/var/run|/usr/share/lintian"
+    r"|/usr/lib/[^/]+/gconv/(?!gconv-modules|ISO8859-1[.]|UTF-16[.])|/usr/lib/python3.11/(test|lib2to3|distutils)/"
     r"|/usr/lib/[^/]+/tc/q_atm.so|/usr/share/nginx/modules-available"
     r"|/usr/lib/rpm/platform/(?!x86_64|i686|noarch|aarch64))"
 )

@@ -97,7 +97,7 @@ class World:
         out = "/" + os.path.relpath(os.path.realpath(folder), os.path.realpath(root))  # below the installroot, to dnf
         text = (
             f"[main]\nplugins=0\nreposdir={folder}/none\nvarsdir={folder}/none\ncachedir={out}/cache\nlogdir={out}/log\n"
-            f"persistdir={out}/lib\ninstall_weak_deps={int(weak)}\nbest=1\nobsoletes=1\nlocalpkg_gpgcheck=0\n"
+            f"persistdir={out}/lib\ninstall_weak_deps={int(weak)}\nobsoletes=1\nlocalpkg_gpgcheck=0\n"
             f"module_platform_id=platform:w1\nzchunk=0\nkeepcache=1\nmetadata_expire=0\nmetadata_timer_sync=0\n"
             f"installonlypkgs=\nclean_requirements_on_remove=0\nassumeyes=1\n{main}"
         )
