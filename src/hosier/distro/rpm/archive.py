@@ -167,7 +167,9 @@ def _wanted(one: Current, architecture: str) -> Iterator[Later]:
     if one.repomd is None:
         return
     files = one.repomd.files
-    for metadata in (files["primary"], one.repomd.groups, files.get("modules")):
+    # With module_hotfixes a repository is used as if it had no modules.
+    modules = None if one.channel.module_hotfixes else files.get("modules")
+    for metadata in (files["primary"], one.repomd.groups, modules):
         if metadata is not None:
             yield _of(one, metadata, architecture)
 

@@ -1,0 +1,287 @@
+"""Read modules.yaml: which packages of a repository belong to streams of modules, and which streams are the default.
+
+A package of a stream that is not active must never be chosen because its version is higher. So the rule is dnf's:
+packages of inactive streams are hidden, and packages of active ones hide those of the same name that belong to none,
+but for repositories with module_hotfixes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hosier.distro.rpm.yaml import Value, Wanted, YamlInvalid, documents
+from hosier.errors import NotAuthentic
+
+TEXT_MAX = 256 << 20
+"""The most bytes that such a document may have; the largest known has 20 MiB."""
+
+_WANTED: Wanted = {
+    "document": None,
+    "version": None,
+    "data": {
+        "name": None,
+        "module": None,
+        "stream": None,
+        "version": None,
+        "context": None,
+        "arch": None,
+        "dependencies": None,
+        "artifacts": None,
+        "demodularized": None,
+    },
+}
+_ARTIFACT = re.compile(r"(?P<name>[^\s/]+)-(?P<epoch>[0-9]+:)?(?P<rest>[^-\s/]+-[^-\s/]+\.[^-.\s/]+)")
+_PLATFORM = "platform"
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One build of one stream of a module. `requires` are alternatives: of one of them, each module in one of its
+    streams (none named: in any). `artifacts` are NEVRAs with their epoch, without sources."""
+
+    name: str
+    stream: str
+    version: str = ""
+    context: str = ""
+    arch: str = ""
+    requires: tuple[Mapping[str, tuple[str, ...]], ...] = ()
+    artifacts: tuple[str, ...] = ()
+    demodularized: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What modules leave of packages: those of `hidden` (NEVRAs with epoch) may not be chosen, and of the names in
+    `names` only those of `active` may, where their repository has no module_hotfixes."""
+
+    hidden: frozenset[str]
+    active: frozenset[str]
+    names: frozenset[str]
+
+    def allows(self, name: str, nevra: str, *, hotfixes: bool = False) -> bool:
+        """Whether a package may be chosen; `nevra` with its epoch, "0:" too."""
+        if hotfixes or nevra in self.active:
+            return True
+        return nevra not in self.hidden and name not in self.names
+
+
+@dataclass(frozen=True, slots=True)
+class Modules:
+    """All streams, in the order of the documents, and the default stream of each module that has one."""
+
+    streams: tuple[Stream, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+    def active(self, enabled: Mapping[str, str] | None = None) -> Mapping[str, str]:
+        """The stream of each module that is active: those enabled, the defaults of others, and what those require.
+
+        A default whose requirements another active stream contradicts is not active, as with dnf.
+        """
+        chosen = dict(enabled or {})
+        for name, stream in sorted(chosen.items()):
+            if not self._require(name, stream, chosen, defaults=True):
+                self._require(name, stream, chosen, defaults=False)
+        for name, stream in sorted(self.defaults.items()):
+            if name not in chosen:
+                trial = {**chosen, name: stream}
+                if self._require(name, stream, trial, defaults=True):
+                    chosen = trial
+        return dict(sorted(chosen.items()))
+
+    def filter(self, enabled: Mapping[str, str] | None = None) -> Filter:
+        """What is left of packages when `enabled` streams, by module, are asked for, and defaults otherwise."""
+        chosen = self.active(enabled)
+        active: set[str] = set()
+        hidden: set[str] = set()
+        names: set[str] = set()
+        plain: set[str] = set()
+        for each in self.streams:
+            if chosen.get(each.name) == each.stream and _met(each, chosen):
+                active.update(each.artifacts)
+                names.update(name for name, _ in map(_split, each.artifacts))
+                plain.update(each.demodularized)
+            else:
+                hidden.update(each.artifacts)
+        return Filter(frozenset(hidden - active), frozenset(active), frozenset(names - plain))
+
+    def _require(self, name: str, stream: str, chosen: dict[str, str], *, defaults: bool) -> bool:
+        """Add what a stream requires; whether all of it can be had. `defaults`: of a module that has a default stream,
+        no other is taken."""
+        builds = [each for each in self.streams if each.name == name and each.stream == stream]
+        if not builds:
+            return False
+        for build in reversed(builds):
+            trial = dict(chosen)
+            if self._satisfy(build, trial, defaults):
+                chosen.update(trial)
+                return True
+        return False
+
+    def _satisfy(self, build: Stream, chosen: dict[str, str], defaults: bool) -> bool:
+        if not build.requires:
+            return True
+        for alternative in build.requires:
+            trial = dict(chosen)
+            if all(self._one(module, streams, trial, defaults) for module, streams in sorted(alternative.items())):
+                chosen.update(trial)
+                return True
+        return False
+
+    def _one(self, module: str, streams: tuple[str, ...], chosen: dict[str, str], defaults: bool) -> bool:
+        # What the platform is, the root decides that is made; its repositories are of one.
+        if module == _PLATFORM:
+            return True
+        if module in chosen:
+            return _fits(chosen[module], streams)
+        default = self.defaults.get(module)
+        known = [each.stream for each in self.streams if each.name == module]
+        if default is not None:
+            known = [default] if defaults else [default, *known]
+        for stream in dict.fromkeys(known):
+            if _fits(stream, streams):
+                chosen[module] = stream
+                if self._require(module, stream, chosen, defaults=defaults):
+                    return True
+                del chosen[module]
+        return False
+
+
+def parse(content: bytes, *, name: str) -> Modules:
+    """Read a document of documents; `name` is what messages call it.
+
+    Raises NotAuthentic for what is damaged, or holds YAML that libmodulemd does not write.
+    """
+    if len(content) > TEXT_MAX:
+        raise _invalid(name, f"it has more than {TEXT_MAX >> 20} MiB")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _invalid(name, f"it is not UTF-8, at byte {error.start}")
+    streams: list[Stream] = []
+    defaults: dict[str, str] = {}
+    try:
+        for document in documents(text, _WANTED):
+            if not isinstance(document, dict):
+                raise YamlInvalid("a document is no mapping")
+            kind, data = document.get("document"), document.get("data")
+            if not isinstance(data, dict) or kind not in ("modulemd", "modulemd-defaults"):
+                # Translations, end-of-life notes, and what builders of modules write for themselves.
+                continue
+            if kind == "modulemd":
+                streams.append(_stream(data))
+            elif isinstance(data.get("module"), str) and isinstance(data.get("stream"), str):
+                defaults[str(data["module"])] = str(data["stream"])
+    except YamlInvalid as error:
+        raise _invalid(name, str(error))
+    return Modules(tuple(streams), defaults)
+
+
+def merged(files: Sequence[str]) -> Modules:
+    """The modules of several documents in the store; a default that several name differently is none, as with dnf."""
+    streams: list[Stream] = []
+    defaults: dict[str, set[str]] = {}
+    for path in files:
+        found = _read(path)
+        streams += found.streams
+        for module, stream in found.defaults.items():
+            defaults.setdefault(module, set()).add(stream)
+    return Modules(tuple(streams), {name: of.pop() for name, of in sorted(defaults.items()) if len(of) == 1})
+
+
+def artifacts(path: str) -> tuple[str, ...]:
+    """The NEVRAs, with epochs, of all packages that belong to a module, sorted."""
+    return tuple(sorted({each for stream in _read(path).streams for each in stream.artifacts}))
+
+
+def _read(path: str) -> Modules:
+    with open(path, "rb") as file:
+        return parse(file.read(TEXT_MAX + 1), name=path)
+
+
+def _stream(data: Mapping[str, Value]) -> Stream:
+    name, stream = data.get("name"), data.get("stream")
+    if not isinstance(name, str) or not isinstance(stream, str):
+        raise YamlInvalid(f"a module has no {'name' if not isinstance(name, str) else 'stream'}")
+    listed = data.get("artifacts")
+    rpms = listed.get("rpms") if isinstance(listed, dict) else None
+    found = []
+    for each in rpms if isinstance(rpms, list) else []:
+        if not isinstance(each, str):
+            raise YamlInvalid(f"an artifact of {name}:{stream} is no text")
+        if not each.endswith((".src", ".nosrc")):
+            found.append(_with_epoch(each, f"{name}:{stream}"))
+    freed = data.get("demodularized")
+    names = freed.get("rpms") if isinstance(freed, dict) else None
+    return Stream(
+        name=name,
+        stream=stream,
+        version=_word(data.get("version")),
+        context=_word(data.get("context")),
+        arch=_word(data.get("arch")),
+        requires=tuple(_requires(data.get("dependencies"))),
+        artifacts=tuple(found),
+        demodularized=tuple(each for each in names if isinstance(each, str)) if isinstance(names, list) else (),
+    )
+
+
+def _requires(said: Value) -> list[Mapping[str, tuple[str, ...]]]:
+    # Version 1 has one mapping of texts, version 2 a list of mappings of lists.
+    found: list[Mapping[str, tuple[str, ...]]] = []
+    for each in said if isinstance(said, list) else [said]:
+        requires = each.get("requires") if isinstance(each, dict) else None
+        if not isinstance(requires, dict):
+            if isinstance(each, dict):
+                found.append({})
+            continue
+        found.append(
+            {
+                module: tuple(_word(stream) for stream in streams)
+                if isinstance(streams, list)
+                else ((_word(streams),) if streams else ())
+                for module, streams in requires.items()
+            }
+        )
+    return found
+
+
+def _fits(stream: str, wanted: tuple[str, ...]) -> bool:
+    """Whether a stream is among those wanted; "-NAME" is any but that (modulemd version 2)."""
+    refused = {each[1:] for each in wanted if each.startswith("-")}
+    named = {each for each in wanted if not each.startswith("-")}
+    return stream not in refused and (not named or stream in named)
+
+
+def _met(build: Stream, chosen: Mapping[str, str]) -> bool:
+    """Whether a build is of the context that is active: what it requires is."""
+    return not build.requires or any(
+        all(
+            module == _PLATFORM or (module in chosen and _fits(chosen[module], streams))
+            for module, streams in alternative.items()
+        )
+        for alternative in build.requires
+    )
+
+
+def _word(value: Value) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _with_epoch(text: str, of: str) -> str:
+    match = _ARTIFACT.fullmatch(text)
+    if match is None:
+        raise YamlInvalid(f"the artifact {text[:80]!r} of {of} is not NAME-EPOCH:VERSION-RELEASE.ARCH")
+    return f"{match['name']}-{match['epoch'] or '0:'}{match['rest']}"
+
+
+def _split(artifact: str) -> tuple[str, str]:
+    match = _ARTIFACT.fullmatch(artifact)
+    return (match["name"], match["rest"]) if match else (artifact, "")
+
+
+def _invalid(name: str, reason: str) -> NotAuthentic:
+    return NotAuthentic(
+        f"cannot read {name}: {reason}",
+        hint="module_hotfixes = true in the [[repo]] takes its packages without regard to modules",
+    )
