@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,15 @@ class World:
     comps: str
     weak: bool
     exclude: tuple[str, ...]
+
+    def spelt(self, request: Sequence[str]) -> tuple[str, ...]:
+        """The same request with the names that its patterns of names match in their place."""
+        names = {each.name for packages, _, _ in self.repos.values() for each in packages} - set(self.exclude)
+        return tuple(
+            word
+            for asked in request
+            for word in (sorted(fnmatch.filter(names, asked)) if asked.endswith("*") and "-" not in asked else [asked])
+        )
 
 
 def world(seed: int, *, size: int = 14, requests: int = 5) -> World:
@@ -55,21 +65,19 @@ def _package(choose: random.Random, name: str, names: Sequence[str], caps: Seque
             return one
         return f"{one} {choose.choice(_OPERATORS)} {choose.choice(('1', '2', '1-1', '1.1-1', '0:1', '1:1-1'))}"
 
-    def dependency() -> str:
+    def dependency(*, weak: bool = False) -> str:
         if choose.random() < 0.75:
             return plain()
         left, right, other = plain(), plain(), plain()
-        return choose.choice(
-            (
-                f"({left} or {right})",
-                f"({left} and {right})",
-                f"({left} if {right})",
-                f"({left} if {right} else {other})",
-            )
-        )
+        both = (f"({left} or {right})", f"({left} and {right})")
+        # libsolv 0.7.23, which dnf has here, also follows the condition of a weak dependency; 0.7.39 does not.
+        return choose.choice(both if weak else (*both, f"({left} if {right})", f"({left} if {right} else {other})"))
 
-    def some(chance: float, most: int = 2) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(dependency() for _ in range(most) if choose.random() < chance))
+    def some(chance: float) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(dependency() for _ in range(2) if choose.random() < chance))
+
+    def weakly(chance: float) -> tuple[str, ...]:
+        return (dependency(weak=True),) if choose.random() < chance else ()
 
     def rarely(chance: float) -> tuple[str, ...]:
         return (plain(),) if choose.random() < chance else ()
@@ -88,9 +96,9 @@ def _package(choose: random.Random, name: str, names: Sequence[str], caps: Seque
         pre=rarely(0.1),
         conflicts=rarely(0.08),
         obsoletes=(f"{obsoleted} < {choose.choice(('1.1', '2', '1:0'))}",) if choose.random() < 0.08 else (),
-        recommends=some(0.2, 1),
+        recommends=weakly(0.25),
         suggests=rarely(0.1),
-        supplements=some(0.15, 1),
+        supplements=weakly(0.15),
         enhances=rarely(0.1),
         files=[path for path in paths if path.endswith(f"/{name}") or choose.random() < 0.04],
     )

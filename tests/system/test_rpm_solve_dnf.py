@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from hosier.errors import HosierError
+from hosier.solve.rpm import Pool
 from kit.rpmmd import repository
 from kit.rpmrandom import World, world
 from kit.rpmtask import locked, refreshed, spec
 
 WORLDS = int(os.environ.get("HOSIER_TEST_WORLDS", "60"))
 SEED = int(os.environ.get("HOSIER_TEST_WORLD", "4"))
+
+Answer = list[str] | str
+"""Packages, sorted, or an error."""
 
 JUDGE = r"""
 import json, sys, dnf, dnf.exceptions, dnf.transaction
@@ -54,11 +60,8 @@ for world in json.load(sys.stdin):
 print(json.dumps(out))
 """
 
-KNOWN: dict[tuple[int, int], str] = {}
-"""Differences, by seed and request, with their reasons."""
 
-
-def theirs(worlds: list[World], folder: Path) -> list[list[list[str] | str]]:
+def theirs(worlds: list[World], folder: Path) -> list[list[Answer]]:
     """What dnf says of each request: packages, or an error."""
     asked = []
     for number, one in enumerate(worlds):
@@ -69,7 +72,13 @@ def theirs(worlds: list[World], folder: Path) -> list[list[list[str] | str]]:
             repos.append([name, str(place), priority, cost])
         root = folder / str(number) / "root"
         root.mkdir()
-        said = {"root": str(root), "repos": repos, "requests": one.requests, "weak": one.weak, "exclude": one.exclude}
+        said = {
+            "root": str(root),
+            "repos": repos,
+            "requests": [*one.requests, *map(one.spelt, one.requests)],
+            "weak": one.weak,
+            "exclude": one.exclude,
+        }
         asked.append(said)
     done = subprocess.run(
         ["/usr/bin/python3", "-c", JUDGE],
@@ -83,7 +92,7 @@ def theirs(worlds: list[World], folder: Path) -> list[list[list[str] | str]]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def ours(one: World, folder: Path) -> list[list[str] | str]:
+def ours(one: World, folder: Path) -> list[Answer]:
     """What locks say of the same."""
     folder.mkdir()
     settings = {name: {"priority": p, "cost": c} for name, (_, p, c) in one.repos.items()}
@@ -93,7 +102,7 @@ def ours(one: World, folder: Path) -> list[list[str] | str]:
         settings=settings,
         more={"base": {"group": one.comps}},
     )
-    out: list[list[str] | str] = []
+    out: list[Answer] = []
     for words in one.requests:
         said = spec(*words, recommends=one.weak, exclude=one.exclude)
         try:
@@ -104,24 +113,61 @@ def ours(one: World, folder: Path) -> list[list[str] | str]:
     return out
 
 
+@dataclass
+class Count:
+    """How many requests give the same packages, are refused by both, are the same once the packages of a pattern are in
+    order, and differ."""
+
+    same: int = 0
+    refused: int = 0
+    ordered: int = 0
+    differing: list[tuple[object, ...]] = field(default_factory=list)
+
+    def add(self, world: int, words: Sequence[str], direct: Answer, spelt: Answer, found: Answer) -> None:
+        if isinstance(direct, str) and isinstance(found, str):
+            self.refused += 1
+        elif direct == found:
+            self.same += 1
+        elif spelt == found or (isinstance(spelt, str) and isinstance(found, str)):
+            self.ordered += 1
+        else:
+            self.differing.append((world, words, direct, found))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.same} the same, {self.refused} refused by both, {self.ordered} the same once a pattern's packages "
+            f"are in order, {len(self.differing)} differ"
+        )
+
+
 @pytest.mark.skipif(not os.path.exists("/usr/bin/dnf"), reason="there is no dnf here")
-def test_locks_are_what_dnf_would_install(tmp_path: Path) -> None:
-    worlds = [world(SEED * 10_000 + number) for number in range(WORLDS)]
+def test_locks_are_what_dnf_would_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal without exception when all file lists are read, as dnf does. Two things that decide there are nobody's
+    wish, and differ here:
+
+    - dnf takes the packages of a pattern in the order of a hash table, which decides where they stand in each other's
+      way. It is asked again with them spelt out, in order.
+    - A path that only file lists have, in a package that is looked at and not chosen, adds packages to look at; and a
+      package of a second architecture is passed over only when one of the first is looked at. File lists are not read
+      for that: such differences are few.
+    """
+    numbers = [SEED * 10_000 + number for number in range(WORLDS)]
+    worlds = [world(number) for number in numbers]
     judged = theirs(worlds, tmp_path)
-    same = refused = 0
-    differences = []
-    for number, (one, expected) in enumerate(zip(worlds, judged, strict=True)):
-        got = ours(one, tmp_path / str(number) / "indices")
-        for place, (theirs_, ours_) in enumerate(zip(expected, got, strict=True)):
-            if isinstance(theirs_, str) and isinstance(ours_, str):
-                refused += 1
-            elif theirs_ == ours_:
-                same += 1
-            elif (SEED * 10_000 + number, place) not in KNOWN:
-                differences.append((SEED * 10_000 + number, place, one.requests[place], theirs_, ours_))
+    whole, lazy = Count(), Count()
+    for place, (number, one, expected) in enumerate(zip(numbers, worlds, judged, strict=True)):
+        count = len(one.requests)
+        for counted, folder in ((lazy, "lazy"), (whole, "whole")):
+            with monkeypatch.context() as patch:
+                if counted is whole:
+                    patch.setattr(Pool, "_supplementing", lambda pool: True)
+                found = ours(one, tmp_path / str(place) / folder)
+            for row in zip(one.requests, expected[:count], expected[count:], found, strict=True):
+                counted.add(number, *row)
     total = sum(len(one.requests) for one in worlds)
-    print(f"\nseed {SEED}: {same} of {total} sets equal, {refused} refused by both, {len(differences)} differ")
-    for difference in differences[:40]:
+    print(f"\nseed {SEED}, {total} requests\n  with all file lists: {whole}\n  with those needed:   {lazy}")
+    for difference in whole.differing or lazy.differing:
         print(*difference, sep="\n   ")
-    assert not differences
-    assert same > total / 3
+    assert not whole.differing
+    assert len(lazy.differing) <= total / 200
+    assert whole.same > total / 3 and whole.refused

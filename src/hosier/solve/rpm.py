@@ -103,6 +103,7 @@ class Pool:
         self._local = add_declared(solv, pool, local)
         self._end = 2 + sum(repo.nsolvables for repo, _ in self._repos) + self._local.nsolvables
         self._first_local = self._end - self._local.nsolvables
+        self._goes: dict[str, bool] = {}
         self._strings: dict[int, str] = {}
         self._packages: dict[int, Package] = {}
         self._providers: dict[str, tuple[int, ...]] = {}
@@ -125,9 +126,9 @@ class Pool:
         self._assumed = None
         if strange:
             self._assumed = self._pool.add_repo("assumed")
-            solvable = self._assumed.add_solvable()
-            solvable.name, solvable.evr, solvable.arch = "paths of file lists", "0-0", "noarch"
             for each in strange:
+                solvable = self._assumed.add_solvable()
+                solvable.nameid, solvable.evr, solvable.arch = each, "0-0", "noarch"
                 solvable.add_provides(each)
         self._pool.createwhatprovides()
 
@@ -197,20 +198,18 @@ class Pool:
     def by_name(self) -> Mapping[str, tuple[int, ...]]:
         """All packages that the architecture allows, by their names, sorted."""
         found: dict[str, list[int]] = {}
-        ranks = set(self.architectures)
         for one in self._pool.solvables:
-            if one.id < self._end and one.arch in ranks:
+            if one.id < self._end and self.goes(one.arch):
                 found.setdefault(one.name, []).append(one.id)
         return {name: tuple(found[name]) for name in sorted(found)}
 
-    @cached_property
-    def architectures(self) -> tuple[str, ...]:
-        """Those of packages that may be installed."""
-        known = {one.arch for one in self._pool.solvables}
-        return tuple(sorted(each for each in known if each not in ("src", "nosrc") and self._allowed(each)))
-
-    def _allowed(self, architecture: str) -> bool:
-        return bool(self._pool.isknownarch(self._pool.str2id(architecture)))
+    def goes(self, architecture: str) -> bool:
+        """Whether packages of an architecture may be installed; source packages may not."""
+        found = self._goes.get(architecture)
+        if found is None:
+            known = bool(self._pool.isknownarch(self._pool.str2id(architecture)))
+            found = self._goes[architecture] = known and architecture not in ("src", "nosrc")
+        return found
 
     def providers(self, text: str) -> tuple[int, ...]:
         """Packages that give a dependency, those that are left out too; Damaged when it cannot be read."""
@@ -263,7 +262,7 @@ class Pool:
 
     def dependencies(self, number: int, kind: str) -> tuple[str, ...]:
         """What a package says under `kind`: "requires" (all of them), "pre" (those that scriptlets need too),
-        "conflicts", "obsoletes", "recommends", "supplements" or "provides"."""
+        "conflicts", "obsoletes", "recommends", "suggests", "supplements", "enhances" or "provides"."""
         solv, one = self._solv, self._pool.id2solvable(number)
         if kind == "pre":
             return tuple(each.str() for each in one.lookup_deparray(solv.SOLVABLE_REQUIRES, 1))
@@ -279,7 +278,7 @@ class Pool:
             return False
         strange = frozenset(self._text(each) for each in self._strange)
         for number in numbers:
-            for kind in ("requires", "conflicts", "obsoletes", "recommends"):
+            for kind in ("requires", "conflicts", "obsoletes", "recommends", "suggests"):
                 for text in self.dependencies(number, kind):
                     if text in strange or ("/" in text and text.startswith("(") and any(s in text for s in strange)):
                         return True
@@ -290,7 +289,7 @@ class Pool:
     def leave_out(self, numbers: Iterable[int]) -> None:
         """Let none of these be chosen, and every other one; what was left out before does not count."""
         self._out = frozenset(numbers)
-        every = range(2, self._end + (1 if self._assumed is not None else 0))
+        every = range(2, self._end + (0 if self._assumed is None else self._assumed.nsolvables))
         self._pool.set_considered_list([each for each in every if each not in self._out])
 
     @property
@@ -320,7 +319,7 @@ class Pool:
         `favoured` are taken where there is a choice, `kept` wherever that is consistent. Raises Damaged when the file
         lists are needed and cannot be read.
         """
-        if weak and any("/" in self._text(each) for each in self._strange) and self._supplementing():
+        if self._strange and self._supplementing():
             self.read_filelists()
         found = self._solve(requests, weak=weak, favoured=favoured, kept=kept)
         if not self._whole and self._strange and (found.problems or self._needs_lists(found.chosen)):
@@ -329,12 +328,14 @@ class Pool:
         return found
 
     def _supplementing(self) -> bool:
-        """Whether a package supplements a path that only file lists have."""
-        kind = self._solv.SOLVABLE_SUPPLEMENTS
+        """Whether a package supplements or enhances a path that only file lists have, which makes it the better choice
+        even where weak dependencies are off."""
         glob = self._solv.Selection.SELECTION_GLOB
-        for one in self._pool.matchdeps("*/*", glob, kind).solvables():
-            if any(self._text(each) in one.lookup_deparray(kind)[0].str() for each in self._strange):
-                return True
+        for kind in (self._solv.SOLVABLE_SUPPLEMENTS, self._solv.SOLVABLE_ENHANCES):
+            for one in self._pool.matchdeps("*/*", glob, kind).solvables():
+                said = " ".join(each.str() for each in one.lookup_deparray(kind))
+                if any(self._text(each) in said for each in self._strange):
+                    return True
         return False
 
     def _solve(

@@ -16,11 +16,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-FORMAT = "1"
+FORMAT = "2"
 """Of what is kept; another one makes all of it anew."""
 
 _TEXTS = re.compile(rb"<(description|summary|packager)(?: [^<>]*)?>[^<]*</\1>")
 """What says nothing about dependencies and is much of the text."""
+
+
+_LOCATION = re.compile(rb"""<location [^<>]*href=["']([^<>"']*)""")
 
 
 class Damaged(Exception):
@@ -179,8 +182,14 @@ def _ordered(text: bytes | mmap.mmap) -> bytes:
     stripped = [package.strip() for package in packages]
     if not all(package.startswith(b"<package ") for package in stripped):
         return short  # not as repositories are written: as it stands
-    stripped.sort()
+    stripped.sort(key=_place)
     return head + b"</package>\n".join([*stripped, tail.lstrip()])
+
+
+def _place(package: bytes) -> tuple[bytes, bytes]:
+    """The order in which createrepo_c writes packages, which is that of dnf's choice among equals: by location."""
+    found = _LOCATION.search(package)
+    return (found[1] if found else b"", package)
 
 
 @contextlib.contextmanager

@@ -216,7 +216,7 @@ class Universe:
 
     def known(self, number: int) -> bool:
         """Whether a package is of an architecture that may be installed."""
-        return self.pool.package(number).architecture in self.pool.architectures
+        return self.pool.goes(self.pool.package(number).architecture)
 
     @cached_property
     def comps(self) -> Comps | None:
