@@ -27,6 +27,7 @@ VERBS = (
     "run",
     "pack",
     "vendor",
+    "publish",
     "push",
     "pull",
     "gc",

@@ -1,0 +1,1 @@
+"""A folder of packages as repositories that apt and dnf read."""
