@@ -65,7 +65,8 @@ class Said:
     """What a package, or a spec, says of a path of a root; None and "" where it says nothing.
 
     `facts` are those of FACTS that may be compared. `needed`: it is missed when it is not there. `loose`: only that it
-    is there counts, as of a file of another package in its place. `apart` is why it may differ by nature.
+    is there counts, as of a file of another package in its place. `apart` is why it may differ by nature; what a spec
+    `asked` for has no such reason, wherever it is.
     """
 
     path: str
@@ -87,6 +88,7 @@ class Said:
     config: bool = False
     ghost: bool = False
     loose: bool = False
+    asked: bool = False
     apart: str = ""
 
 
@@ -240,13 +242,13 @@ class _Walk:
             owners = said.pop(entry.path, None)
             if owners is None:
                 if entry.path != "/":
-                    found.append(FileDrift(entry.path, "", (ADDED,), None, entry, self._expected(entry.path, "")))
+                    why = self.records.expected(entry.path, "")
+                    found.append(FileDrift(entry.path, "", (ADDED,), None, entry, why))
                 continue
             for each in owners:
                 what = self._differing(each, entry)
                 if what:
-                    reason = each.apart or self._expected(entry.path, each.package)
-                    found.append(FileDrift(entry.path, each.package, what, each, entry, reason))
+                    found.append(FileDrift(entry.path, each.package, what, each, entry, self._why(entry.path, each)))
         for path, owners in said.items():
             if not self._untold(path):
                 found += [self._gone(path, each) for each in owners if each.needed]
@@ -254,10 +256,10 @@ class _Walk:
         return found
 
     def _gone(self, path: str, said: Said) -> FileDrift:
-        return FileDrift(path, said.package, (GONE,), said, None, said.apart or self._expected(path, said.package))
+        return FileDrift(path, said.package, (GONE,), said, None, self._why(path, said))
 
-    def _expected(self, path: str, package: str) -> str:
-        return self.records.expected(path, package)
+    def _why(self, path: str, said: Said) -> str:
+        return "" if said.asked else said.apart or self.records.expected(path, said.package)
 
     def _untold(self, path: str) -> bool:
         """Whether nobody can say what is at `path`: it is below a mount, or a folder that could not be read."""
