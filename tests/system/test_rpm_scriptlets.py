@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
+import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +17,7 @@ from hosier.build.rpm import scriptlets
 from hosier.distro.rpm import rpmfile, scripts
 from hosier.errors import BuildFailed, HostLacks
 from hosier.linux import rpmio
-from kit import rpms
+from kit import rpms, tiny
 from kit.rpmscripts import LOG, Ours, Theirs, script, some
 
 pytestmark = [
@@ -358,3 +361,44 @@ def test_a_long_list_of_files_is_read_or_not(tmp_path: Path) -> None:
     scriptlets.after(ours.site, [found], ours.installed)
     assert ours.log() == [f"4000 {paths[0]}", "4000"]
     assert ours.told() == []
+
+
+AS_A_USER = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from hosier.linux.userns import become_root
+become_root()
+from hosier.build.rpm import lua
+from hosier.linux.box import Box
+base = sys.argv[2]
+log = os.open(base + "/log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+def order(title, text, program):
+    path = "/var/tmp/rpm-tmp.a"
+    return lua.Order(title, (program,), text, path, (1,), (), ("/a",), program == "<lua>", False, False, 5.0)
+for number, orders in enumerate((
+    [order("shell", b"cat; id; kill -9 $PPID; kill -9 1; touch /x; chown www /x; exit 3", "/bin/sh")],
+    [order("lua", b"print(rpm.next_file(), arg[2]) os.execute('id') posix.kill(1, 9)", "<lua>")],
+)):
+    os.mkdir(f"{base}/work{number}")
+    box = Box(argv=(), lower=(base + "/root",), upper=base + "/upper", work=f"{base}/work{number}",
+              env={"PATH": "/bin"}, stdout=log, stderr=log, tmpfs=("/run", "/tmp", "/var/tmp"), confined=True, no_fsync=True)
+    print([each.status for each in lua.run_orders(box, orders)])
+print(open(base + "/log").read())
+"""
+
+
+def test_an_ordinary_user_runs_them_too(tmp_path: Path) -> None:
+    tiny.require("busybox", "newuidmap", "setpriv")
+    user = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory(prefix="hosier-ordinary-") as folder, tiny.sources() as source:
+        os.chmod(folder, 0o755)
+        tiny.make(f"{folder}/base/root")
+        os.mkdir(f"{folder}/base/upper")
+        subprocess.run(["chown", "-Rh", f"{user.pw_uid}:{user.pw_gid}", f"{folder}/base"], check=True)
+        argv = [tiny.interpreter(), "-c", AS_A_USER, source, f"{folder}/base"]
+        done = subprocess.run(tiny.ordinary_argv(folder, argv), capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        *("[768]", "[0]", "== shell", "/a", "uid=0(root) gid=0(root)"),
+        *("== lua", "/a\t1", "uid=0(root) gid=0(root)", ""),
+    ]
