@@ -381,7 +381,8 @@ for number, orders in enumerate((
 )):
     os.mkdir(f"{base}/work{number}")
     box = Box(argv=(), lower=(base + "/root",), upper=base + "/upper", work=f"{base}/work{number}",
-              env={"PATH": "/bin"}, stdout=log, stderr=log, tmpfs=("/run", "/tmp", "/var/tmp"), confined=True, no_fsync=True)
+              env={"PATH": "/bin"}, stdout=log, stderr=log, tmpfs=("/run", "/tmp", "/var/tmp"),
+              confined=True, no_fsync=True)
     print([each.status for each in lua.run_orders(box, orders)])
 print(open(base + "/log").read())
 """
