@@ -181,7 +181,6 @@ def test_the_content_of_what_is_diverted_is_told_where_it_lies(root: Path) -> No
 def test_what_was_left_out_by_the_roots_own_filter_has_its_reason(root: Path) -> None:
     shutil.rmtree(root / "usr/share/doc/tool")
     (root / "etc/dpkg/dpkg.cfg.d").mkdir(parents=True)
-    filters = "path-exclude=/usr/share/doc/*\npath-include /usr/share/doc/*/copyright\n"
     (root / "etc/dpkg/dpkg.cfg.d/docs").write_text(
         "path-exclude=/usr/share/doc/*\npath-include /usr/share/doc/*/copyright\n"
     )
