@@ -83,11 +83,10 @@ class Splitter:
             if not read:
                 return found
 
-    def rest(self) -> list[Item]:
+    def rest(self) -> list[Said]:
         """What is left when nothing follows any more."""
-        found: list[Item] = []
-        self._say(found, len(self._held))
-        return found
+        left, self._held = self._held, b""
+        return [Said(_text(left))] if left else []
 
     def _say(self, found: list[Item], length: int) -> None:
         if length:

@@ -32,8 +32,10 @@ MEMORY = 1 << 30
 """Bytes of address space of each of its processes."""
 SCRATCH = 64 << 20
 """Bytes that it may write, in each place that takes them."""
-OUTPUT = 16 << 20
+OUTPUT = 4 << 20
 """Bytes of what it prints and of what is recorded."""
+KEPT = 64 << 10
+"""Characters of what it prints between two records; the last ones are kept."""
 LONGEST = 1 << 20
 """Bytes of one file that is included from the current folder."""
 
@@ -244,7 +246,8 @@ class _Session:
         status, said, hint = json.loads(verdict) if verdict else (-9, "", None)
         if status is None and not self.stopped:
             raise HostLacks(said, hint=hint)
-        self.items += self._splitter.rest()
+        for item in self._splitter.rest():
+            self._say(item)
         at = next(((e.file, e.line) for e in self.items if isinstance(e, Event) and e.kind == "stopped"), None)
         if self.stopped and at is None:
             # A command that was waited for, which had to be killed for the nail to go on.
@@ -254,7 +257,7 @@ class _Session:
             path=self.task.path,
             real=self.task.real,
             cwd=self.task.cwd,
-            items=tuple(_joined(self.items)),
+            items=tuple(self.items),
             status=-9 if status is None else status,
             stopped=self.stopped,
             seconds=self.task.seconds,
@@ -304,8 +307,7 @@ class _Session:
                 self._killed_at = 0.0
         for item in self._splitter.feed(piece):
             if isinstance(item, Said):
-                if self._size <= OUTPUT:
-                    self.items.append(item)
+                self._say(item)
                 if not self.stopped and "fork: " in item.text and _FULL in item.text:
                     self._stop("processes")
                 continue
@@ -316,6 +318,14 @@ class _Session:
                 self._read(item.words[0])
             if self._size <= OUTPUT or item.kind == "stopped":
                 self.items.append(item)
+
+    def _say(self, said: Said) -> None:
+        """Keep text; text that came in pieces is one."""
+        text = said.text
+        if self.items and isinstance(last := self.items[-1], Said):
+            text = last.text + text
+            self.items.pop()
+        self.items.append(Said(text[-KEPT:]))
 
     def _read(self, path: str) -> None:
         """Keep the text of a file that is being read, as the host has it."""
@@ -369,17 +379,6 @@ def _beneath(folder: str, path: str, *, public: bool = False) -> bytes | None:
                 return file.read(LONGEST)
     except OSError:
         return None
-
-
-def _joined(items: Sequence[Item]) -> list[Item]:
-    """Text that came in pieces as one."""
-    joined: list[Item] = []
-    for item in items:
-        if isinstance(item, Said) and joined and isinstance(joined[-1], Said):
-            joined[-1] = Said(joined[-1].text + item.text)
-        else:
-            joined.append(item)
-    return joined
 
 
 def _read_all(fd: int) -> bytes:
