@@ -80,21 +80,25 @@ def _entry(folder: str, name: str, repo: str, seen: Mapping[str, list[object]]) 
         raise PackageInvalid(
             f"cannot use {path!r} of {repo}: no lock can hold its path", hint="give it a name of plain characters"
         )
-    header, _ = rpmfile.read(path)
+    header, signature = rpmfile.read(path)
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     try:
-        return mark, package(header, location=name, sha256=digest, size=status.st_size)
+        return mark, package(header, signature, location=name, sha256=digest, size=status.st_size)
     except Malformed as reason:
         raise PackageInvalid(f"cannot read {path}: {reason}")
 
 
-def package(header: Header, *, location: str, sha256: str, size: int) -> str:
-    """The element of one package. Raises Malformed."""
+def package(header: Header, signature: Header, *, location: str, sha256: str, size: int) -> str:
+    """The element of one package, from its two headers. Raises Malformed."""
     nevra = facts.nevra(header)
     built = header.number(tags.BUILDTIME)
     installed = header.number(tags.LONGSIZE) or header.number(tags.SIZE)
-    archive = header.number(tags.ARCHIVESIZE)
+    archive = (
+        signature.number(tags.SIG_LONGARCHIVESIZE)
+        or signature.number(tags.SIG_PAYLOADSIZE)
+        or header.number(tags.ARCHIVESIZE)
+    )
     lines = [
         '<package type="rpm">',
         f"  <name>{_text(nevra.name)}</name>",
