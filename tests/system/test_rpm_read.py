@@ -429,7 +429,7 @@ def test_a_file_over_4_gib_is_unpacked(tmp_path: Path) -> None:
     assert [row[6] for row in found.values()] == [(4 << 30) + 12345, 0, 1]
     ran("cmp", source, into / str(found["/usr/file"][7]))
     assert found["/usr/file"][8] == built.query("[%{FILEDIGESTS}\n]")[0][0]
-    assert peak(built.path, tmp_path / "again") < 150
+    assert peak(built.path, tmp_path / "again") < 200  # the pieces of zeros are as large as pieces become
 
 
 def peak(package: Path, into: Path) -> float:
