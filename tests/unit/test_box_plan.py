@@ -47,6 +47,19 @@ def test_a_command_sees_proc_sys_and_a_small_dev() -> None:
     ]
 
 
+def test_a_folder_whose_changes_are_forgotten_comes_last_and_all_that_is_forgotten_is_bounded() -> None:
+    binds, overlays = (("/usr", "/usr", True),), (("/srv/nails", "/srv/nails"),)
+    assert _plan(binds=binds, overlays=overlays, volatile=("/tmp",), memory=4096)[-3:] == [
+        ("fs", "/tmp", "tmpfs", "mode=1777,size=4096;nosuid,nodev"),
+        ("bind", "/usr", "0", "ro"),
+        ("over", "/srv/nails", "1", ""),
+    ]
+    assert plan.bind_sources("none", binds, overlays) == ("/usr", "/srv/nails")
+    assert plan.bind_sources("host", binds, overlays)[-1] == "/srv/nails"
+    steps = _plan(network="host", binds=binds, overlays=overlays)
+    assert plan.bind_sources("host", binds, overlays)[int(steps[-1][2])] == "/srv/nails"
+
+
 def test_a_script_sees_an_empty_sys_a_masked_proc_and_forgotten_folders() -> None:
     assert _plan(confined=True, masked=True, volatile=("/run", "/tmp")) == [
         ("fs", "/proc", "proc", ";nosuid,nodev,noexec"),
