@@ -136,7 +136,8 @@ def test_apt_installs_what_was_published(folder: Path, key: Path, tmp_path: Path
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
 
     def apt(*argv: str) -> str:
-        done = subprocess.run(["apt-get", *words, *argv], capture_output=True, text=True, check=False)
+        command = ["apt-get", *words, *argv]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 

@@ -39,8 +39,10 @@ class Stages(Protocol):
 
 if TYPE_CHECKING:
     from hosier.build import stage
+    from hosier.build.rpm import stage as rpm_stage
 
     _DEB: Stages = stage
+    _RPM: Stages = rpm_stage
 
 MODULES = {"deb": "hosier.build.stage", "rpm": "hosier.build.rpm.stage"}
 

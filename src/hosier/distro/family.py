@@ -52,8 +52,10 @@ class Family(Protocol):
 
 if TYPE_CHECKING:
     from hosier.distro.deb import family as _deb
+    from hosier.distro.rpm import family as _rpm
 
     _DEB: Family = _deb
+    _RPM: Family = _rpm
 
 
 def of(name: str) -> Family:

@@ -1,0 +1,114 @@
+"""The RPM family (`hosier.distro.family`)."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hosier.distro.rpm import evr
+from hosier.distro.rpm.unpack import unpack
+from hosier.spec.lock import Lock, LockedKey, LockFile
+from hosier.spec.model import Spec
+
+if TYPE_CHECKING:
+    from hosier.fetch.progress import Reporter
+    from hosier.fetch.proxies import Proxies
+
+__all__ = ["lock", "order", "proxies", "stale", "unpack"]
+
+
+def lock(
+    specs: Mapping[str, Spec],
+    before: LockFile | None,
+    *,
+    update: frozenset[str] | None,
+    store_path: str,
+    reporter: Reporter,
+    now: float,
+) -> tuple[LockFile, Proxies]:
+    """As `hosier.distro.family.Family` promises."""
+    from hosier.distro.rpm import together
+    from hosier.distro.rpm.archive import filelists, refresh
+    from hosier.distro.rpm.local import local
+    from hosier.distro.rpm.locking import Task
+
+    repos = {architecture: spec.repos for architecture, spec in specs.items()}
+    refreshed = refresh(repos, store_path, reporter=reporter, now=now)
+    known = next(iter(refreshed.values())).proxies
+    keys = _own_keys(next(iter(specs.values())), known)
+    with _bringing(store_path, known, reporter) as bring:
+        tasks = [
+            Task(
+                spec,
+                refreshed[each],
+                local(spec, bring=bring),
+                each,
+                before.of(each) if before is not None else None,
+                lists=lambda each=each: filelists(refreshed[each], store_path, reporter=reporter),  # type: ignore[misc]
+            )
+            for each, spec in specs.items()
+        ]
+        with reporter.phase("solve"):
+            file = together.solve(tasks, update=update, note=reporter.note)
+    if keys:
+        file = LockFile(tuple(replace(each, keys=(*keys, *each.keys)) for each in file.locks))
+    return file, known
+
+
+def stale(lock: Lock, spec: Spec) -> list[str]:
+    """As `hosier.distro.family.Family` promises."""
+    from hosier.distro.rpm import locking
+
+    return locking.stale(lock, spec)
+
+
+def order(version: str) -> object:
+    """As `hosier.distro.family.Family` promises."""
+    return evr.parse(version).key
+
+
+def proxies() -> Proxies:
+    """As `hosier.distro.family.Family` promises."""
+    from hosier.distro.rpm import hostconf
+
+    return hostconf.proxies(hostconf.load("/", os.environ), os.environ)
+
+
+def _own_keys(spec: Spec, known: Proxies) -> tuple[LockedKey, ...]:
+    """The certificates that the spec names for packages of no repository."""
+    if not spec.keys:
+        return ()
+    from hosier.distro.rpm import keys
+    from hosier.fetch.transport import Transport
+
+    with Transport(known) as transport:
+        return keys.locked("", keys.Keys(transport).find(spec.keys, repo="[packages]"))
+
+
+@contextlib.contextmanager
+def _bringing(store_path: str, known: Proxies, reporter: Reporter) -> Iterator[Callable[[str], str]]:
+    """What fetches the package at a URL, once, and says where the file is: in the store, by its digest."""
+    from hosier.fetch.download import Object, download
+    from hosier.store import Store
+
+    store = Store.open(store_path, plain=True)
+    brought: dict[str, str] = {}
+
+    def bring(url: str) -> str:
+        if url not in brought:
+            with store.work("url") as folder:
+                name = url.rpartition("/")[2]
+                there = f"{folder}/package"
+                download([Object(name, (url,), there)], proxies=known, reporter=reporter, title=f"fetch {name}")
+                with open(there, "rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                place = store.deb(digest)
+                os.replace(there, place)
+            brought[url] = place
+        return brought[url]
+
+    yield bring
