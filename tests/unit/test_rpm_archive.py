@@ -370,6 +370,25 @@ CASES = [
         ANEW,
     ),
     Case(
+        "entities in groups",
+        lambda w: w.serve(texts={"group": BOMB.replace("metadata", "comps")}),
+        NotAuthentic,
+        "cannot read repodata/group.xml.gz of base: line 1: it declares what its words stand for (a DOCTYPE)",
+        "who keeps the repository makes it anew",
+    ),
+    Case(
+        "modules that are damaged",
+        lambda w: w.serve(texts={"modules": "---\ndocument: *alias\n"}),
+        NotAuthentic,
+        "cannot read repodata/modules.yaml.gz of base: line 2: an alias ('*alias') is not read",
+        "module_hotfixes = true in the [[repo]] takes its packages without regard to modules",
+    ),
+    Case(
+        "modules that are damaged, and not used",
+        lambda w: w.serve(texts={"modules": "---\ndocument: *alias\n"}),
+        repo={"module_hotfixes": True},
+    ),
+    Case(
         "listed, and not there",
         lambda w: w.serve(lies=Lies(absent=["primary"])),
         FetchFailed,

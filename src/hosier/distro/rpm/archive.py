@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from hosier.distro import indices
-from hosier.distro.rpm import hostconf, markup
+from hosier.distro.rpm import comps, hostconf, markup, modules
 from hosier.distro.rpm.channels import Channel, resolve
 from hosier.distro.rpm.current import Current, current
 from hosier.distro.rpm.repomd import TEXT_MAX, Digest, Metadata
@@ -22,8 +22,8 @@ from hosier.fetch.transport import Limits
 from hosier.spec.lock import LockedKey, LockedRepo
 from hosier.spec.model import Repo
 
-ROOTS = {"primary": "metadata", "filelists": "filelists", "group": "comps"}
-"""What the documents of each kind are called inside."""
+ROOTS = {"primary": "metadata", "filelists": "filelists"}
+"""What the documents are called inside that libsolv reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +168,8 @@ def _wanted(one: Current, architecture: str) -> Iterator[Later]:
         return
     files = one.repomd.files
     # With module_hotfixes a repository is used as if it had no modules.
-    modules = None if one.channel.module_hotfixes else files.get("modules")
-    for metadata in (files["primary"], one.repomd.groups, modules):
+    modular = None if one.channel.module_hotfixes else files.get("modules")
+    for metadata in (files["primary"], one.repomd.groups, modular):
         if metadata is not None:
             yield _of(one, metadata, architecture)
 
@@ -260,7 +260,10 @@ def _other(digest: Digest, name: str, folder: str) -> Callable[[str], None]:
 
 
 def _text(metadata: Metadata, name: str) -> Callable[[str], None]:
-    """The check of a decompressed text, before anything reads it: its own digest, and that it is the XML it should."""
+    """The check of a decompressed text, before anything uses it: its own digest, and that it is what it should be.
+
+    Groups and modules are read whole, since here their repository and place can still be told.
+    """
 
     def check(path: str) -> None:
         with open(path, "rb") as file:
@@ -271,10 +274,13 @@ def _text(metadata: Metadata, name: str) -> Callable[[str], None]:
                         name, f"its text's {metadata.text.algorithm} is {found}, expected {metadata.text.value}"
                     )
                 file.seek(0)
-            root = ROOTS.get(metadata.kind.partition("_")[0])
-            if root is not None:
+            if metadata.kind == "modules":
+                modules.parse(file.read(modules.TEXT_MAX + 1), name=name)
+            elif metadata.kind.startswith("group"):
+                comps.parse(file.read(comps.TEXT_MAX + 1), name=name)
+            else:
                 try:
-                    markup.check(file, root=root)
+                    markup.check(file, root=ROOTS[metadata.kind])
                 except markup.MarkupInvalid as error:
                     raise NotAuthentic(
                         f"cannot read {name}: {error}", hint="who keeps the repository makes it anew with createrepo_c"

@@ -19,6 +19,7 @@ DEPTH_MAX = 40
 FLOW_MAX = 1 << 20
 """The most characters of one value in brackets, braces or quotes."""
 
+_SIMPLE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.+~^:-]*[A-Za-z0-9_.+~^-])?")
 _BREAK = re.compile(r"\r\n|\r|\n")
 _QUOTED_KEY = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*:(?=\s|$)""")
 _COLON = re.compile(r":(?=\s|$)")
@@ -47,36 +48,65 @@ class _Line:
     """The white space at its end."""
 
 
+class _Lines:
+    """The lines of one document; each is taken apart when it is asked for, since most are passed over."""
+
+    def __init__(self, raw: list[str], first: int) -> None:
+        self.raw = raw
+        self.first = first
+        """The number of the first of them."""
+        self._instead: dict[int, _Line] = {}
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def __getitem__(self, at: int) -> _Line:
+        found = self._instead.get(at)
+        if found is None:
+            line = self.raw[at]
+            stripped = line.lstrip(" ")
+            said = stripped.rstrip(" \t")
+            found = _Line(len(line) - len(stripped), said, self.first + at, stripped[len(said) :])
+        return found
+
+    def __setitem__(self, at: int, line: _Line) -> None:
+        self._instead[at] = line
+
+    def blank(self) -> bool:
+        """Whether they say nothing."""
+        said = (line.strip(" \t") for line in self.raw)
+        return not any(line and not line.startswith(("#", "%")) for line in said)
+
+
 def documents(text: str, wanted: Wanted | None = None) -> Iterator[Value]:
     """The documents of a stream, in order. Raises YamlInvalid, while it is iterated."""
-    lines: list[_Line] = []
-    broken = _BREAK.split(text.removeprefix("\ufeff"))
+    text = text.removeprefix("\ufeff")
+    broken = _BREAK.split(text) if "\r" in text else text.split("\n")
     if not broken[-1]:
         # What is behind the last line break is no line.
         broken.pop()
         last = 0
     else:
         last = len(broken)
-    for number, line in enumerate(broken, 1):
-        stripped = line.lstrip(" ")
+    begun = 0
+    for at, line in enumerate(broken):
         if line.startswith(("---", "...")) and (len(line) == 3 or line[3] in " \t"):
-            if any(each.text and not each.text.startswith(("#", "%")) for each in lines):
+            lines = _Lines(broken[begun:at], begun + 1)
+            if not lines.blank():
                 yield _Reader(lines, last).document(wanted)
-            lines = []
+            begun = at + 1
             rest = line[3:].strip()
             if line.startswith("---") and rest and not rest.startswith("#"):
-                raise YamlInvalid(f"line {number}: something stands behind ---")
-            continue
-        said = stripped.rstrip(" \t")
-        lines.append(_Line(len(line) - len(stripped), said, number, stripped[len(said) :]))
-    if any(each.text and not each.text.startswith(("#", "%")) for each in lines):
+                raise YamlInvalid(f"line {at + 1}: something stands behind ---")
+    lines = _Lines(broken[begun:], begun + 1)
+    if not lines.blank():
         yield _Reader(lines, last).document(wanted)
 
 
 class _Reader:
     """One reading of one document."""
 
-    def __init__(self, lines: list[_Line], last: int) -> None:
+    def __init__(self, lines: _Lines, last: int) -> None:
         self.lines = lines
         self.last = last
         """The number of a line that no line break ends."""
@@ -124,6 +154,10 @@ class _Reader:
         items: list[Value] = []
         while (line := self.here()) is not None and line.indent == indent and _is_item(line.text):
             rest = line.text[1:].lstrip(" ")
+            if _SIMPLE.fullmatch(rest) and rest != "null" and not self.goes_on(indent):
+                items.append(rest)
+                self.at += 1
+                continue
             if not rest or rest.startswith("#"):
                 self.at += 1
                 items.append(self.node(indent, wanted, depth + 1))
@@ -180,6 +214,13 @@ class _Reader:
             return self.sequence(indent, wanted, depth + 1)
         return self.node(indent, wanted, depth + 1)
 
+    def goes_on(self, indent: int) -> bool:
+        """Whether the next line may belong to a value of this one."""
+        if self.at + 1 >= len(self.lines):
+            return False
+        following = self.lines.raw[self.at + 1]
+        return not following or following.startswith((" " * (indent + 1), "\t"))
+
     def settled(self, indent: int) -> None:
         """After the last entry of a block, nothing may stand deeper than the block."""
         line = self.here()
@@ -189,11 +230,14 @@ class _Reader:
     def passed(self, indent: int) -> None:
         """Leave out a key and its value: all that stands deeper, and a sequence that stands as deep."""
         self.at += 1
-        while self.at < len(self.lines):
-            line = self.lines[self.at]
-            if line.text and line.indent <= indent and not (line.indent == indent and _is_item(line.text)):
-                return
-            self.at += 1
+        deeper, item, raw = " " * (indent + 1), " " * indent + "-", self.lines.raw
+        for at in range(self.at, len(raw)):
+            line = raw[at]
+            if line.startswith(deeper) or (line.startswith(item) and _is_item(line[indent:])) or not line.strip(" \t"):
+                continue
+            self.at = at
+            return
+        self.at = len(raw)
 
     def block(self, header: str, above: int, line: _Line) -> str:
         """A literal or folded scalar, whose lines stand deeper than `above`."""
