@@ -328,6 +328,28 @@ def test_what_does_not_end_is_stopped_with_its_line(attack: Attack, tmp_path: Pa
     assert (attack.code, attack.line) in found
 
 
+def test_without_user_namespaces_root_is_nobody_whose_processes_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("of root only")
+
+    def refused() -> int:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr("hosier.linux.userns.container_namespace", refused)
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        if str(folder).count("/") > 2:
+            folder.chmod(0o755)
+    nail = nail_of(tmp_path, {"foot": "log\nb() { b | b & }\nb\nsleep 1000\n"}, seconds=15)
+    assert ("nail-processes", 2) in [(each.code, each.position.line) for each in nail.problems]
+    nail = nail_of(tmp_path, {"foot": RPM + "r a\nPkgCheck a && r b\n"})
+    assert nail.spec is not None and len(nail.spec.packages.install) == 2
+    (tmp_path / "foot").chmod(0o600)
+    nail = nail_of(tmp_path, {})
+    assert [each.code for each in nail.problems if each.severity == "error"] == ["nail-ended"]
+
+
 def test_a_job_that_is_left_behind_ends_with_the_nail(tmp_path: Path) -> None:
     nail = nail_of(tmp_path, {"foot": f"sleep 4321.{os.getpid()} &\nlog"})
     assert nail.spec is not None

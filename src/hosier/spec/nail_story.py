@@ -112,6 +112,9 @@ def _noticed(event: Event, before: list[str], recording: Recording, places: Plac
         text = f"Include finds no file {name!r}{told if len(chain) > 1 else ''}"
         mend = "name it as seen from this file, or from the current folder; nothing else is shown to a nail"
         return Problem(position, "include-missing", ERROR, text, mend)
+    if event.kind == "unreadable":
+        text = "the box may not read the nail: root is nobody there, since this machine has no user namespaces for it"
+        return Problem(places.at("", 1), "nail-ended", ERROR, text, "let others read it and its folder")
     if event.kind == "cycle":
         first = event.words.index(event.words[-1])
         chain_text = " includes ".join(places.shown(file) for file in event.words[first:])
@@ -180,7 +183,7 @@ def _ending(recording: Recording, places: Places) -> Iterator[Problem]:
 
 def _early(recording: Recording, places: Places) -> Iterator[Problem]:
     kinds = {event.kind for event in recording.events}
-    if kinds & {"end", "exit", "die", "missing", "cycle"}:
+    if kinds & {"end", "exit", "die", "missing", "cycle", "unreadable"}:
         return
     for item in reversed(recording.items):
         lines = item.text.splitlines() if isinstance(item, Said) else ()

@@ -27,7 +27,7 @@ __hosier_find() {
     *) __hosier_tried=("${__hosier_each%/*}/$1" "$PWD/$1") ;;
     esac
     for __hosier_each in "${__hosier_tried[@]}"; do
-        if [[ -f $__hosier_each ]]; then
+        if [[ -f $__hosier_each && -r $__hosier_each ]]; then
             __hosier_found=$__hosier_each
             return 0
         fi
@@ -205,6 +205,10 @@ if [[ -n ${4-} ]]; then
     trap __hosier_step DEBUG
 fi
 __hosier_emit enter "$2"
+if [[ ! -r $2 ]]; then
+    __hosier_emit unreadable
+    builtin exit 1
+fi
 set --
 builtin source "${__hosier_chain[0]}"
 trap - ERR DEBUG
