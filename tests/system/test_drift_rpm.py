@@ -333,3 +333,36 @@ def test_a_root_that_is_somebody_elses_is_only_read(root: Path) -> None:
     assert os.path.exists(root / "usr/lib/sysimage/rpm/rpmdb.sqlite")
     with Root.at(str(root)) as opened:
         assert RpmRecords.of(opened, files=True, what="the root") is None
+
+
+def test_diff_holds_a_root_against_a_lock_and_its_own_packages(root: Path, tmp_path: Path) -> None:
+    from hosier.spec import lock as locks
+    from hosier.spec.lock import Lock, LockedPackage, LockedRepo
+    from kit import cli
+
+    def package(name: str, version: str) -> LockedPackage:
+        return LockedPackage(name, version, "noarch", 1, "0" * 64, "base", f"{name}.rpm", "requested", 0)
+
+    packages = (package("base", "1-1"), package("gone", "1-1"), package("tool", "0-1"))
+    repo = LockedRepo("base", "rpm", ("http://example.org/base",), (), ())
+    lock = Lock("sha256:" + "0" * 64, "amd64", 0, ("base",), (repo,), (), (), packages)
+    (tmp_path / "web.lock").write_text(locks.dumps(lock))
+    (root / "usr/bin/tool").write_text("changed\n")
+    (root / "opt").mkdir()
+    done = cli.hosier("diff", tmp_path / "web.lock", root, store=tmp_path / "store")
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    assert [line.split()[:2] for line in lines if line[:1] in "+-~" and line] == [
+        ["-", "gone"],
+        ["+", "shared"],
+        ["~", "tool"],
+    ]
+    assert lines[lines.index("tool") :][:2] == ["tool", "  ~ /usr/bin/tool  content 10 B -> 8 B"]
+    assert lines[lines.index("(no package)") :][1:2] == ["  + /opt"]
+    assert "files, by what their packages say: 4 added, 1 changed" in lines
+    found = cli.hosier("diff", tmp_path / "web.lock", root, "--json", store=tmp_path / "store").stdout
+    import json
+
+    said = json.loads(found)
+    told = [each["path"] for each in said["drift"] if not each["expected"]]
+    assert told == ["/opt", "/usr/bin/tool", "/usr/lib", "/usr/lib/sysimage", "/usr/share"]
+    assert said["files"] is None

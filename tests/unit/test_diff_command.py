@@ -260,10 +260,12 @@ def test_any_two_things_are_compared(
     printed = capsys.readouterr()
     assert printed.out.splitlines()[0] == heading
     bare = next((each for each in heading.split(" -> ") if each.startswith(("lock", "spec"))), None)
-    told = f"note: only packages are compared: {bare} has no files\n" if bare else ""
+    drift = bare is not None and "-> folder" in heading
+    told = f"note: only packages are compared: {bare} has no files\n" if bare and not drift else ""
     stale = "warning: the lock of new.toml is stale: the spec has changed since; packages are the lock's\n"
     assert printed.err == (stale if b == "new.toml" else "") + told
     assert ("files: " in printed.out) == (bare is None)
+    assert ("files, by what their packages say: " in printed.out) == drift
     if bare is None:
         assert "  ~ /etc/motd  content 14 B -> 12 B\n" in printed.out
     assert main_parser.main([*words, "--json"]) == 0

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from hosier.inspect.diff import Change, PackageChange
+    from hosier.inspect.drift import FileDrift
     from hosier.inspect.scan import Scan
     from hosier.inspect.subject import Subject
     from hosier.spec.model import Spec
@@ -25,10 +26,12 @@ examples:
   hosier diff web                    against the image that was web before
   hosier diff web.toml               what the spec's lock would change in the image of its tag
   hosier diff web:1.4 /srv/web -U    what has become of a root, with the lines that differ
+  hosier diff web.toml /srv/web      what has become of a root that was never an image here
   hosier diff old.lock new.lock --json
   hosier diff web:1.3 web:1.4 --files --path '/etc/*'
 
-A word with a "/" in it is a path. A lock and a spec have no files, so only packages are compared with them.
+A word with a "/" in it is a path. A lock and a spec have no files: a folder's are held against what its own packages
+say of them, and against what the spec adds.
 """
 
 
@@ -94,6 +97,9 @@ class Comparison:
         self.notes: list[str] = []
         self.with_packages = not args.files and all(each.packages is not None for pair in pairs for each in pair)
         self.with_files = not args.packages and self.before.tree is not None and self.after.tree is not None
+        self.with_drift = not args.packages and self.before.tree is None and self.after.kind == "folder"
+        """Whether a root's files are held against what its own packages say of them, for want of an image."""
+        self._unread: list[tuple[str, str]] = []
 
     def check(self) -> None:
         """Note what cannot be compared; raises UsageError when that is everything that was asked for."""
@@ -101,14 +107,15 @@ class Comparison:
 
         bare = [each.what for pair in self.pairs for each in pair if each.tree is None]
         unknown = [each.what for pair in self.pairs for each in pair if each.packages is None]
-        if self.args.files and bare:
+        if self.args.files and bare and not self.with_drift:
             raise UsageError(f"cannot compare files: {bare[0]} has none", hint="name images or folders")
         if unknown and (self.args.packages or bare):
+            self.with_drift = False
             raise UsageError(
                 f"cannot compare packages: {unknown[0]} has no package database that is known here",
                 hint="compare files: name images or folders",
             )
-        if bare and not self.args.packages:
+        if bare and not self.args.packages and not self.with_drift:
             self.notes.append(f"only packages are compared: {bare[0]} has no files")
         if unknown and not self.args.files:
             self.notes.append(f"only files are compared: {unknown[0]} has no package database that is known here")
@@ -142,6 +149,32 @@ class Comparison:
                 if not globs or any(glob.match(change.path) for glob in globs):
                     yield change, expected(change.path) if self.live else ""
 
+    def drift(self) -> list[FileDrift]:
+        """The files of the folder that are not as its packages, and the spec, say. Raises StoreFailed, HostLacks."""
+        import fnmatch
+        import re
+
+        from hosier.inspect import drift
+        from hosier.inspect.drift_declared import of_spec
+        from hosier.inspect.drift_records import records
+        from hosier.store.layout import guard
+
+        assert self.after.tree is not None
+        word = self.before.what.removeprefix("spec ")
+        declared = of_spec(_spec(word, self.before.architecture)).files if self.before.kind == "spec" else ()
+        globs = [re.compile(fnmatch.translate(glob)) for glob in self.args.path or ()]
+        reading = drift.Reading()
+        folder = self.after.what.removeprefix("folder ")
+        with guard(f"read {self.after.what}"):
+            known = records(self.after.tree.root, family=self.after.family, files=True, what=self.after.what)
+            found = drift.files(folder, known, declared, times=self.args.times, reading=reading)
+        self._unread += reading.unreadable
+        if reading.mounts:
+            self.notes.append(f"not entered, since something else is mounted there: {_few(reading.mounts)}")
+        if reading.vanished:
+            self.notes.append(f"gone or changed while they were read: {_few(reading.vanished)}")
+        return [each for each in found if not globs or any(glob.match(each.path) for glob in globs)]
+
     def text(self, change: Change) -> tuple[list[str], str]:
         """The lines that differ in a file, or why there are none."""
         import errno
@@ -160,7 +193,7 @@ class Comparison:
     @property
     def unreadable(self) -> list[tuple[str, str]]:
         """Paths of folders that could not be read, and why."""
-        return [(each.path, each.reason) for scan in self._scans() for each in scan.unreadable]
+        return self._unread + [(each.path, each.reason) for scan in self._scans() for each in scan.unreadable]
 
     @property
     def vanished(self) -> list[str]:

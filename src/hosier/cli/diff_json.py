@@ -32,6 +32,8 @@ class Output:
         self._array(self._packages(comparison) if comparison.with_packages else None)
         put(',\n"files": ')
         self._array(self._files(comparison) if comparison.with_files else None)
+        put(',\n"drift": ')
+        self._array(self._drift(comparison) if comparison.with_drift else None)
         sums: dict[str, object] = {
             "packages": self._sums("packages", PACKAGES) if comparison.with_packages else None,
             "files": self._sums("files", FILES) if comparison.with_files else None,
@@ -78,6 +80,14 @@ class Output:
                 self._count(f"files {change.what[0] if change.what[0] in FILES else 'changed'}")
             self.growth += change.growth
             yield _file_change(comparison, change, expected)
+
+    def _drift(self, comparison: Comparison) -> Iterator[Mapping[str, object]]:
+        from hosier.inspect.drift_words import file_json
+
+        for each in comparison.drift():
+            if not each.expected or comparison.args.all:
+                self._count("drift")
+            yield file_json(each)
 
 
 PACKAGES = ("added", "removed", "upgraded", "downgraded", "rebuilt")

@@ -86,6 +86,8 @@ class Output:
             differs = self._packages(comparison, sums)
         if comparison.with_files:
             differs = self._files(comparison, sums) or differs
+        if comparison.with_drift:
+            differs = self._drift(comparison, sums) or differs
         self._say("")
         if not differs:
             self._say("nothing differs")
@@ -195,6 +197,29 @@ class Output:
         size = f"; {human_size(before)} -> {human_size(after)} ({signed(after - before)})" if after != before else ""
         sums.append(f"files: {_words(counts, ('added', 'removed', 'changed'))}{size}")
         return any(group.number for group in groups.values())
+
+    def _drift(self, comparison: Comparison, sums: list[str]) -> bool:
+        """What is not as the packages of the root say: there is no other image of its files."""
+        from hosier.inspect.drift_words import file_lines
+
+        found = comparison.drift()
+        told = [each for each in found if not each.expected or self.args.all]
+        lines = list(file_lines(told))
+        shown_most = len(lines) if self.uncut else PATHS
+        if lines:
+            self._say("")
+        for line in lines[:shown_most]:
+            mark = line.strip()[0]
+            self._say(line, mark if line.startswith("  ") and mark in _COLOURS else "")
+        if len(lines) > shown_most:
+            self._say(f"… and {len(lines) - shown_most} more lines (--all)")
+        if len(found) > len(told):
+            self._say("")
+            apart = len(found) - len(told)
+            self._say(f"set apart, what a running root changes by nature (--all shows it): {apart}")
+        counts = _counted(each.what[0] if each.what[0] in ("added", "gone") else "changed" for each in told)
+        sums.append(f"files, by what their packages say: {_words(counts, ('added', 'gone', 'changed'))}")
+        return bool(told)
 
     def _groups(self, groups: Mapping[str, _Group]) -> None:
         left, hidden, alone = PATHS, 0, False

@@ -76,7 +76,7 @@ def joined(base: str, location: str) -> str:
     """The URL of a location, which may be one itself, with nothing in it that a shell would take for its own: the line
     is for a nail, and whoever made the metadata wrote it."""
     whole = location if location.startswith(("http://", "https://", "file://")) else f"{base.rstrip('/')}/{location}"
-    return quote(whole, safe="/%+~:@,=^-_.")
+    return quote(whole, safe="/%+~:@,=^-_.[]")
 
 
 def configured(text: str, *, name: str) -> tuple[Repo, ...]:
