@@ -300,7 +300,9 @@ class _Asking:
         self._write(self._record(url), json.dumps(facts).encode() + b"\n" + seen.content)
 
     def _write(self, path: str, content: bytes) -> None:
-        temporary = f"{path}.new-{os.getpid()}-{threading.get_ident()}"
+        # Not beside the texts: who brings indices in sweeps that folder of all that is half-written.
+        name = f"{os.path.basename(path)}.new-{os.getpid()}-{threading.get_ident()}"
+        temporary = os.path.join(self.folder, "release", name)
         try:
             with open(temporary, "wb") as file:
                 file.write(content)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from xml.sax.saxutils import escape, quoteattr
@@ -176,7 +177,7 @@ def _is_row(row: object) -> bool:
 
 
 def _remember(record: str, rows: Mapping[str, Sequence[object]]) -> None:
-    temporary = f"{record}.new-{os.getpid()}"
+    temporary = f"{record}.new-{os.getpid()}-{threading.get_ident()}"
     try:
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(rows, file)
