@@ -29,6 +29,7 @@ _BLOCK = 1024 * 1024
 _MIB = 1024 * 1024
 _COMPRESSIONS = {"gzip": "gz", "bzip2": "bz2", "xz": "xz", "lzma": "lzma", "zstd": "zst"}
 _ALIGNED = 8
+_SHA256 = 8
 
 
 class Package:
@@ -65,7 +66,7 @@ class Package:
         """Read the payload and compare the best digest there is of it. Raises Malformed."""
         expected = self.header.strings(tags.PAYLOADDIGEST)
         if expected:
-            number = self.header.number(tags.PAYLOADDIGESTALGO)
+            number = self.header.number(tags.PAYLOADDIGESTALGO, _SHA256)
             if number not in facts.ALGORITHMS or number < 8:
                 raise Malformed(f"the digest of its payload is of the unknown kind {number}")
             algorithm = facts.ALGORITHMS[number]
