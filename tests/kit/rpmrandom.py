@@ -23,14 +23,22 @@ class World:
     weak: bool
     exclude: tuple[str, ...]
 
+    members: tuple[tuple[str, str], ...]
+    """The names in the group `tools`, and their kinds."""
+
     def spelt(self, request: Sequence[str]) -> tuple[str, ...]:
-        """The same request with the names that its patterns of names match in their place."""
+        """The same request with names in the place of its patterns of names and of its groups, in order."""
         names = {each.name for packages, _, _ in self.repos.values() for each in packages} - set(self.exclude)
-        return tuple(
-            word
-            for asked in request
-            for word in (sorted(fnmatch.filter(names, asked)) if asked.endswith("*") and "-" not in asked else [asked])
-        )
+        tools = [name for name, kind in self.members if kind != "optional" and name in names]
+        out: list[str] = []
+        for asked in request:
+            if asked.startswith("@"):
+                out += {"@tools": tools, "@desk": [*tools, "@langs"]}[asked]
+            elif asked.endswith("*") and "-" not in asked:
+                out += sorted(fnmatch.filter(names, asked))
+            else:
+                out.append(asked)
+        return tuple(out)
 
 
 def world(seed: int, *, size: int = 14, requests: int = 5) -> World:
@@ -53,7 +61,10 @@ def world(seed: int, *, size: int = 14, requests: int = 5) -> World:
     every = [each for packages, _, _ in repos.values() for each in packages]
     asked = tuple(_asked(choose, every, names, caps, paths) for _ in range(requests))
     exclude = tuple(choose.sample(names, 1)) if choose.random() < 0.3 else ()
-    return World(repos, asked, comps(choose, names), choose.random() < 0.5, exclude)
+    kinds = ("mandatory", "default", "optional")
+    members = tuple((name, choose.choice(kinds)) for name in choose.sample(names, 4))
+    groups = comps(members, (choose.choice(names), choose.choice(names)))
+    return World(repos, asked, groups, choose.random() < 0.5, exclude, members)
 
 
 def _package(choose: random.Random, name: str, names: Sequence[str], caps: Sequence[str], paths: Sequence[str]) -> P:
@@ -122,27 +133,29 @@ def _asked(
                     f"{one.name}-1*",
                     choose.choice(caps),
                     choose.choice(paths),
-                    # "@tools",
-                    # "@desk",
+                    "@tools",
+                    "@desk",
                 )
             )
         )
     return tuple(out)
 
 
-def comps(choose: random.Random, names: Sequence[str]) -> str:
-    """A group and an environment of it."""
-    kinds = ("mandatory", "default", "optional", "conditional")
-    lines = []
-    for name in choose.sample(list(names), 4):
-        kind = choose.choice(kinds)
-        more = f' requires="{choose.choice(list(names))}"' if kind == "conditional" else ""
-        lines.append(f'<packagereq type="{kind}"{more}>{name}</packagereq>')
+def comps(members: Sequence[tuple[str, str]], conditional: tuple[str, str]) -> str:
+    """Two groups and an environment of both."""
+
+    def group(name: str, lines: str) -> str:
+        return (
+            f"<group><id>{name}</id><name>{name}</name><description/><default>false</default>"
+            f"<uservisible>true</uservisible><packagelist>{lines}</packagelist></group>"
+        )
+
+    tools = "".join(f'<packagereq type="{kind}">{name}</packagereq>' for name, kind in members)
+    langs = f'<packagereq type="conditional" requires="{conditional[1]}">{conditional[0]}</packagereq>'
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<!DOCTYPE comps PUBLIC "-//Red Hat, Inc.//DTD Comps info//EN" "comps.dtd">\n<comps>'
-        "<group><id>tools</id><name>Tools</name><description/><default>false</default><uservisible>true</uservisible>"
-        f"<packagelist>{''.join(lines)}</packagelist></group>"
-        "<environment><id>desk</id><name>Desk</name><description/><display_order>1</display_order>"
-        "<grouplist><groupid>tools</groupid></grouplist><optionlist/></environment></comps>\n"
+        f"{group('tools', tools)}{group('langs', langs)}"
+        "<environment><id>desk</id><name>Desk</name><description/><display_order>1</display_order><grouplist>"
+        "<groupid>tools</groupid><groupid>langs</groupid></grouplist><optionlist/></environment></comps>\n"
     )

@@ -301,8 +301,7 @@ class Pool:
 
     def best(self, numbers: Sequence[int]) -> int:
         """The one of these that would be taken: by priority, architecture, version, cost."""
-        ids = [each for each in numbers if each not in self._out]
-        found = self._pool.best_solvables(ids, 0)
+        found = self._pool.best_solvables([self._pool.id2solvable(each) for each in numbers if each not in self._out])
         return int(found[0].id)
 
     def solve(

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hosier.distro.rpm import richdeps
+from hosier.distro.rpm.universe import EXCLUDED, HIDDEN, INACTIVE, Universe
 from hosier.solve.rpm import Damaged, Rule
 
 if TYPE_CHECKING:
     from hosier.distro.rpm.requests import Wanted
-    from hosier.distro.rpm.universe import Universe
 
 _WAY = 6
 """How many steps from a request to the cause are told."""
@@ -68,11 +68,11 @@ def _plain(dependency: str, universe: Universe) -> tuple[str, str]:
         giving = ()
     for each in giving:
         if each in universe.reasons:
-            return f"{universe.package(each)} {universe.reasons[each]}", _taken_back(each, universe)
+            return f"{universe.package(each)} {universe.reasons[each]}", taken_back(each, universe)
     every = [each for each in universe.pool.named(name) if universe.known(each)]
     out = [each for each in every if each in universe.reasons]
     if out and len(out) == len(every):
-        return f"{universe.package(out[0])} {universe.reasons[out[0]]}", _taken_back(out[0], universe)
+        return f"{universe.package(out[0])} {universe.reasons[out[0]]}", taken_back(out[0], universe)
     named = universe.named(name)
     if named and rest:
         versions = list(dict.fromkeys(universe.package(each).evr for each in named))
@@ -90,13 +90,16 @@ def _plain(dependency: str, universe: Universe) -> tuple[str, str]:
     return f"no package {name} is in {where}", mend
 
 
-def _taken_back(number: int, universe: Universe) -> str:
-    package = universe.package(number)
-    if universe.reasons[number] == "is excluded by the spec":
+def taken_back(number: int, universe: Universe) -> str:
+    """What lets a package be chosen that is left out."""
+    package, reason = universe.package(number), universe.reasons[number]
+    if reason == EXCLUDED:
         return f"take what excludes {package.name} out of packages.exclude"
-    if package.repo and "repo" in universe.reasons[number]:
-        return f"see include and exclude of the repo {package.repo}"
-    return f"add a repository that has {package.name} outside of modules to [[repo]]"
+    if reason in (INACTIVE, HIDDEN):
+        return (
+            f'say module_hotfixes = true in the [[repo]] "{package.repo}" to take its packages whatever their modules'
+        )
+    return f"see include and exclude of the repo {package.repo}"
 
 
 def _absent(dependency: str, universe: Universe) -> tuple[str, str]:
@@ -147,7 +150,7 @@ def refusal(rules: Sequence[Rule], *, asked: Sequence[Wanted], universe: Univers
             reason = universe.reasons.get(rule.package, "cannot be installed")
             clashes.setdefault(frozenset((rule.package,)), f"{one} {reason}")
             if rule.package in universe.reasons:
-                mends[_taken_back(rule.package, universe)] = None
+                mends[taken_back(rule.package, universe)] = None
         elif rule.kind == "self-conflict":
             clashes.setdefault(frozenset((rule.package,)), f"{one} conflicts with {rule.dependency}, which it gives")
         elif rule.other is not None and rule.kind in ("conflicts", "obsoletes", "same-name"):
@@ -163,7 +166,8 @@ def refusal(rules: Sequence[Rule], *, asked: Sequence[Wanted], universe: Univers
     sentences += list(clashes.values())[:_WAY]
     sentences += list(way)[:_WAY]
     if not mends and len(involved) > 1:
-        mends["ask for only one of " + ", ".join(involved)] = None
+        said = dict.fromkeys(request.words for request in asked if request.words in involved)
+        mends["ask for only one of " + ", ".join(said)] = None
     elif not mends and involved:
         mends[f"leave out {next(iter(involved))}, or ask for another version of it"] = None
     return "; ".join(sentences) or "the requests contradict each other", "; or ".join(mends) or None

@@ -166,11 +166,7 @@ def _all_out(words: str, packages: Sequence[int], universe: Universe) -> Unsolva
         return Unsolvable(f"{words} is asked for, and is there only for {', '.join(architectures)}")
     package = universe.package(universe.newest(out)[0])
     reason = universe.reasons[package.id]
-    mend = {
-        "is excluded by the spec": f"take what excludes {package.name} out of packages.exclude",
-        "is part of a module, and no module is enabled": "ask for a package that is part of none",
-    }.get(reason, f"see include and exclude of the repo {package.repo}")
-    return Unsolvable(f"{words} is asked for, and {package} {reason}", hint=mend)
+    return Unsolvable(f"{words} is asked for, and {package} {reason}", hint=explain.taken_back(package.id, universe))
 
 
 def _group(name: str, words: str, universe: Universe) -> list[Wanted]:
@@ -191,7 +187,7 @@ def _group(name: str, words: str, universe: Universe) -> list[Wanted]:
             packages = tuple(p for p in packages if universe.package(p).architecture == universe.architecture)
         if not packages:
             continue
-        if member.requires:
+        if member.kind == "conditional":
             out.append(Wanted(words, (), f"({member.name} if {member.requires})"))
             continue
         more = universe.usable(universe.pool.obsoleting(packages))

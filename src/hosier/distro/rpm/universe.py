@@ -36,6 +36,11 @@ _FORMS = tuple(
 libdnf's nevra.cpp and HY_FORMS_MOST_SPEC)."""
 
 
+EXCLUDED = "is excluded by the spec"
+INACTIVE = "is of a module's stream that is not active"
+HIDDEN = "is hidden by an active module that has a package of its name"
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """The packages that a word stands for; `just_name` when it is no more than a name, or a pattern of names."""
@@ -112,7 +117,7 @@ class Universe:
         out = self.reasons
         for pattern in self.excluded:
             for each in self.word(pattern).packages:
-                out[each] = "is excluded by the spec"
+                out[each] = EXCLUDED
         for name, repo in self.channels.items():
             if repo.include:
                 wanted = {each for pattern in repo.include for each in self.word(pattern).packages}
@@ -123,31 +128,29 @@ class Universe:
                 for each in self.word(pattern).packages:
                     if self.pool.package(each).repo == name:
                         out.setdefault(each, f"is excluded by the repo {name}")
-        for each in self._modular():
-            out.setdefault(each, "is part of a module, and no module is enabled")
+        self._leave_out_modules(out)
         self.pool.leave_out(out)
 
     def _of_repo(self, name: str) -> list[int]:
         return [each for ids in self.pool.by_name.values() for each in ids if self.pool.package(each).repo == name]
 
-    def _modular(self) -> list[int]:
-        texts = [index for index in self.indices if index.kind == "modules"]
-        if not texts:
-            return []
+    def _leave_out_modules(self, out: dict[int, str]) -> None:
+        """As dnf does: default streams of modules are active, what others have is hidden."""
+        files = [index.file for index in self.indices if index.kind == "modules"]
+        if not files:
+            return
         from hosier.distro.rpm import modules
 
         hotfixes = {name for name, repo in self.channels.items() if repo.module_hotfixes}
-        found = []
-        for artifact in sorted({artifact for index in texts for artifact in modules.artifacts(index.file)}):
-            for form in _FORMS[:1]:
-                said = form.fullmatch(artifact)
-                if said is None:
-                    continue
-                for each in self.pool.named(said["name"]):
-                    package = self.pool.package(each)
-                    if package.local is None and package.repo not in hotfixes and _fits(package, said):
-                        found.append(each)
-        return found
+        rule = modules.merged(files).filter()
+        hidden = (_FORMS[0].fullmatch(each) for each in rule.hidden)
+        for name in sorted(rule.names.union(said["name"] for said in hidden if said is not None)):
+            for each in self.pool.named(name):
+                package = self.pool.package(each)
+                own = evr.parse(package.evr)
+                full = f"{name}-{own.epoch}:{own.version}-{own.release}.{package.architecture}"
+                if package.local is None and not rule.allows(name, full, hotfixes=package.repo in hotfixes):
+                    out.setdefault(each, INACTIVE if full in rule.hidden else HIDDEN)
 
     def limited(self, only: Mapping[str, frozenset[str]]) -> None:
         """Leave out, too, all versions of a package but those that `only` has for its name."""
