@@ -126,6 +126,7 @@ def rpm(root: Path, *words: str, dbpath: str = DBPATH, check: bool = True) -> su
         text=True,
         check=False,
         umask=0o022,
+        timeout=120,  # rpm 4.18 never comes back from a package with a pipe
     )
     if check and done.returncode:
         raise AssertionError(f"rpm {' '.join(words)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")

@@ -10,7 +10,7 @@ import pytest
 
 from kit import rpmroots
 from kit.rpmroots import Made, compose, index, installed, made, records, rpm, tree
-from kit.rpms import CONFIG, DOC, GHOST, NOREPLACE, Dir, File, HardLink, Link, Special
+from kit.rpms import CONFIG, DOC, GHOST, NOREPLACE, Dir, File, HardLink, Link
 
 pytestmark = pytest.mark.skipif(shutil.which("rpm") is None, reason="needs rpm")
 
@@ -57,7 +57,6 @@ def every_kind(folder: Path) -> list[Made]:
                 "/usr/share/locale/de/app.mo": File("de", lang="de"),
                 "/usr/share/locale/fr/app.mo": File("fr", lang="fr"),
                 "/var/lib/app": Dir(0o2770, user="web", group="mail"),
-                "/var/lib/app/pipe": Special("p", mode=0o620),
                 "/var/log/app.log": File("", flags=GHOST),
                 "/shared": Dir(0o1777),
                 "/shared/file": File("equal"),
@@ -68,6 +67,7 @@ def every_kind(folder: Path) -> list[Made]:
             folder,
             "zz-shares",
             needs=("app",),
+            requires=["app"],
             files={
                 "/shared": Dir(0o1777),
                 "/shared/file": File("equal"),
@@ -79,6 +79,7 @@ def every_kind(folder: Path) -> list[Made]:
             folder,
             "zz-through",
             needs=("zz-shares",),
+            requires=["zz-shares"],
             files={"/linked/below": File("through a link")},
         ),
     ]
