@@ -118,8 +118,8 @@ def ours(one: World, folder: Path) -> list[Answer]:
 
 @dataclass
 class Count:
-    """How many requests give the same packages, are refused by both, are the same once the packages of a pattern or group
-    are in order, and differ."""
+    """How many requests give the same packages, are refused by both, are the same once the packages of a pattern or of
+    a group are in order, and differ."""
 
     same: int = 0
     refused: int = 0
@@ -148,8 +148,8 @@ def test_locks_are_what_dnf_would_install(tmp_path: Path, monkeypatch: pytest.Mo
     """Equal without exception when all file lists are read, as dnf does. Two things that decide there are nobody's
     wish, and differ here:
 
-    - dnf takes the packages of a pattern or a group in the order of a hash table, which decides where they stand in each
-      other's way. It is asked again with them spelt out, in order.
+    - dnf takes the packages of a pattern or a group in the order of a hash table, which decides where they stand in
+      each other's way. It is asked again with them spelt out, in order.
     - A path that only file lists have, in a package that is looked at and not chosen, adds packages to look at; and a
       package of a second architecture is passed over only when one of the first is looked at. File lists are not read
       for that: such differences are few.

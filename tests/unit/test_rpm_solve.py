@@ -183,8 +183,8 @@ CASES = [
         ["bahs", "perl(Bar)", "/usr/bin/none", "web"],
         error=IN
         + "no package bahs is in base; nothing in base provides perl(Bar); no package in base has /usr/bin/none",
-        hint="did you mean bash?; add a repository that has perl(Bar) to [[repo]]; add a repository whose packages have "
-        "/usr/bin/none to [[repo]]",
+        hint="did you mean bash?; add a repository that has perl(Bar) to [[repo]]; "
+        "add a repository whose packages have /usr/bin/none to [[repo]]",
     ),
     Case(
         "a version that is not there",
@@ -624,7 +624,7 @@ def _solved(number: int, folder: Path, order: Callable[[Sequence[P]], Sequence[P
         try:
             out.append((asked, locked(asked, found)))
         except HosierError as error:
-            out.append((asked, f"{error} / {error.hint or str()}"))
+            out.append((asked, f"{error} / {error.hint or ''}"))
     return out, found
 
 
