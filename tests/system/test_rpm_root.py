@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from kit import rpmroots
 from kit.rpmroots import Made, compose, index, installed, made, records, rpm, tree
 from kit.rpms import CONFIG, DOC, GHOST, NOREPLACE, Dir, File, HardLink, Link
 

@@ -77,7 +77,7 @@ class Claim(NamedTuple):
 
     def same(self, other: Claim) -> bool:
         """Whether rpm takes both for one file."""
-        if self.ghost and other.ghost:
+        if self.ghost or other.ghost:
             return True
         mine, theirs = (self.kind, self.user, self.group), (other.kind, other.user, other.group)
         if mine != theirs or self.said != other.said:
@@ -214,7 +214,8 @@ def decide(tree: Tree, packages: Sequence[Unpacked], policy: Policy, installed: 
         for at, raw in enumerate(package.members):
             real = ahead.real(str(raw[0]))
             other = claimed.get(real)
-            claimed[real] = package, at
+            if other is None or not Member._make(raw).flags & tags.FILE_GHOST:
+                claimed[real] = package, at
             if fates[at] in (LEFT_OUT, WRONG_COLOR):
                 continue
             if real in before:
