@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hosier.distro.rpm import locking, richdeps, together
-from hosier.distro.rpm.closure import Closure, missing
+from hosier.distro.rpm.archive import Refreshed
+from hosier.distro.rpm.closure import Closure
 from hosier.distro.rpm.local import LocalPackage
 from hosier.distro.rpm.locking import Task
-from hosier.distro.rpm.requests import wanted
 from hosier.errors import HosierError
+from hosier.fetch.proxies import Proxies
 from hosier.solve.rpm import Declared, Pool
 from hosier.spec.lock import Lock, LockedPackage
 from hosier.spec.model import Repo, Request, Spec
@@ -207,13 +208,13 @@ CASES = [
     Case(
         "another machine's package",
         ["foreign"],
-        error=IN + "no package foreign is in base",
+        error=IN + "foreign in base is only for aarch64",
         hint="add a repository that has foreign to [[repo]]",
     ),
     Case(
         "a source package",
         ["source"],
-        error=IN + "no package source is in base",
+        error=IN + "source in base is only a source package",
         hint="add a repository that has source to [[repo]]",
     ),
     Case(
@@ -280,6 +281,19 @@ CASES = [
         error="cannot lock weaksum-1-1.noarch: the metadata of base has only its sha512, and a lock needs its sha256",
         hint="make the metadata anew with createrepo_c --checksum sha256, or name the package by its URL",
         more=[P("weaksum", checksum="sha512")],
+    ),
+    Case(
+        "another machine's package that is needed",
+        ["broken"],
+        error=IN + "broken-1-1.noarch needs foreign, and the foreign in base is for aarch64",
+        hint="add a repository that has foreign to [[repo]]",
+        more=[P("broken", requires=["foreign"])],
+    ),
+    Case(
+        "a name that is none",
+        ["lib*e"],
+        error="cannot lock 'lib\\x7f[2Je-1-1.noarch': that is no name of a package, and the metadata of base has it",
+        more=[P("lib\x7f[2Je")],
     ),
     Case(
         "a location outside",
@@ -546,8 +560,7 @@ def test_several_architectures_have_the_same_versions(tmp_path: Path) -> None:
 def _missing(folder: Path, packages: Sequence[P], *requests: str) -> list[tuple[str, str | None]]:
     found = refreshed(folder, {"base": packages})
     task = Task(spec(*requests, dependencies=False), found, (), "amd64", None, lists(found, folder))
-    universe = locking.universe(task)
-    return missing(universe, locking.listed(universe, wanted(task.spec.packages.install, universe, ()), {}))
+    return locking.lacking(task)
 
 
 def test_what_a_declared_set_lacks_is_said_in_words(tmp_path: Path) -> None:
@@ -647,6 +660,8 @@ def test_a_lock_is_consistent(number: int, tmp_path: Path) -> None:
         ]
         assert len(numbers) == len(lock.packages)
         closure = Closure(universe, numbers)
+        keys = [universe.key(each) for each in numbers]
+        assert len(keys) == len(set(keys))
         assert closure.unmet() == []
         assert closure.clashes() == []
         assert all(name in {universe.key(each) for each in numbers} for p in lock.packages for name in p.depends)
@@ -692,14 +707,20 @@ def test_the_seed_of_hashes_decides_nothing(tmp_path: Path) -> None:
 
 def test_what_is_kept_of_metadata_and_damaged_is_read_anew(tmp_path: Path) -> None:
     found = refreshed(tmp_path, {"base": BASE})
-    expected = chosen(locked(spec("web"), found))
+    expected = chosen(locked(spec("web", "reader"), found))
     texts = {index.sha256 for index in found.indices} | {later.metadata.digest.value for later in found.later}
     kept = [path for path in tmp_path.iterdir() if path.name not in texts]
     assert kept
     for content in (b"", b"kept", b"SOLV\0\0\0\x08kept", kept[0].read_bytes()[: -(len(kept[0].read_bytes()) // 2)]):
         for path in kept:
             path.write_bytes(content)
-        assert chosen(locked(spec("web"), found)) == expected
+        assert chosen(locked(spec("web", "reader"), found)) == expected
+
+
+def test_package_files_alone_need_no_repository() -> None:
+    alone = Refreshed((), (), (), 0, Proxies())
+    (lock,) = together.solve([Task(spec("/newbash.rpm"), alone, FILES[-1:], "amd64")]).locks
+    assert chosen(lock) == "bash=9-1.x86_64"
 
 
 @pytest.mark.parametrize("text", ["", "<metadata", primary(BASE)[:900], "no xml at all"])

@@ -194,6 +194,13 @@ class Pool:
         selection = self._pool.select(name, self._solv.Selection.SELECTION_NAME)
         return [one.id for one in selection.solvables() if one.name == name and one.id < self._end]
 
+    def elsewhere(self, name: str) -> list[str]:
+        """The architectures of packages of that name which may not be installed, sorted; "src" for sources."""
+        flags = self._solv.Selection
+        flags = flags.SELECTION_NAME | flags.SELECTION_WITH_BADARCH | flags.SELECTION_WITH_SOURCE
+        found = {one.arch for one in self._pool.select(name, flags).solvables() if one.name == name}
+        return sorted({"src" if each == "nosrc" else each for each in found if not self.goes(each)})
+
     @cached_property
     def by_name(self) -> Mapping[str, tuple[int, ...]]:
         """All packages that the architecture allows, by their names, sorted."""

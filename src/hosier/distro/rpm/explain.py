@@ -52,6 +52,9 @@ def unknown(name: str, universe: Universe) -> tuple[str, str]:
             versions = ", ".join(dict.fromkeys(universe.package(each).evr for each in found[:5]))
             return f"no version {name[len(stem) + 1 :]} of {stem} is in {where}", f"there are {versions}"
         stem, dash, _ = stem.rpartition("-")
+    if elsewhere := universe.pool.elsewhere(name):
+        there = " and ".join("a source package" if each == "src" else f"for {each}" for each in elsewhere)
+        return f"{name} in {where} is only {there}", f"add a repository that has {name} to [[repo]]"
     near = like(name, universe.names)
     mend = f"did you mean {near}?" if near else f"add a repository that has {name} to [[repo]]"
     return f"no package {name} is in {where}", mend
@@ -78,8 +81,8 @@ def _plain(dependency: str, universe: Universe) -> tuple[str, str]:
         versions = list(dict.fromkeys(universe.package(each).evr for each in named))
         which = f"the newest {name}" if rest.startswith((">", "=")) else f"the {name}"
         return f"{which} in {where} is {versions[0]}", mend
-    if not rest and universe.pool.named(name):
-        return f"the {name} in {where} is for another architecture", mend
+    if elsewhere := universe.pool.elsewhere(name):
+        return f"the {name} in {where} is for {', '.join(elsewhere)}", mend
     given = [universe.package(each) for each in universe.usable(universe.pool.providers(name))] if rest else []
     if given:
         return f"{given[0]} in {where} gives another version of {name}", mend

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hosier.distro.rpm import explain
-from hosier.distro.rpm.closure import Closure
+from hosier.distro.rpm.closure import Closure, missing
 from hosier.distro.rpm.local import LocalPackage
 from hosier.distro.rpm.requests import Wanted, wanted
 from hosier.distro.rpm.universe import Universe
@@ -22,6 +23,11 @@ from hosier.spec.model import Spec
 
 if TYPE_CHECKING:
     from hosier.distro.rpm.archive import Index, Refreshed
+
+_WELL_NAMED = re.compile(
+    r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,254}-(?:[0-9]+:)?[A-Za-z0-9._+~^]+-[A-Za-z0-9._+~^]+\.[A-Za-z0-9_]+"
+)
+"""What rpm builds; other signs in a name would be others' words in a lock, or on a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +203,19 @@ def listed(universe: Universe, asked: Sequence[Wanted], held: Mapping[str, int])
     return tuple(sorted(chosen.values()))
 
 
+def lacking(task: Task) -> list[tuple[str, str | None]]:
+    """What the declared set of a spec with `dependencies = false` lacks, or has too much of: a line each, and a mend.
+
+    Raises Unsolvable for a request that nothing is found for, and PackageInvalid.
+    """
+    every = universe(task)
+    try:
+        asked = wanted(task.spec.packages.install, every, [package.path for package in task.local])
+        return missing(every, listed(every, asked, {}))
+    except Damaged as reason:
+        raise PackageInvalid(f"cannot choose packages: {reason}") from None
+
+
 # the lock
 
 
@@ -249,6 +268,9 @@ def _names(numbers: Sequence[int], keys: Mapping[int, str]) -> tuple[str, ...]:
 
 def _origin(number: int, universe: Universe, local: Sequence[LocalPackage]) -> tuple[str, str, int, str]:
     package = universe.package(number)
+    if not _WELL_NAMED.fullmatch(package.nevra):
+        where = f"the metadata of {package.repo}" if package.repo else local[package.local or 0].path
+        raise PackageInvalid(f"cannot lock {package.nevra[:120]!r}: that is no name of a package, and {where} has it")
     if package.local is not None:
         file = local[package.local]
         return "", file.path, file.size, file.sha256
@@ -263,7 +285,7 @@ def _origin(number: int, universe: Universe, local: Sequence[LocalPackage]) -> t
     path, size = pool.location(number), pool.size(number)
     if not path or not size:
         raise PackageInvalid(f"cannot lock {package}: the metadata of {package.repo} gives no location or size of it")
-    if path.startswith("/") or "://" in path or ".." in path.split("/"):
+    if path.startswith("/") or "://" in path or ".." in path.split("/") or not path.isprintable():
         raise PackageInvalid(f"cannot lock {package}: the metadata of {package.repo} says that it is at {path!r}")
     if base := pool.base(number):
         raise PackageInvalid(
