@@ -119,12 +119,16 @@ SCRIPTLETS = {
 
 EXTRA = {
     "bash": ("Provides: /bin/sh", "Provides: /bin/bash", "Requires(post): filesystem"),
-    "glibc": ("Provides: rtld(GNU_HASH)", "Provides: /sbin/ldconfig", "Requires(pre): filesystem"),
+    "glibc": (
+        "Provides: rtld(GNU_HASH)",
+        "Provides: /sbin/ldconfig",
+        "Requires(pre): filesystem",
+        "Requires: glibc-common",
+    ),
     "nginx-common": ("Requires(pre): shadow-utils", "Requires(pre): glibc-common"),
     "ca-certificates": ("Requires(post): bash coreutils grep sed findutils openssl",),
     "coreutils": ("Requires(pre): filesystem",),
     "rsyslog": ("Requires(post): /bin/sh",),
-    "glibc-common": ("Requires(post): /bin/sh",),
 }
 OWNED = {"/var/lib/nginx": (0o770, "nginx", "root"), "/var/log/nginx": (0o750, "nginx", "adm")}
 

@@ -78,10 +78,15 @@ def _run(
         "-y",
         *words,
     ]
-    keep = {key: value for key, value in os.environ.items() if key in ("PATH", "TMPDIR")}
     return subprocess.run(
         command,
-        env={**keep, "HOME": str(folder), "LC_ALL": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": str(epoch)},
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "LC_ALL": "C.UTF-8",
+            "TZ": "UTC",
+            "SOURCE_DATE_EPOCH": str(epoch),
+        },
         capture_output=True,
         text=True,
         check=False,

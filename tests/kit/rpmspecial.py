@@ -256,6 +256,7 @@ def contents() -> list[tuple[str, str]]:
         one(
             "kinds",
             "1.0",
+            "Requires(pre): setup",  # which has the groups
             files={
                 "/etc/kinds/plain.conf": "plain\n",
                 "/etc/kinds/config.conf": "config\n",

@@ -5,7 +5,6 @@ The list is docs/same-as-dnf.md; a test holds the page to it.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from dataclasses import dataclass
@@ -23,10 +22,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="dnf --installroot is run as root"),
     pytest.mark.skipif(rpmpeer.missing() is not None, reason=f"the Debian package {rpmpeer.missing()} is missing"),
 ]
-
-engine = pytest.mark.skipif(
-    importlib.util.find_spec("hosier.distro.rpm.family") is None, reason="RPM roots are not yet"
-)
 
 EVERY = ("base", "extras", "updates")
 
@@ -91,7 +86,7 @@ CASES = [
     case("plain", *SYSTEM, "grep", repos=("base",), holds="glibc setup filesystem"),
     case("weak", "bash", "weak-app", weak=True, holds="weak-nice weak-supplement weak-supplement-rich upd-only",
          lacks="weak-maybe weak-enhance weak-supplement-not"),
-    case("weak and impossible", "weak-conflicting", weak=True, holds="conflict-a", lacks="conflict-b"),
+    case("weak, and impossible", "bash", "weak-conflicting", weak=True, holds="conflict-a", lacks="conflict-b"),
     case("not weak", "bash", "weak-app", holds="plain", lacks="weak-nice weak-supplement"),
     case("groups", "@core", "@standard", holds="bash grep psmisc alt-a plain", lacks="less alt-b"),
     case("an environment", "@minimal-environment", holds="bash grep", lacks="alt-a"),
@@ -109,9 +104,9 @@ CASES = [
         *("bash", "many < 3", "tilde", "caret", "epoch-user", "plain = 2.0", "a_name.with+odd-letters1"),
         holds="many epoch-app",
     ),
-    case("versions that others ask for", "many-exact-user", "perl-user", "virtual-user", holds="many perl-like"),
+    case("versions that others need", "bash", "many-exact-user", "perl-user", "virtual-user", holds="many perl-like"),
     case("multilib", "bash", "multi.x86_64", "multi.i686", "multi-user", holds="multi-libs"),
-    case("what has another word size will do", "multi", "multi.i686", holds="multi-libs"),
+    case("what has another word size will do", "bash", "multi", "multi.i686", holds="multi-libs"),
     case("one word size", "bash", "multi-user", holds="multi-libs"),
     case("excluded", "bash", "virtual-user", "weak-app", weak=True, exclude=("alt-a", "weak-n*"), holds="alt-b",
          lacks="alt-a weak-nice"),
@@ -180,7 +175,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("same") / "store"
 
 
-@engine
 @pytest.mark.parametrize("each", CASES, ids=lambda each: each.name)
 def test_the_packages_are_those_of_dnf(each: Case, here: World, store: Path, tmp_path: Path) -> None:
     theirs = dnf_solve(here, each.install, repos=each.repos, weak=each.weak, exclude=each.exclude)
@@ -189,7 +183,6 @@ def test_the_packages_are_those_of_dnf(each: Case, here: World, store: Path, tmp
     assert _chosen(_spec(each, here, tmp_path), store) == theirs
 
 
-@engine
 @pytest.mark.parametrize("each", REFUSED, ids=lambda each: each.name)
 def test_what_dnf_refuses_is_refused(each: Case, here: World, store: Path, tmp_path: Path) -> None:
     with pytest.raises(Refused):
@@ -197,11 +190,10 @@ def test_what_dnf_refuses_is_refused(each: Case, here: World, store: Path, tmp_p
     spec = _spec(each, here, tmp_path)
     done = hosier("lock", spec, store=store, check=False)
     assert done.returncode != 0, done.stdout
-    assert done.stderr.startswith("error: cannot lock small: "), done.stderr
+    assert done.stderr.startswith(("error: cannot lock small: ", "error: cannot read ")), done.stderr
     assert not spec.with_suffix(".lock").exists()
 
 
-@engine
 @pytest.mark.parametrize("each", CASES, ids=lambda each: each.name)
 def test_the_tree_is_that_of_dnf(each: Case, here: World, store: Path, tmp_path: Path) -> None:
     built = build(_spec(each, here, tmp_path), store=store)
