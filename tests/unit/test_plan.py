@@ -124,6 +124,8 @@ def test_what_an_image_says_besides_its_tree() -> None:
         "service": {"command": ["/bin/x"], "env": [], "group": None, "labels": [], "log": "/l", "user": "root"},
         "sync": ["/etc/hosts"],
     }
+    told = json.loads(plan.image_config(lock(*BASE), Spec("x", service=Service(("/bin/x",), syslog=True))))
+    assert told["service"]["syslog"] is True
     assert plan.image_config(lock(*BASE), Spec("x")) == b'{"architecture":"amd64"}'
     assert b" " not in text
 

@@ -242,7 +242,7 @@ labels = { "a.b" = "c" }
         {
             "a.toml": '[image]\nname = "a"\nversion = "1"\nrelease = "7"\ninclude = ["sub/c.toml"]\n'
             '[packages]\ninstall = ["aa"]\nrecommends = true\n'
-            '[service]\ncommand = ["a"]\nlog = "/a"\nenv = { A = "a" }\n',
+            '[service]\ncommand = ["a"]\nlog = "/a"\nsyslog = true\nenv = { A = "a" }\n',
             "b.toml": '[image]\nversion = "2"\ninclude = ["./sub/c.toml"]\n[packages]\ninstall = ["bb"]\n'
             '[[group]]\nname = "b"\n',
             "sub/c.toml": '[packages]\ninstall = ["cc", "../c_1_all.deb"]\n[[group]]\nname = "c"\n',
@@ -260,7 +260,7 @@ labels = { "a.b" = "c" }
                 install=(*asks("cc"), Request("", path="TMP/c_1_all.deb"), *asks("aa", "bb", "web")), recommends=True
             ),
             groups=(Group("c"), Group("b"), Group("w")),
-            service=Service(("w",), log="/a", env=(("A", "w"), ("B", "w"))),
+            service=Service(("w",), log="/a", env=(("A", "w"), ("B", "w")), syslog=True),
         ),
     ),
     Case(

@@ -91,6 +91,7 @@ def image_config(lock: Lock, spec: Spec) -> bytes:
             "log": service.log,
             "env": service.env,
             "labels": service.labels,
+            **({"syslog": True} if service.syslog else {}),
         }
     if spec.prefix is not None:
         facts["prefix"] = spec.prefix

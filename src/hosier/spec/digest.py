@@ -15,7 +15,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from hosier.errors import SpecInvalid
-from hosier.spec.model import File, Packages, Repo, Request, Spec
+from hosier.spec.model import File, Packages, Repo, Request, Service, Spec
 
 _LEFT_OUT = frozenset({"position", "relative", "sources", "digest", "origins", "architectures"})
 _LATER: Mapping[type, tuple[str, ...]] = {
@@ -25,6 +25,7 @@ _LATER: Mapping[type, tuple[str, ...]] = {
         *("releasever", "module_hotfixes"),
     ),
     Request: ("url",),
+    Service: ("syslog",),
     Spec: ("prefix", "keys"),
 }
 """Fields that came later: a spec that says nothing of them has the digest that it had before."""

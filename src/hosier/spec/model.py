@@ -227,6 +227,8 @@ class Service:
     log: str | None = None
     env: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    syslog: bool = False
+    """Whether it reaches the host's /dev/log."""
 
 
 @dataclass(frozen=True, slots=True)

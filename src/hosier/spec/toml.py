@@ -377,6 +377,7 @@ class Reading:
             user=(self.convert.account(merged["user"], "user") if "user" in merged else None) or "root",
             group=self.convert.account(merged["group"], "group") if "group" in merged else None,
             log=self.convert.path(merged["log"], "log") if "log" in merged else None,
+            syslog="syslog" in merged and merged["syslog"].get("syslog", False),
             env=tuple(sorted(env.items())),
             labels=tuple(sorted(labels.items())),
         )

@@ -220,6 +220,7 @@ SECTIONS: Mapping[str, Section] = {
             "user": Word("string", "Who runs it. Default root."),
             "group": Word("string", "Its group. Default: the user's own."),
             "log": Word("string", "A file for its output, absolute."),
+            "syslog": Word("boolean", "Whether it reaches the host's /dev/log. Default false."),
             "env": Word("env", "Variables of its environment."),
             "labels": Word("env", "Labels of the image."),
         },
