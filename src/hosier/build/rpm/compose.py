@@ -98,6 +98,8 @@ class Unpacked:
     label: str
     members: Sequence[Sequence[object]]
     """Each the values of a `Member`, in the header's order."""
+    keys: tuple[bytes, ...] = ()
+    """The certificates that its signature was checked with: the root's rpm is to trust them too, as dnf has it."""
 
     @property
     def nevra(self) -> str:

@@ -41,18 +41,12 @@ def load(folder: str, locked: LockedPackage, lock: Lock) -> Unpacked:
         )
     label = plan.key(locked, lock.architecture)
     package = Unpacked(folder, *said, label, meta["members"])
-    if must_be_signed(lock, locked.repo):
-        keys = [base64.b64decode(key.data) for key in lock.keys if key.repo == locked.repo]
+    signers = lock.signers(locked.repo)
+    if signers is not None:
         signature = Header.parse(package.signature, region=tags.HEADERSIGNATURES)
+        keys = [base64.b64decode(key.data) for key in signers]
         signatures.verify(package.nevra, package.raw, signature, keys, origin="the lock's keys")
     return package
-
-
-def must_be_signed(lock: Lock, repo: str) -> bool:
-    """Whether a package of this repo ("" for those of none) must be signed by one of the lock's keys for it."""
-    if not repo:
-        return any(not key.repo for key in lock.keys)
-    return any(found.name == repo and found.gpgcheck for found in lock.repos)
 
 
 def newest(packages: Iterable[Unpacked]) -> int:
