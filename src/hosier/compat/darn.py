@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
+from hosier.compat.ending import OK, ended, misused
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hosier.distro.rpm.places import Place
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from hosier.spec.lock import Lock
     from hosier.spec.model import Repo
 
-OK, FAILED, USAGE = 0, 1, 2
 HINTS = "etc/mrepogrep.hints"
 REACH = 3
 """Repositories that are named, beside the first one, for one package."""
@@ -41,11 +42,7 @@ Exit status: 0 the SOCK was looked at, whether it drifted or not; 1 it could not
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        from hosier.linux.printable import shown
-
-        print(shown(f"darn: {message}"), file=sys.stderr)
-        self.print_usage(sys.stderr)
-        sys.exit(USAGE)
+        misused(self, message)
 
 
 class Finder(Protocol):
@@ -60,26 +57,8 @@ class Finder(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
-    from hosier.errors import HosierError, UsageError
-    from hosier.linux.printable import shown
-
     args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
-    try:
-        status = run(args)
-        sys.stdout.flush()
-        return status
-    except HosierError as error:
-        for line in (*str(error).split("\n"), *([f"hint: {error.hint}"] if error.hint else [])):
-            print(shown(f"darn: {line}"), file=sys.stderr)
-        return USAGE if isinstance(error, UsageError) else FAILED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
-    except KeyboardInterrupt:
-        return 130
-    except OSError as error:
-        print(shown(f"darn: cannot go on: {error.filename or ''}: {error.strerror or error}"), file=sys.stderr)
-        return FAILED
+    return ended("darn", lambda: run(args))
 
 
 def _parser() -> argparse.ArgumentParser:

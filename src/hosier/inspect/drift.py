@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +20,8 @@ from hosier.store.manifest import Entry
 FACTS = ("type", "content", "link", "mode", "owner", "group", "device", "capabilities", "time")
 """What may differ of a file that is there, in the order in which it is told."""
 ADDED, GONE = "added", "gone"
+ABOVE = "holds what a package has"
+"""Of a folder that no package has itself: it was made for its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,12 +239,13 @@ class _Walk:
                     nowhere.append(each)
                 else:
                     said.setdefault(place, []).append(each)
+        above = {folder for path in (*said, self._place(self.records.place) or "") for folder in _above(path)}
         found: list[FileDrift] = []
         for entry in self.scan:
             owners = said.pop(entry.path, None)
             if owners is None:
                 if entry.path != "/":
-                    why = self.records.expected(entry.path, "")
+                    why = self.records.expected(entry.path, "") or (ABOVE if entry.path in above else "")
                     found.append(FileDrift(entry.path, "", (ADDED,), None, entry, why))
                 continue
             for each in owners:
@@ -366,6 +369,11 @@ class _Walk:
             if os.fstat(fd).st_nlink > 1:
                 self.digests[key] = found
         return found
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 class _Names:

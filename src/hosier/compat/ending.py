@@ -1,0 +1,47 @@
+"""How the older commands end: an error on standard error under the command's name, and its exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+OK, FAILED, USAGE = 0, 1, 2
+
+
+def ended(program: str, work: Callable[[], int]) -> int:
+    """What `work` gives, or the status of the error that ended it."""
+    from hosier.errors import HosierError, UsageError
+    from hosier.linux.printable import shown
+
+    try:
+        status = work()
+        sys.stdout.flush()
+        return status
+    except HosierError as error:
+        for line in (*str(error).split("\n"), *([f"hint: {error.hint}"] if error.hint else [])):
+            print(shown(f"{program}: {line}"), file=sys.stderr)
+        return USAGE if isinstance(error, UsageError) else FAILED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        print(shown(f"{program}: cannot go on: {where}{error.strerror or error}"), file=sys.stderr)
+        return FAILED
+
+
+def misused(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """Say what is wrong with the words, and how they go."""
+    from hosier.linux.printable import shown
+
+    print(shown(f"{parser.prog}: {message}"), file=sys.stderr)
+    parser.print_usage(sys.stderr)
+    sys.exit(USAGE)
