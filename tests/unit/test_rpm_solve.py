@@ -731,6 +731,45 @@ def test_damaged_metadata_is_refused_by_name(text: str, tmp_path: Path) -> None:
     assert raised.value.code == "package-invalid"
 
 
+@pytest.mark.parametrize("dependency", ["(" * 100_000 + "a" + ")" * 100_000, "(" + "a or " * 100_000 + "b)"])
+def test_a_dependency_that_would_be_too_deep_is_refused(dependency: str, tmp_path: Path) -> None:
+    """libsolv's stack ends after some ten thousand of them, and the process with it."""
+    with pytest.raises(HosierError) as raised:
+        locked(spec("web"), refreshed(tmp_path, {"base": [*BASE, P("deep", requires=[dependency])]}))
+    assert str(raised.value) == (
+        "cannot choose packages: the metadata of base cannot be read: it has a rich dependency of more than 4000 "
+        "characters"
+    )
+    file = local(deep=Declared("deep", "1-1", "noarch", requires=(dependency,)))
+    with pytest.raises(HosierError) as raised:
+        locked(spec("/deep.rpm"), refreshed(tmp_path, {"base": BASE}), file)
+    assert str(raised.value).startswith("cannot choose packages: the dependency '(")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        P("odd", requires=["(" * 900 + "web" + ")" * 900]),
+        P("odd", requires=["(" + "web or " * 500 + "web)"]),
+        P("odd", recommends=["(a or", "x y z w"], conflicts=["(x"], supplements=["(("], obsoletes=["("]),
+    ],
+)
+def test_odd_dependencies_are_no_harm(odd: P, tmp_path: Path) -> None:
+    lock = locked(spec("odd", "web", recommends=True), refreshed(tmp_path, {"base": [*BASE, odd]}))
+    assert {"odd", "web"} <= {package.name for package in lock.packages}
+
+
+def test_a_version_that_is_none_is_refused(tmp_path: Path) -> None:
+    found = refreshed(tmp_path, {"base": [*BASE, P("web", "99999999999:9-1")]})
+    for words in ("web", "web >= 1", "web-1*"):
+        try:
+            lock = locked(spec(words), found)
+        except HosierError as error:
+            assert "99999999999:9-1" in str(error)
+        else:
+            assert "web=1:3" in chosen(lock)
+
+
 def test_a_pool_is_one_for_any_order_of_its_sources() -> None:
     assert Pool([], architecture="x86_64").by_name == {}
 

@@ -23,6 +23,10 @@ _TEXTS = re.compile(rb"<(description|summary|packager)(?: [^<>]*)?>[^<]*</\1>")
 """What says nothing about dependencies and is much of the text."""
 
 
+RICH_MAX = 4000
+"""The most characters of a dependency in parentheses; those of whole distributions have some hundreds."""
+# "(" may be written as a number, so what begins with one counts too.
+_LONG = re.compile(rb"""name=["'](?:\(|&#)[^"']{%d}""" % RICH_MAX)
 _LOCATION = re.compile(rb"""<location [^<>]*href=["']([^<>"']*)""")
 
 
@@ -76,7 +80,7 @@ def add_primary(solv: Any, pool: Any, source: Source, cache: str | None) -> Any:
     kept = _kept(cache, "primary", source.primary_digest)
     if kept is not None and _add_kept(solv, repo, kept, 0):
         return repo
-    with _opened(source.primary) as text, _stream(solv, _ordered(text)) as stream:
+    with _opened(source.primary) as text, _stream(solv, _ordered(_bounded(text))) as stream:
         if not repo.add_rpmmd(stream, None, 0):
             raise Damaged(_said(pool))
     if kept is not None:
@@ -141,9 +145,9 @@ _SENSES = {"<": 4, "<=": 6, "=": 2, ">=": 3, ">": 1}
 def dependency(solv: Any, pool: Any, text: str) -> int:
     """libsolv's number of a dependency. Raises Damaged."""
     if text.startswith("("):
-        found = pool.parserpmrichdep(text)
+        found = pool.parserpmrichdep(text) if len(text) <= RICH_MAX else None
         if not found:
-            raise Damaged(f"the dependency {text!r} cannot be read")
+            raise Damaged(f"the dependency {text[:80]!r} cannot be read")
         return int(found.id if hasattr(found, "id") else found)
     words = text.split(" ")
     if len(words) == 3 and words[1] in _SENSES:
@@ -169,6 +173,15 @@ def _opened(path: str) -> Iterator[bytes | mmap.mmap]:
                 yield text
     except OSError as failure:
         raise Damaged(f"it cannot be opened: {failure.strerror}") from None
+
+
+def _bounded(text: bytes | mmap.mmap) -> bytes | mmap.mmap:
+    """The same text, if libsolv can read its dependencies: it goes one call deeper for each parenthesis."""
+    if _LONG.search(text):
+        raise Damaged(f"it has a rich dependency of more than {RICH_MAX} characters")
+    if text[:4096].find(b"<!DOCTYPE") >= 0:
+        raise Damaged("it has a document type, which can make much of little")
+    return text
 
 
 def _ordered(text: bytes | mmap.mmap) -> bytes:

@@ -21,25 +21,28 @@ class Closure:
         """The chosen packages that give a plain dependency."""
         found = self._having.get(dependency)
         if found is None:
-            given = self._universe.pool.providers(dependency)
+            try:
+                given = self._universe.pool.providers(dependency)
+            except Damaged:
+                given = ()
             found = self._having[dependency] = self.chosen.intersection(given)
         return found
 
     def met(self, dependency: str) -> bool:
         """Whether a dependency is met; one of rpm's own features always is."""
-        return dependency.startswith("rpmlib(") or richdeps.holds(richdeps.parse(dependency), self.having)
+        return dependency.startswith("rpmlib(") or richdeps.holds(richdeps.lenient(dependency), self.having)
 
     def meeting(self, number: int, kind: str) -> tuple[int, ...]:
         """The chosen packages that meet what one of them says under `kind`: one for each plain dependency, and of
         several the one that is called so, or is of the same architecture, or the first by name."""
         found: dict[int, None] = {}
         for dependency in self._universe.pool.dependencies(number, kind):
-            if not dependency.startswith("("):
-                met = self.having(dependency)
+            tree = richdeps.lenient(dependency)
+            if isinstance(tree, str):
+                met = self.having(tree)
                 if met and number not in met:
                     found[self._one(number, dependency, met)] = None
                 continue
-            tree = richdeps.parse(dependency)
             met = richdeps.meeting(tree, self.having)
             if not met or number in met:
                 continue
@@ -75,7 +78,7 @@ class Closure:
         universe, out = self._universe, []
         for number in sorted(self.chosen, key=lambda each: str(universe.package(each))):
             for dependency in dict.fromkeys(universe.pool.dependencies(number, "conflicts")):
-                tree = richdeps.parse(dependency)
+                tree = richdeps.lenient(dependency)
                 if richdeps.holds(tree, self.having):
                     hit = richdeps.meeting(tree, self.having) - {number}
                     out += [(number, f"conflicts with {dependency}", each) for each in sorted(hit)]

@@ -106,11 +106,8 @@ def taken_back(number: int, universe: Universe) -> str:
 
 
 def _absent(dependency: str, universe: Universe) -> tuple[str, str]:
-    try:
-        tree = richdeps.parse(dependency)
-    except ValueError:
-        tree = dependency
-    reasons = [_plain(leaf, universe) for leaf in dict.fromkeys(richdeps.leaves(tree))]
+    leaves = dict.fromkeys(richdeps.leaves(richdeps.lenient(dependency)))
+    reasons = [_plain(leaf, universe) for leaf in leaves]
     return " and ".join(dict.fromkeys(text for text, _ in reasons)), reasons[0][1]
 
 

@@ -14,7 +14,7 @@ from hosier.distro.rpm import explain
 from hosier.distro.rpm.closure import Closure, missing
 from hosier.distro.rpm.local import LocalPackage
 from hosier.distro.rpm.requests import Wanted, wanted
-from hosier.distro.rpm.universe import Universe
+from hosier.distro.rpm.universe import Universe, version_of
 from hosier.errors import PackageInvalid, Unsolvable
 from hosier.solve.rpm import Damaged, Solution
 from hosier.spec.architectures import is_native
@@ -268,7 +268,7 @@ def _names(numbers: Sequence[int], keys: Mapping[int, str]) -> tuple[str, ...]:
 
 def _origin(number: int, universe: Universe, local: Sequence[LocalPackage]) -> tuple[str, str, int, str]:
     package = universe.package(number)
-    if not _WELL_NAMED.fullmatch(package.nevra):
+    if not _WELL_NAMED.fullmatch(package.nevra) or version_of(package).version == package.evr:
         where = f"the metadata of {package.repo}" if package.repo else local[package.local or 0].path
         raise PackageInvalid(f"cannot lock {package.nevra[:120]!r}: that is no name of a package, and {where} has it")
     if package.local is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from hosier.distro.rpm import evr, explain
 from hosier.distro.rpm.tags import SENSE_EQUAL, SENSE_GREATER, SENSE_LESS
-from hosier.distro.rpm.universe import Universe, is_pattern
+from hosier.distro.rpm.universe import Universe, is_pattern, version_of
 from hosier.errors import Unsolvable
 from hosier.solve.rpm import Damaged
 from hosier.spec.architectures import rpm_name
@@ -134,8 +134,13 @@ def _versions(request: Request, universe: Universe) -> Wanted:
     named = _of(request, universe, universe.usable(universe.word(request.name).packages))
     sense = SENSES[request.operator]
 
+    try:
+        asked = evr.parse(request.version)
+    except ValueError as wrong:
+        raise Unsolvable(f"{words} cannot be asked for: {wrong}") from None
+
     def fits(number: int) -> bool:
-        return evr.overlaps(SENSE_EQUAL, universe.package(number).evr, sense, request.version or "")
+        return evr.overlaps(SENSE_EQUAL, version_of(universe.package(number)), sense, asked)
 
     fitting = tuple(each for each in named if fits(each))
     if fitting:

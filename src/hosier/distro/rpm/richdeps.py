@@ -11,6 +11,8 @@ from functools import lru_cache
 
 _WORDS = ("and", "or", "if", "unless", "with", "without", "else")
 _DEEPEST = 64
+_MOST = 200
+"""The most words in one pair of parentheses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,14 @@ class Rich:
 
 Tree = str | Rich
 """A plain dependency (`name`, `name >= 1`), or several with a word."""
+
+
+def lenient(text: str) -> Tree:
+    """As `parse`; what cannot be read is a name that nothing has."""
+    try:
+        return parse(text)
+    except ValueError:
+        return text
 
 
 @lru_cache(maxsize=65536)
@@ -44,7 +54,7 @@ def _group(text: str, depth: int) -> tuple[Tree, str]:
         raise ValueError("it is nested too deep")
     tree, rest = _operand(text[1:].lstrip(), depth)
     first = ""
-    while True:
+    for _ in range(_MOST):
         rest = rest.lstrip()
         if rest.startswith(")"):
             return tree, rest[1:]
@@ -61,6 +71,7 @@ def _group(text: str, depth: int) -> tuple[Tree, str]:
             raise ValueError(f"{first!r} and {word!r} in the same parentheses")
         first = word
         tree = Rich(word, tree, right)
+    raise ValueError(f"it has more than {_MOST} words")
 
 
 def _operand(text: str, depth: int) -> tuple[Tree, str]:

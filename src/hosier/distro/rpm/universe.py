@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hosier.distro.rpm import evr
+from hosier.distro.rpm.evr import Evr
 from hosier.errors import PackageInvalid
 from hosier.solve.rpm import Damaged, Declared, Package, Pool, Source
 from hosier.spec.architectures import rpm_name
@@ -147,7 +148,7 @@ class Universe:
         for name in sorted(rule.names.union(said["name"] for said in hidden if said is not None)):
             for each in self.pool.named(name):
                 package = self.pool.package(each)
-                own = evr.parse(package.evr)
+                own = version_of(package)
                 full = f"{name}-{own.epoch}:{own.version}-{own.release}.{package.architecture}"
                 if package.local is None and not rule.allows(name, full, hotfixes=package.repo in hotfixes):
                     out.setdefault(each, INACTIVE if full in rule.hidden else HIDDEN)
@@ -190,7 +191,7 @@ class Universe:
         """The same packages, the newest first."""
 
         def rank(number: int) -> tuple[object, ...]:
-            return evr.parse(self.pool.package(number).evr).key
+            return version_of(self.pool.package(number)).key
 
         return tuple(sorted(sorted(numbers), key=rank, reverse=True))
 
@@ -232,6 +233,14 @@ class Universe:
         return comps.merged(files)
 
 
+def version_of(package: Package) -> Evr:
+    """The version of a package, whatever its metadata says; what is none has the epoch 0."""
+    try:
+        return evr.parse(package.evr)
+    except ValueError:
+        return Evr(0, package.evr, "")
+
+
 def _fits(package: Package, said: re.Match[str]) -> bool:
     """Whether the version and architecture that a word has, if it has any, are the package's."""
     parts = said.groupdict()
@@ -241,7 +250,7 @@ def _fits(package: Package, said: re.Match[str]) -> bool:
     version = parts.get("version")
     if version is None:
         return True
-    own = evr.parse(package.evr)
+    own = version_of(package)
     if parts.get("epoch") is not None and int(parts["epoch"]) != own.epoch:
         return False
     release = parts.get("release")
