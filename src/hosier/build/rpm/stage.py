@@ -15,8 +15,8 @@ from hosier.build.rpm import compose, dbpath, order, scriptlets
 from hosier.build.rpm.compose import Decided, Policy, Unpacked
 from hosier.build.rpm.triggers import Installed
 from hosier.build.site import RECORD_MAX, Site
-from hosier.distro.rpm import database, leftovers, scripts, signatures, tags
-from hosier.distro.rpm.header import Header
+from hosier.distro.rpm import database, leftovers, pubkey, scripts, signatures, tags
+from hosier.distro.rpm.header import Header, Malformed
 from hosier.distro.rpm.scripts import Scripts
 from hosier.errors import BuildFailed, PackageInvalid
 from hosier.spec.architectures import rpm_name
@@ -40,11 +40,11 @@ def load(folder: str, locked: LockedPackage, lock: Lock) -> Unpacked:
             hint="the lock's line was edited: take it from version control, or lock again",
         )
     label = plan.key(locked, lock.architecture)
-    package = Unpacked(folder, *said, label, meta["members"])
     signers = lock.signers(locked.repo)
+    keys = tuple(base64.b64decode(key.data) for key in signers or ())
+    package = Unpacked(folder, *said, label, meta["members"], keys)
     if signers is not None:
         signature = Header.parse(package.signature, region=tags.HEADERSIGNATURES)
-        keys = [base64.b64decode(key.data) for key in signers]
         signatures.verify(package.nevra, package.raw, signature, keys, origin="the lock's keys")
     return package
 
@@ -71,6 +71,7 @@ def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> None:
     decided = _install(site, in_order, installed)
     for number, file in decided.overruled:
         headers[number] = database.with_state(headers[number], file, tags.STATE_WRONGCOLOR)
+    headers += _imported(site, in_order, installed)
     color = compose.colors(rpm_name(site.architecture))
     for package in in_order:
         headers.append(
@@ -79,6 +80,27 @@ def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> None:
             )
         )
     _write(site, before, headers)
+
+
+def _imported(site: Site, packages: Sequence[Unpacked], installed: Sequence[Header]) -> list[bytes]:
+    """The entries of the certificates that these packages were checked with, but for those that are there."""
+    there = {_key_name(header) for header in installed}
+    found = []
+    for certificate in dict.fromkeys(key for package in packages for key in package.keys):
+        try:
+            raw = pubkey.installed(certificate, time=site.epoch)
+        except Malformed as reason:
+            site.reporter.note(f"a key is not told to the root's rpm: {reason}")
+            continue
+        name = _key_name(Header.parse_installed(raw))
+        if name not in there:
+            there.add(name)
+            found.append(raw)
+    return found
+
+
+def _key_name(header: Header) -> tuple[str, ...]:
+    return tuple(header.string(tag) for tag in (tags.NAME, tags.VERSION, tags.RELEASE))
 
 
 def _install(site: Site, packages: Sequence[Unpacked], installed: Sequence[Header]) -> Decided:
