@@ -30,7 +30,7 @@ from kit.rpmrepo import COMPS, Lies, Made, compressed, make, metalink, signature
 NOW = datetime.now(UTC).replace(microsecond=0)
 QUICK = Limits(connect=1.0, silence=0.5, tries=2, back_off=0.01, longest_wait=0.05)
 KEY, OTHER = new_key(), new_key("Other <other@example.org>")
-SOON = NOW + timedelta(seconds=60)
+SOON = NOW + timedelta(hours=6)
 ME = KEY.fingerprint.upper()
 REPOMD = "repodata/repomd.xml"
 BOMB = '<!DOCTYPE metadata [<!ENTITY a "b">]>\n<metadata>&a;</metadata>'
