@@ -87,6 +87,7 @@ _ERASE_ONLY = tags.SENSE_SCRIPT_PREUN | tags.SENSE_SCRIPT_POSTUN
 _SIZES = {tags.INT16: 2, tags.INT32: 4, tags.INT64: 8}
 
 PAGE = 4096
+_MAGIC = b"SQLite format 3\0"
 _SQLITE = 3034001
 """The version of sqlite that the file's header names, whichever wrote it."""
 
@@ -235,6 +236,8 @@ def _bytes(text: str) -> bytes:
 
 def load(content: bytes, *, path: str) -> list[bytes]:
     """The headers of a database that `dump` wrote, in its order. Raises BuildFailed naming `path`."""
+    if not content.startswith(_MAGIC):
+        raise BuildFailed(f"cannot read {path} of the root: it is no database of sqlite")
     connection = sqlite3.connect(":memory:")
     try:
         connection.deserialize(content)
