@@ -159,7 +159,7 @@ def test_a_certificate() -> None:
         "gpg-pubkey",
         "Some One <one@example.org> public key",
     )
-    assert found.string(tags.VERSION) == key.fingerprint.lower()[-8:]
+    assert found.string(tags.VERSION) == key.extract_certificate().fingerprint.lower()[-8:]
     assert "gpg(Some One <one@example.org>)" in found.strings(tags.PROVIDENAME)
 
 
