@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hosier.build import plan
-from hosier.spec.lock import Lock, LockedPackage
+from hosier.spec.lock import Lock, LockedKey, LockedPackage, LockedRepo
 from hosier.spec.model import Device, File, Group, HostLink, Packages, RunStep, Service, Spec, User
 
 
@@ -221,3 +221,18 @@ def test_rounds_hold_for_any_packages(
     chance.shuffle(packages)
     again = plan.rounds(packages, preinst, "amd64")
     assert [sorted(p.name for p in members) for members in again] == [sorted(p.name for p in m) for m in found]
+
+
+def test_a_tree_knows_whose_signatures_were_asked_for() -> None:
+    repos = tuple(LockedRepo(name, "rpm", ("x",), (), (), gpgcheck) for name, gpgcheck in (("r", True), ("s", False)))
+    base = replace(lock(package("a", 0), package("b", 0, repo="s")), repos=repos)
+
+    def key(*held: LockedKey, **changes: object) -> str:
+        return plan.stages(replace(base, keys=held, **changes), Packages())[0].key  # type: ignore[arg-type]
+
+    one, two = LockedKey("r", "1", "YQ=="), LockedKey("r", "2", "Yg==")
+    unasked = key(one, repos=(replace(repos[0], gpgcheck=False), repos[1]))
+    assert len({unasked, key(), key(one), key(two), key(one, two)}) == 5
+    assert unasked == key(repos=(replace(repos[0], gpgcheck=False), repos[1]))
+    assert key(one, two) == key(two, one)
+    assert key(one) == key(one, LockedKey("s", "2", "Yg=="), LockedKey("", "2", "Yg=="))

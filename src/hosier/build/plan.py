@@ -58,6 +58,7 @@ def stages(lock: Lock, packages: Packages) -> list[Stage]:
                         count > 0 and p.why not in ASKED_FOR,
                         sorted(here.intersection(p.pre_depends)),
                         sorted(here.intersection(p.depends)),
+                        *_signers(lock, p),
                     )
                     for p in members
                 ],
@@ -65,6 +66,12 @@ def stages(lock: Lock, packages: Packages) -> list[Stage]:
         )
         found.append(Stage(count, below, members))
     return found
+
+
+def _signers(lock: Lock, package: LockedPackage) -> list[list[str]]:
+    """Whose signature is asked for: a tree that was made without that check is not one that was made with it."""
+    keys = lock.signers(package.repo)
+    return [] if keys is None else [sorted(hashlib.sha256(each.data.encode()).hexdigest() for each in keys)]
 
 
 def final_key(last: str, spec: Spec) -> str:

@@ -115,6 +115,13 @@ class Lock:
             return self.repos[0].type
         return "rpm" if any(package.path.endswith(".rpm") for package in self.packages) else "deb"
 
+    def signers(self, repo: str) -> tuple[LockedKey, ...] | None:
+        """The keys of which one must have signed each package of `repo` ("": of those of none); None: nobody must."""
+        keys = tuple(key for key in self.keys if key.repo == repo)
+        if not repo:
+            return keys or None
+        return keys if any(each.name == repo and each.gpgcheck for each in self.repos) else None
+
 
 @dataclass(frozen=True, slots=True)
 class LockFile:
