@@ -9,11 +9,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from kit import tiny
+from kit import confined, tiny
 
 
 class Ordinary:
-    """A folder that the user may write to, and `hosier` with the store in it."""
+    """A folder that the user may write to, and `hosier` with all that it imports and the store in it."""
 
     def __init__(self, folder: str, sources: str) -> None:
         self.folder = Path(folder)
@@ -33,6 +33,9 @@ class Ordinary:
 @contextlib.contextmanager
 def ordinary() -> Iterator[Ordinary]:
     """An ordinary user's place, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="hosier-ordinary-") as folder, tiny.sources() as sources:
+    with tempfile.TemporaryDirectory(prefix="hosier-ordinary-") as folder:
+        sources = Path(folder, "sources")
+        confined.copy_sources(sources)
+        subprocess.run(["chmod", "-R", "a+rX", str(sources)], check=True)
         os.chmod(folder, 0o777)
-        yield Ordinary(folder, sources)
+        yield Ordinary(folder, str(sources))

@@ -330,9 +330,6 @@ class Reading:
             if entry.has(name):
                 text = f"{name} of [packages] means nothing for {draft.family} packages"
                 self._checker.error(entry.document.key((*entry.path, name)), "value-invalid", text, "take it out")
-        if draft.family == "rpm" and entry.get("scripts") == "declared":
-            text = "the scripts of rpm packages cannot be followed without being run"
-            self._checker.error(entry.at("scripts"), "value-invalid", text, 'take out scripts = "declared"')
 
     def _choose(self, draft: rules.Draft, entry: Entry, *, wanted: bool) -> None:
         rpm = draft.family == "rpm"
