@@ -73,7 +73,7 @@ def odd() -> Tree:
         "/srv/own/cap": b"m",
     }
     entries = {path: Entry(path, "f", 0o644, 0, 0, OLD, len(each), sha(each)) for path, each in contents.items()}
-    folders = "/ /dev /etc /srv /srv/own /usr /usr/bin /usr/far /usr/near /var /var/lib /var/lib/dpkg"
+    folders = "/ /dev /etc /proc /run /srv /srv/own /sys /usr /usr/bin /usr/far /usr/near /var /var/lib /var/lib/dpkg"
     for path in [*folders.split(), "/var/lib/dpkg/info"]:
         entries[path] = Entry(path, "d", 0o755, 0, 0, 0)
     deep = "/usr"

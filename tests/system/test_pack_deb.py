@@ -38,7 +38,7 @@ def test_it_is_installed_as_the_image_is_upgraded_and_gone_without_trace(store: 
     assert host.path("/usr/local/bin/odd").readlink() == Path(f"{shipped.PREFIX}/usr/bin/x")
     assert host.run("dpkg", "--verify", "odd").stdout == ""
     unit = host.path("/usr/lib/systemd/system/odd.service").read_text()
-    assert f"RootDirectory={shipped.PREFIX}\n" in unit and "User=77\nGroup=78\n" in unit
+    assert f"ExecStart=/usr/sbin/chroot --userspec=+77:+78 --groups= {shipped.PREFIX} /usr/bin/x" in unit
     conffile = host.run("dpkg-query", "-W", "-f", "${Conffiles}", "odd").stdout.split()
     assert conffile[0] == f"{shipped.PREFIX}/etc/x.conf"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Mapping
 
 from hosier.distro.osrelease import PLACES
@@ -50,6 +51,17 @@ def os_release(entries: Mapping[str, Entry]) -> Entry | None:
     """The file that says what system the tree is (os-release(5)); None when it has none."""
     found = next((entry for path in PLACES if (entry := find(entries, path))), None)
     return found if found is not None and found.kind == "f" else None
+
+
+def trusted(entries: Mapping[str, Entry], path: str) -> bool:
+    """Whether root alone can put something else in the place of `path`: a script may then give it power."""
+    above = path
+    while above != "/":
+        above = posixpath.dirname(above)
+        folder = entries[above]
+        if folder.uid or folder.mode & 0o022:
+            return False
+    return True
 
 
 class Additions:

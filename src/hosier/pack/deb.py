@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from hosier.errors import StoreFailed
-from hosier.pack import compressing, gnutar, package, scripts
+from hosier.pack import additions, compressing, gnutar, package, scripts
 from hosier.pack.content import Contents
 from hosier.pack.directory import Written
 from hosier.pack.package import Item, Package
@@ -134,7 +134,9 @@ def _mends(planned: Package, source: Source) -> tuple[list[Mend], list[str]]:
         entry, xattrs = item.entry, item.entry.xattrs
         if entry.hardlink:
             continue
-        if any(name == "security.capability" for name, _ in xattrs) and not package.trusted(source.entries, entry.path):
+        if any(name == "security.capability" for name, _ in xattrs) and not additions.trusted(
+            source.entries, entry.path
+        ):
             xattrs = tuple(pair for pair in xattrs if pair[0] != "security.capability")
             left.append(f"the capabilities of {entry.path} are left out: others than root may write to a folder above")
         mends.append(Mend(entry.path, xattrs=xattrs))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from hosier.errors import StoreFailed, UsageError
 from hosier.linux.rooted import Root
-from hosier.pack import nodes, portable
+from hosier.pack import nodes, unit
 from hosier.pack.additions import find
 from hosier.pack.content import Contents
 from hosier.pack.scripts import Link, Node, made, quoted_key
@@ -102,14 +102,18 @@ def plan(source: Source, contents: Contents, *, prefix: str | None) -> Package:
     summary = " ".join(labels.get(_LABEL + "description", f"root filesystem {title}").split())
     licence = labels.get(_LABEL + "licenses", "")
     extra: dict[str, bytes] = {f"/usr/share/doc/{name}/copyright": _copyright(title, prefix, licence)}
-    unit = ""
-    if source.config.get("service"):
-        unit = f"{name}.service"
-        text = portable.unit(
-            _service(source), source.entries, title=title, read=contents.whole, name=source.name, form="a package"
-        )
-        home = f"[Service]\nRootDirectory={prefix}\nMountAPIVFS=yes\n".replace("%", "%%")
-        extra[f"{UNITS}/{unit}"] = text.replace("[Service]\n", home, 1).encode("utf-8", "surrogateescape")
+    service = unit.plan(
+        source.config,
+        source.entries,
+        prefix=prefix,
+        title=title,
+        epoch=source.epoch,
+        read=contents.whole,
+        name=source.name,
+    )
+    items += [Item(prefix + each.path, each, service.contents.get(each.path)) for each in service.entries]
+    if service.text:
+        extra[f"{UNITS}/{name}.service"] = service.text.encode("utf-8", "surrogateescape")
     if special or links:
         extra[f"{MADE}/{name}"] = made(special, links)
     items += [added(path, content, source.epoch) for path, content in sorted(extra.items())]
@@ -128,7 +132,7 @@ def plan(source: Source, contents: Contents, *, prefix: str | None) -> Package:
         items=tuple(items),
         nodes=tuple(special),
         links=links,
-        unit=unit,
+        unit=f"{name}.service" if service.text else "",
         notes=tuple(notes),
     )
 
@@ -159,17 +163,6 @@ def pieces(contents: Contents, held: bytes | None, entry: Entry) -> Iterator[byt
         content = _ZEROS[: min(_PIECE, left)] if piece is None else piece
         left -= len(content)
         yield content
-
-
-def trusted(entries: Mapping[str, Entry], path: str) -> bool:
-    """Whether root alone can put something else in the place of `path`: a script may then give it power."""
-    above = path
-    while above != "/":
-        above = posixpath.dirname(above)
-        folder = entries[above]
-        if folder.uid or folder.mode & 0o022:
-            return False
-    return True
 
 
 def conffiles(entries: Mapping[str, Entry], contents: Contents) -> frozenset[str]:

@@ -7,17 +7,17 @@ taken whose names begin with the image file's own, up to its first "_".
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from hosier.errors import StoreFailed
-from hosier.pack.additions import Additions, find, os_release
+from hosier.pack.additions import Additions, os_release
+from hosier.pack.unit import bound, environment, fields_of, placed, plain, start, synced
 from hosier.store.manifest import Entry
 
 _UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _KINDS = ("service", "socket", "target", "timer", "path")
 _MOUNT_POINTS = {"/proc": 0o555, "/sys": 0o555, "/dev": 0o755, "/run": 0o755, "/tmp": 0o1777, "/var/tmp": 0o1777}
 _BOUND = ("/etc/machine-id", "/etc/resolv.conf")
-_SEARCHED = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _PREFIX = re.compile(r"[A-Za-z0-9:.\\-]+")
 
 
@@ -55,7 +55,7 @@ def plan(
                 f"cannot pack {name} as a portable service: it has no unit of {prefix} and no [service]",
                 hint="add [service] with a command, or name OUT as the unit in the image is named",
             )
-        text = unit(service, entries, title=title, read=read, name=name)
+        text = _unit(config, service, entries, title=title, read=read, name=name)
         tree.file(f"/usr/lib/systemd/system/{prefix}.service", text.encode("utf-8", "surrogateescape"))
     said = read(release)
     if not re.search(rb"^PORTABLE_PREFIXES=", said, re.MULTILINE):  # systemd-dissect(1) knows portable services by it
@@ -67,6 +67,7 @@ def plan(
         there = entries.get(path)
         if there is None or there.kind != "f":  # a link would lead to where nothing is
             tree.file(path, b"")
+    placed(tree, config, name)
     return tree.entries, tree.contents
 
 
@@ -82,85 +83,33 @@ def matching(entries: Mapping[str, Entry], prefix: str) -> list[str]:
     return found
 
 
-def unit(
+def _unit(
+    config: Mapping[str, object],
     service: Mapping[str, object],
     entries: Mapping[str, Entry],
     *,
     title: str,
     read: Callable[[Entry], bytes],
     name: str,
-    form: str = "a portable service",
 ) -> str:
     """The text of a unit for `[service]`.
 
     Users and groups are numbers, because systemd looks names up on the host; a name that the image does not know stays
     one. Raises StoreFailed when the image has not the program.
     """
-    command = service.get("command")
-    words = [str(word) for word in command] if isinstance(command, list | tuple) else ["/bin/sh", "-ec", str(command)]
-    words[0] = _program(words[0], entries, name, form)
-    lines = ["[Unit]", f"Description={_plain(title)}", "", "[Service]"]
-    lines.append("ExecStart=" + " ".join([quoted(words[0]), *(quoted(word, dollars=True) for word in words[1:])]))
-    environment = service.get("env") or {}
-    pairs = environment.items() if isinstance(environment, Mapping) else environment
-    if isinstance(pairs, Iterable):
-        lines += [f"Environment={quoted(f'{key}={value}')}" for key, value in sorted(pairs)]
+    lines = ["[Unit]", f"Description={plain(title)}", "", "[Service]"]
+    lines += [start(service, entries, name, "a portable service"), *environment(service)]
     user, group = str(service.get("user") or ""), str(service.get("group") or "")
-    account = _account(entries, "/etc/passwd", user, read)
+    account = fields_of(entries, "/etc/passwd", user, read)
     if user:
-        lines.append(f"User={account[2] if account else _plain(user)}")
+        lines.append(f"User={account[2] if account else plain(user)}")
     if group:
-        found = _account(entries, "/etc/group", group, read)
-        lines.append(f"Group={found[2] if found else _plain(group)}")
+        found = fields_of(entries, "/etc/group", group, read)
+        lines.append(f"Group={found[2] if found else plain(group)}")
     elif account:
         lines.append(f"Group={account[3]}")
+    for path in (*synced(config), *(("/dev/log",) if service.get("syslog") else ())):
+        lines.append(f"BindReadOnlyPaths=-{bound(path, name)}")
     if service.get("log"):
-        lines.append(f"StandardOutput=append:{_plain(str(service['log']))}")
+        lines.append(f"StandardOutput=append:{plain(str(service['log']))}")
     return "\n".join([*lines, "", "[Install]", "WantedBy=multi-user.target", ""])
-
-
-def quoted(word: str, *, dollars: bool = False) -> str:
-    """A word as systemd.syntax(7) reads it back; specifiers are escaped, with `dollars` variables too."""
-    said = ""
-    for byte in word.encode("utf-8", "surrogateescape"):
-        letter = chr(byte)
-        if letter in '"\\':
-            said += "\\" + letter
-        elif letter == "%":
-            said += "%%"
-        elif letter == "$" and dollars:
-            said += "$$"
-        elif 0x20 <= byte < 0x7F:
-            said += letter
-        else:
-            said += f"\\x{byte:02x}"
-    return said if said and not re.search(r"[^A-Za-z0-9_./:=,@%+$-]", said) else f'"{said}"'
-
-
-def _plain(text: str) -> str:
-    """A value that runs to the end of its line."""
-    return " ".join(text.split()).replace("%", "%%")
-
-
-def _program(word: str, entries: Mapping[str, Entry], name: str, form: str) -> str:
-    places = [word] if "/" in word else [f"{folder}/{word}" for folder in _SEARCHED]
-    for path in places:
-        found = find(entries, path) if path.startswith("/") else None
-        if found is not None and found.kind == "f":
-            return path
-    raise StoreFailed(
-        f"cannot pack {name} as {form}: it has no program {word}",
-        hint="write the program of [service] command by its path in the image",
-    )
-
-
-def _account(entries: Mapping[str, Entry], path: str, account: str, read: Callable[[Entry], bytes]) -> list[str] | None:
-    """The fields of passwd(5) or group(5) for a name or number."""
-    file = find(entries, path) if account else None
-    if file is None or file.kind != "f":
-        return None
-    for line in read(file).decode("utf-8", "surrogateescape").splitlines():
-        fields = line.split(":")
-        if len(fields) > 3 and account in (fields[0], fields[2]) and fields[2].isdecimal():
-            return fields
-    return None

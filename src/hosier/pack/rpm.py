@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from hosier.errors import StoreFailed
-from hosier.pack import compressing, filecaps, package, scripts
+from hosier.pack import additions, compressing, filecaps, package, scripts
 from hosier.pack import rpmheader as header
 from hosier.pack.content import Contents
 from hosier.pack.directory import Written
@@ -190,7 +190,7 @@ def _file(item: Item, source: Source, left: list[str]) -> tuple[_File, Mend | No
     if foreign:
         verify &= ~_OWNER
     if item.content is None and ((foreign and mode & 0o6000) or entry.xattrs) and entry.kind == "f":
-        safe = package.trusted(source.entries, entry.path)
+        safe = additions.trusted(source.entries, entry.path)
         xattrs = []
         if foreign and mode & 0o6000:
             verify &= ~_MODE
