@@ -110,17 +110,18 @@ def test_a_package_becomes_numbered_files(tmp_path: Path, compression: str, larg
     package = build(epoch=2, files=FILES, compression=compression, large=large)
     into = unpacked(tmp_path, package, expect=("demo", "2:1.0-1", "noarch"))
     meta = json.loads((into / "meta.json").read_text())
+    parts = split(package)
+    kept = {"header": parts.main, "signature": header(rpms.SIGNATURES, parts.signature)}
     assert meta == {
         "format": 1,
         "family": "rpm",
         "name": "demo",
         "version": "2:1.0-1",
         "architecture": "noarch",
+        "info": {name: [name, 0o644, len(raw), hashlib.sha256(raw).hexdigest()] for name, raw in kept.items()},
         "members": MEMBERS,
     }
-    parts = split(package)
-    assert (into / "header").read_bytes() == parts.main
-    assert (into / "signature").read_bytes() == header(rpms.SIGNATURES, parts.signature)
+    assert {name: (into / name).read_bytes() for name in kept} == kept
     assert sorted(os.listdir(into)) == ["0", "1", "2", "3", "4", "5", "header", "meta.json", "signature"]
     modes = {row[7]: row[2] for row in MEMBERS if row[7] is not None} | {3: 0o755}  # not setuid for a wrong owner
     for number, mode in modes.items():

@@ -47,11 +47,13 @@ def store(tmp_path: Path) -> Store:
         unpacked.mkdir()
         (unpacked / "0").write_bytes(CONTENT)
         (unpacked / "1").write_bytes(CONTENT)
+        (unpacked / "header").write_bytes(CONTENT)  # as an RPM package's is kept
         members = [
             ["/etc", "d", 0o755, 0, 0, 0, 0, None, "", "", "", None, "root", "root"],
             ["/etc/file", "f", 0o640, 0, 0, 0, len(CONTENT), 1, SHA, "", "", None, "root", "root"],
         ]
-        meta = {"format": 1, "info": {"postinst": [0, 0o755, len(CONTENT), SHA]}, "members": members}
+        info = {"postinst": [0, 0o755, len(CONTENT), SHA], "header": ["header", 0o644, len(CONTENT), SHA]}
+        meta = {"format": 1, "info": info, "members": members}
         (unpacked / "meta.json").write_text(json.dumps(meta))
         store.add_unpacked(str(unpacked), UNPACKED)
         deb = Path(folder, "d")
@@ -83,6 +85,12 @@ DAMAGES = [
     ("unpacked/B/1", os.unlink, "unpacked/bbbbbb: 1 is missing"),
     ("unpacked/B/1", lambda p: os.truncate(p, 3), "unpacked/bbbbbb: /1 has 3 bytes, not 18"),
     ("unpacked/B/0", lambda p: write(p, b"C"), "unpacked/bbbbbb: /0 has another content (its digest differs)"),
+    ("unpacked/B/header", os.unlink, "unpacked/bbbbbb: header is missing"),
+    (
+        "unpacked/B/header",
+        lambda p: write(p, b"C"),
+        "unpacked/bbbbbb: /header has another content (its digest differs)",
+    ),
     ("unpacked/B/meta.json", os.unlink, "unpacked/bbbbbb: meta.json is missing"),
     ("trees/A/manifest", os.unlink, "trees/aaaaaa: manifest is missing"),
     ("trees/A/root/etc/file", os.unlink, "trees/aaaaaa: /etc/file is missing"),

@@ -124,12 +124,12 @@ def _deb(path: str, key: str, deep: bool) -> str:
 def _unpacked(path: str, key: str, deep: bool) -> str:
     with open(os.path.join(path, "meta.json"), encoding="utf-8", errors="surrogateescape") as text:
         meta = json.load(text)
-    blobs: dict[int, tuple[int, str]] = {}
+    blobs: dict[str, tuple[int, str]] = {}
     for blob, _mode, size, sha256 in meta["info"].values():
-        blobs[int(blob)] = (size, sha256)
+        blobs[str(blob)] = (size, sha256)
     for member in meta["members"]:
         if member[7] is not None:
-            blobs[int(member[7])] = (member[6], member[8])
+            blobs[str(member[7])] = (member[6], member[8])
     with TreeReader(path) as reader:
         for blob, (size, sha256) in blobs.items():
             if reason := _content(reader, f"/{blob}", size, sha256, deep):

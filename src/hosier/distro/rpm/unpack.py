@@ -34,7 +34,7 @@ def unpack(rpm: str, into: str, *, expect: tuple[str, str, str] | None, plain: b
 
     There are then the files `0`, `1`, …: the content of the regular files, one for all hard links of one, with their
     mode (without setuid and setgid where they are not root's) and mtime; `header` and `signature`, the bytes of the
-    package's headers; and `meta.json`, which says what they are. `expect` is the name, version (as `evr` prints it)
+    package's headers; and `meta.json`, which says what they are (`info`, `members`). `expect` is the name, version (as `evr` prints it)
     and architecture that the package must have. All belongs to the caller; with `plain` it has a mode by which the
     owner reads it (`hosier.store.plain`).
 
@@ -70,16 +70,18 @@ def _unpack(package: rpmfile.Package, blobs: _Blobs, expect: tuple[str, str, str
     reader = cpio.Reader(package.payload(limit=_limit(package, files)), content.size_of)
     while member := reader.next():
         content.add(member, reader.body())
+    kept = {"header": header.raw, "signature": package.signature.raw}
     meta = {
         "format": FORMAT,
         "family": "rpm",
         "name": found[0],
         "version": found[1],
         "architecture": found[2],
+        "info": {name: (name, 0o644, len(raw), hashlib.sha256(raw).hexdigest()) for name, raw in kept.items()},
         "members": content.rows(),
     }
-    blobs.put("header", header.raw)
-    blobs.put("signature", package.signature.raw)
+    for name, raw in kept.items():
+        blobs.put(name, raw)
     blobs.put("meta.json", json.dumps(meta, separators=(",", ":")).encode("ascii"))
 
 
