@@ -196,7 +196,7 @@ def dump(headers: Sequence[bytes]) -> bytes:
     struct.pack_into(">I", found, 24, 1)  # how often it was changed
     struct.pack_into(">II", found, 92, 1, _SQLITE)
     for at in range(0, len(found), PAGE):
-        _blank(found, at + 100 if not at else at, at)
+        _blank(found, at or 100, at)
     return bytes(found)
 
 
