@@ -81,6 +81,13 @@ class StoreFailed(HosierError):
     status = 10
 
 
+class DeployFailed(HosierError):
+    """A root cannot be laid into a folder of this host; what was there is as it was, unless the message says so."""
+
+    code = "deploy-failed"
+    status = 10
+
+
 class HostLacks(HosierError):
     """The host lacks something: a kernel feature, a tool, subordinate ids, a privilege."""
 

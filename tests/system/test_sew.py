@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from hosier.build import deploy as deploying
-from hosier.build.deploy import DeployFailed, deploy
-from hosier.errors import StoreFailed
+from hosier.build.deploy import perform as deploy
+from hosier.errors import DeployFailed, StoreFailed
 from kit import cli, rpms
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root lays roots into their places")
@@ -57,21 +57,21 @@ def test_what_sew_did_not_put_there_stays_unless_it_may_go(tmp_path: Path) -> No
     shutil.rmtree(target)  # the next folder there may have its inode's number
     (target / "etc").mkdir(parents=True)
     (target / "etc/own").write_text("own")
-    with pytest.raises(DeployFailed, match="there is something that sew did not put there"):
+    with pytest.raises(DeployFailed, match="it has something that was not laid there"):
         deploy(str(target), root("new"))
     assert texts(target) == {"own"}
-    deploy(str(target), root("new"), replace=True)
+    deploy(str(target), root("new"), force=True)
     assert texts(target) == {"new"}
 
 
 @pytest.mark.parametrize(
     ("target", "said"),
-    [("/", "it is no absolute path below /"), ("srv", "it is no absolute path below /"), ("link", "it is a link")],
+    [("/", "it is a folder of the system"), ("srv", "it is no absolute path"), ("link", "which is /usr: it is a folder")],
 )
 def test_a_place_that_cannot_be_one_is_refused(target: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/usr")
     with pytest.raises(DeployFailed, match=said):
-        deploy(str(tmp_path / target) if target == "link" else target, root("x"), replace=True)
+        deploy(str(tmp_path / target) if target == "link" else target, root("x"), force=True)
 
 
 def test_a_root_that_fails_to_be_written_leaves_the_old_one(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_3_4_and_5_pair_writes_the_same_bytes_twice_and_says_what_is_wrong(foot:
     assert f"{foot.sock}/usr/bin/app\n" in said
     foot.foot.write_text(f"Base {foot.sock}\nRpm ./app-1-1.noarch.rpm\n")
     done = foot.run("pair", "FOOT", status=1)
-    assert done.stdout == "" and "it sets no PACKAGE and no VERSION" in done.stderr
+    assert done.stdout == "" and "FOOT:1: cannot make a package: PACKAGE is not set\n" in done.stderr
 
 
 @pytest.mark.parametrize("program", ["sew", "pair"])

@@ -149,21 +149,28 @@ def usable_lock(
     if file is not None and (not update or is_fresh(file, specs)):
         need_fresh(file, specs, spec_path)
         return file, None
-    locked = lock_spec(spec_path, store_path, update=frozenset(), reporter=reporter)
+    locked = lock_spec(spec_path, store_path, update=frozenset(), reporter=reporter, given=specs)
     for line in locked.changes:
         reporter.note(line)
     return locked.file, locked.proxies
 
 
-def lock_spec(spec_path: str, store_path: str | None, *, update: frozenset[str] | None, reporter: Reporter) -> Locked:
+def lock_spec(
+    spec_path: str,
+    store_path: str | None,
+    *,
+    update: frozenset[str] | None,
+    reporter: Reporter,
+    given: Sequence[Spec] = (),
+) -> Locked:
     """Solve the spec, for all its architectures together, and write its lock beside it; `update` as in
-    `locking.solve`.
+    `locking.solve`. `given`: what the spec says, where that was read already.
 
     The lock is replaced by rename; on any error the one before is as it was.
     """
     from hosier.store import Store
 
-    specs = {architecture_of(spec): spec for spec in read_specs(spec_path)}
+    specs = {architecture_of(spec): spec for spec in given or read_specs(spec_path)}
     path = lock_path(spec_path)
     before = _before(path, anew=update is None)
     if update:

@@ -71,16 +71,18 @@ def build_spec(
     reporter: Reporter,
     cache: Cache | None = None,
     origins: Sequence[Origin] = (),
+    given: Sequence[Spec] = (),
 ) -> Iterator[tuple[str, Built]]:
     """Build a spec for one architecture, or several in turn, each given with its architecture when it is done.
 
     `architecture` is a name, "all", or None for this machine's own. `origins` are asked for packages before all
-    others. As an ordinary user this process becomes root of a user namespace first.
+    others. `given`: what the spec says, where that was read already. As an ordinary user this process becomes root of a
+    user namespace first.
     """
     from hosier.build.image import build
     from hosier.store import Store
 
-    specs = read_specs(spec_path)
+    specs = tuple(given) or read_specs(spec_path)
     chosen = _chosen(specs, architecture, spec_path, reporter)
     _take_place(chosen, store_path)
     for spec in chosen:

@@ -26,6 +26,7 @@ VERBS = (
     "sbom",
     "run",
     "pack",
+    "deploy",
     "vendor",
     "publish",
     "push",

@@ -95,7 +95,8 @@ def format_of(output: str) -> str:
     return max(found)[1] if found else "dir"
 
 
-def _check(args: argparse.Namespace, chosen: str) -> None:
+def check(args: argparse.Namespace, chosen: str) -> None:
+    """Raise UsageError for words that do not go with the form that was chosen."""
     from hosier.errors import UsageError
 
     known = FORMATS[chosen]
@@ -129,7 +130,7 @@ def _check(args: argparse.Namespace, chosen: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Pack; prints nothing unless asked, since OUT is the result."""
     chosen = args.format or format_of(args.output)
-    _check(args, chosen)
+    check(args, chosen)
     from hosier.cli import pack_formats
     from hosier.pack import source
     from hosier.store import lookup, plain

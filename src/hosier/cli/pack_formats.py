@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from hosier.cli import outputs
@@ -222,7 +223,8 @@ def write_rpm(job: Job) -> Facts:
     """An RPM package."""
     from hosier.pack import rpm
 
-    return _package(job, rpm.write)
+    named = getattr(job.args, "named", "")
+    return _package(job, partial(rpm.write, named=named) if named else rpm.write)
 
 
 def _package(job: Job, write: Callable[..., Written]) -> Facts:

@@ -12,7 +12,7 @@ from hosier.compat.ending import OK, ended, misused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from hosier.store.objects import ImageRecord
+    from hosier.compat.foot import Foot
 
 ENDINGS = {
     "rpm": ".rpm",
@@ -27,7 +27,7 @@ ENDINGS = {
 }
 DESCRIPTION = """\
 Write what FOOT declares as PACKAGE-VERSION-RELEASE.ARCH.rpm in the current folder, to be installed at its SOCK_DIR.
-FOOT is built first; devices and links of the host are made when the package is installed.
+FOOT is built first, unless sew has; devices and links of the host are made when the package is installed.
 """
 EPILOG = """\
 examples:
@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prefix", metavar="PATH", help="deb, rpm: where the root comes to be, whatever FOOT says")
     parser.add_argument("--compression", choices=("gz", "zstd", "xz", "none"), help="as of hosier pack")
     parser.add_argument("--level", metavar="N", type=int, help="deb, rpm: the level of the compression")
+    parser.add_argument("--update", action="store_true", help="lock all packages anew, whatever FOOT.lock says")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--root-store", metavar="DIR", help="use this store")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
@@ -75,63 +76,80 @@ def run(args: argparse.Namespace) -> int:
     import gc
 
     from hosier.cli import pack
-    from hosier.compat import sew
-    from hosier.fetch.progress import reporter
-    from hosier.store.objects import Store
+    from hosier.compat import foot as feet
+    from hosier.fetch import progress
 
     gc.set_threshold(100_000)
-    _named(args.foot)
-    built = sew.image(args.foot, args.root_store, reporter(quiet=args.quiet, verbose=False))
-    record = Store.open(args.root_store, write=False).find(built.digest)
-    output = args.output or file_name(record, args.format)
-    pack.run(
-        argparse.Namespace(
-            images=[built.digest],
-            format=args.format,
-            output=output,
-            verify=False,
-            json=False,
-            compression=args.compression,
-            layers=None,
-            base=None,
-            prefix=args.prefix,
-            level=args.level,
-            root_store=args.root_store,
-            quiet=args.quiet,
-            verbose=False,
-        )
+    foot = feet.read(args.foot)
+    _need_names(foot)
+    output = args.output or file_name(foot, args.format)
+    below = foot.place if args.format in ("deb", "rpm") else None
+    words = argparse.Namespace(
+        images=[],
+        format=args.format,
+        output=output,
+        verify=False,
+        json=False,
+        compression=args.compression,
+        layers=None,
+        base=None,
+        prefix=args.prefix or below,
+        level=args.level,
+        root_store=args.root_store,
+        quiet=args.quiet,
+        verbose=False,
+        named=_package(foot),
     )
+    pack.check(words, args.format)
+    with progress.reporter(quiet=args.quiet, verbose=False) as report:
+        built = feet.build(foot, args.root_store, update=args.update, report=report)
+    words.images = [built.digest]
+    pack.run(words)
     if args.json:
         print(json.dumps({"output": output, "format": args.format, "tag": built.tag, "digest": built.digest}, indent=2))
-    else:
+    elif not args.quiet:
         print(output)
     return OK
 
 
-def _named(foot: str) -> None:
+def _need_names(foot: Foot) -> None:
     """Raise SpecInvalid for a nail that does not say what its package is called, as the first pair wanted it."""
-    from hosier.build.nails import read as nails
     from hosier.errors import SpecInvalid
 
-    if not nails.is_nail(foot):
+    if foot.nail is None:
         return
-    nail = nails.read_nail(foot, variables=nails.environment())
-    nails.usable(nail)
-    lack = [name for name in ("PACKAGE", "VERSION") if not nail.variables.get(name)]
+    lack = [name for name in ("PACKAGE", "VERSION") if not foot.nail.variables.get(name)]
     if lack:
+        at = f"{foot.path}:{_beginning(foot.path)}"
         raise SpecInvalid(
-            f"cannot make a package of {foot}: it sets no {' and no '.join(lack)}",
-            hint=f"write {lack[0]}=… in it, or set it in the environment",
+            "\n".join(f"{at}: cannot make a package: {name} is not set" for name in lack),
+            hint=f"write {' '.join(f'{name}=…' for name in lack)} there, or set it in the environment",
         )
 
 
-def file_name(record: ImageRecord, form: str) -> str:
+def _beginning(path: str) -> int:
+    """The first line that says something, before which variables stand."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip() and not line.lstrip().startswith("#"):
+                return number
+    return 1
+
+
+def _package(foot: Foot) -> str:
+    """The package's name as the nail has it, capitals and all."""
+    return "" if foot.nail is None else foot.nail.variables.get("PACKAGE", "")
+
+
+def file_name(foot: Foot, form: str) -> str:
     """What the file is called: by rpm's rule, by Debian's, or by the name and version alone."""
+    from hosier.build.locked import architecture_of
     from hosier.spec.architectures import rpm_name
 
-    whole = f"{record.name}-{record.version}"
+    name, version, release = _package(foot) or foot.spec.name, foot.spec.version, foot.spec.release
+    architecture = architecture_of(foot.spec)
     if form == "rpm":
-        return f"{whole}-{record.release}.{rpm_name(record.architecture)}.rpm"
+        return f"{name}-{version.replace('-', '.')}-{release}.{rpm_name(architecture)}.rpm"
     if form == "deb":
-        return f"{record.name}_{record.version}-{record.release}_{record.architecture}.deb"
-    return f"{whole}{ENDINGS[form]}"
+        return f"{foot.spec.name.replace('_', '-')}_{version}-{release}_{architecture}.deb"
+    return f"{name}-{version}{ENDINGS[form]}"

@@ -47,6 +47,9 @@ FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
 
+# linux/stat.h
+_STATX_BTIME = 0x800
+
 # linux/openat2.h
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -317,3 +320,16 @@ def clone_dead(flags: int) -> int:
     top = (ctypes.addressof(stack) + 16384) & ~15
     end = ctypes.cast(_libc._exit, ctypes.c_void_p)
     return _check(_libc.clone(end, ctypes.c_void_p(top), ctypes.c_int(flags | vm | vfork | sigchld), None), "clone")
+
+
+def syncfs(fd: int) -> None:
+    """syncfs(2): all that was written to the file system that `fd` is on is on the disk."""
+    _check(_libc.syncfs(ctypes.c_int(fd)), "syncfs")
+
+
+def birth(fd: int) -> int:
+    """When what `fd` has open was made, in nanoseconds since 1970 (statx(2)); 0 where the file system does not say."""
+    found = (ctypes.c_uint64 * 32)()  # struct statx: stx_mask is the low half of the first word, stx_btime word 10
+    if _libc.statx(ctypes.c_int(fd), _PATH(b""), ctypes.c_int(AT_EMPTY_PATH), ctypes.c_uint(_STATX_BTIME), found) != 0:
+        return 0
+    return found[10] * 1_000_000_000 + (found[11] & 0xFFFFFFFF) if found[0] & _STATX_BTIME else 0

@@ -66,10 +66,13 @@ class Package:
     notes: tuple[str, ...]
 
 
-def plan(source: Source, contents: Contents, *, prefix: str | None) -> Package:
-    """Raises UsageError for a prefix that cannot be one, StoreFailed for a tree that no package can hold."""
+def plan(source: Source, contents: Contents, *, prefix: str | None, named: str = "") -> Package:
+    """What is in the package; `named` is what it is called, instead of after the image.
+
+    Raises UsageError for a prefix that cannot be one, StoreFailed for a tree that no package can hold.
+    """
     record = source.record
-    name = record.name.replace("_", "-")
+    name = named or record.name.replace("_", "-")
     prefix = prefix or str(source.config.get("prefix") or f"{PLACE}/{record.name}")
     if not _PREFIX.fullmatch(prefix) or posixpath.normpath(prefix) != prefix:
         raise UsageError(

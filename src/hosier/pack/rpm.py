@@ -85,11 +85,15 @@ def write(
     verify: bool = False,
     advance: Callable[[int], object] = lambda size: None,
     threads: int = 0,
+    named: str = "",
 ) -> Written:
-    """Write the package to the empty file `out`; the words are those of `hosier.pack.deb.write`."""
+    """Write the package to the empty file `out`; the words are those of `hosier.pack.deb.write`.
+
+    `named`: what it is called, instead of after the image, whose names are lower case.
+    """
     compressing.check(compression, level)
     with guard(f"pack {source.name}"), Contents(source.root, {}, name=source.name, verify=verify) as contents:
-        planned = _named(package.plan(source, contents, prefix=prefix), source)
+        planned = _named(package.plan(source, contents, prefix=prefix, named=named), source)
         files, mends, left = _files(planned, source)
         planned = replace(planned, items=())  # all of them are in `files` now, which is enough of 100,000
         payload = _Payload(files, contents, source, advance)

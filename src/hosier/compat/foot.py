@@ -1,0 +1,73 @@
+"""A FOOT as `sew` and `pair` take it: read once, with SOCK's variables of the environment, locked and built."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hosier.errors import UsageError
+
+if TYPE_CHECKING:
+    from hosier.build.image import Built
+    from hosier.fetch.progress import Reporter
+    from hosier.spec.model import Spec
+    from hosier.spec.toenail import Nail
+
+
+@dataclass(frozen=True, slots=True)
+class Foot:
+    """What a file says, for one architecture. `specs`: for all that it is for. `nail`: unless it is in TOML."""
+
+    path: str
+    spec: Spec
+    specs: tuple[Spec, ...]
+    nail: Nail | None
+
+    @property
+    def place(self) -> str:
+        """Where its root lies: SOCK_DIR; of a spec in TOML its prefix, or the folder that `hosier pack` has for it."""
+        return self.spec.prefix or f"/var/deploy/{self.spec.name}"
+
+
+def read(path: str) -> Foot:
+    """Raises UsageError for a file that is not there, or is for several architectures and not for this machine's;
+    SpecInvalid."""
+    from hosier.build.host import host_architecture
+    from hosier.build.locked import architecture_of, read_specs
+    from hosier.build.nails import read as nails
+
+    if not os.path.isfile(path):
+        raise UsageError(f"cannot read {path}: there is no such file")
+    nail = nails.read_nail(path, variables=nails.environment()) if nails.is_nail(path) else None
+    specs = read_specs(path) if nail is None else (nails.usable(nail),)
+    there = {architecture_of(each): each for each in specs}
+    spec = specs[0] if len(specs) == 1 else there.get(host_architecture())
+    if spec is None:
+        raise UsageError(f"cannot take {path}: it is for {' and '.join(there)}, and not for this machine")
+    return Foot(path, spec, specs, nail)
+
+
+def build(foot: Foot, root_store: str | None, *, update: bool, report: Reporter) -> Built:
+    """The image of `foot`, from its lock, which is made when there is none.
+
+    With `update` all is locked anew. Else, since nothing of a nail is solved, its lock follows what it lists; that of a
+    spec in TOML must be fresh. Raises HosierError.
+    """
+    from hosier.build.locked import architecture_of, lock_spec
+    from hosier.build.request import build_spec
+
+    if update:
+        locked = lock_spec(foot.path, root_store, update=None, reporter=report, given=foot.specs)
+        for line in locked.changes:
+            report.note(line)
+    builds = build_spec(
+        foot.path,
+        root_store,
+        architecture=architecture_of(foot.spec),
+        tag=None,
+        update=foot.nail is not None,
+        reporter=report,
+        given=foot.specs,
+    )
+    return next(built for _, built in builds)
