@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hosier.distro.rpm import installed
 from hosier.distro.rpm.evr import Evr
 from hosier.distro.rpm.installed import Database, File, Key, Package
+from hosier.distro.rpm.ownership import owners
 from hosier.errors import StoreFailed
 from hosier.linux.rooted import Root
 from kit import rpmdb, rpms
@@ -82,6 +83,7 @@ def test_packages_keys_and_files_are_told(tmp_path: Path) -> None:
         source_rpm="demo-1.0-1.src.rpm",
         summary="a package of the tests",
         url="https://example.org/",
+        number=2,
         files=(
             said("/dev/null", "c", 0o666, rdev=(1, 3)),
             said("/etc/demo.conf", "f", 0o644, size=2, digest=SHA_A, flags=rpms.CONFIG),
@@ -98,6 +100,41 @@ def test_packages_keys_and_files_are_told(tmp_path: Path) -> None:
 
 def _without_files(package: Package) -> dict[str, object]:
     return {name: getattr(package, name) for name in Package.__slots__ if name != "files"}
+
+
+def test_changelogs_are_told_when_asked_for(tmp_path: Path) -> None:
+    rows = ((1_600_000_000, "A <a@example.org> - 2-1", "- two"), (1_500_000_000, "A <a@example.org> - 1-1", "- one"))
+    times, names, texts = ([row[at] for row in rows] for at in range(3))
+    log = {1080: (rpms.INT32, times), 1081: (rpms.STRINGS, names), 1082: (rpms.STRINGS, texts)}
+    rpmdb.write(tmp_path, [rpmdb.blob("demo", tags=log), rpmdb.blob("none")])
+    told, untold = read(tmp_path, changelogs=True), read(tmp_path)
+    assert told is not None and untold is not None
+    assert [each.changelog for each in told.packages] == [rows, ()]
+    assert [each.changelog for each in untold.packages] == [(), ()]
+
+
+def test_owners_are_those_that_were_there_first(tmp_path: Path) -> None:
+    def files(*paths: str) -> dict[str, rpms.Node]:
+        return {
+            path: rpms.Dir() if path.endswith("d") else rpms.File(flags=rpms.GHOST * (path[-1] == "g"))
+            for path in paths
+        }
+
+    rpmdb.write(
+        tmp_path,
+        [
+            rpmdb.blob("zoo", files=files("/", "/usr/d", "/bin/x")),
+            rpmdb.blob("lib", arch="i686", files=files("/", "/usr/d", "/bin/x", "/var/g", "/gone/x", "/bin")),
+        ],
+    )
+    found = read(tmp_path, files=True)
+    assert found is not None
+    folders = {"/bin": "/usr/bin", "/gone": None}
+    assert owners(found.packages, "amd64", lambda path: folders.get(path, path)) == {
+        "/usr/d": "zoo",
+        "/usr/bin/x": "zoo",
+        "/var/g": "lib:i686",
+    }
 
 
 def test_a_root_without_a_database_has_none(tmp_path: Path) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hosier.inspect import installed
 from hosier.inspect.installed import Package
 from hosier.linux.rooted import Root
 from hosier.spec.architectures import debian_name
+
+if TYPE_CHECKING:
+    from hosier.distro.rpm.installed import Database
 
 
 def read(root: Root) -> list[Package] | None:
@@ -22,8 +27,11 @@ def _rpm(root: Root) -> list[Package] | None:
     from hosier.distro.rpm import installed as rpm
 
     database = rpm.read(root)
-    if database is None:
-        return None
+    return None if database is None else of_rpm(database)
+
+
+def of_rpm(database: Database) -> list[Package]:
+    """The packages of an RPM database, in the words of both families."""
     found = []
     for each in database.packages:
         source, version = _source(each.source_rpm)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Protocol
 
@@ -116,22 +116,40 @@ def names(root: Root, path: str) -> dict[int, str]:
 
 
 def owners(root: Root) -> dict[str, str]:
-    """The package that owns each path, from dpkg's lists; of links, those at the top (a merged /usr) are followed."""
+    """The package that owns each path, by the database of the root; of links, those at the top (a merged /usr) are
+    followed. Raises StoreFailed and HostLacks for a database of rpm's that cannot be read."""
     try:
-        lists = [name for name in root.listdir(dpkgdb.INFO) if name.endswith(".list")]
         tops = {name: top for name in root.listdir("/") if (top := _top(root, name))}
     except OSError:
         return {}
-    try:
-        diversions = dpkgdb.parse_diversions(_text(root, f"{dpkgdb.ADMIN}/diversions"))
-    except (OSError, HosierError):
-        diversions = {}
 
     def folder(path: str) -> str:
         top, slash, rest = path[1:].partition("/")
         return f"{tops[top]}{slash}{rest}" if top in tops else path
 
+    try:
+        lists = [name for name in root.listdir(dpkgdb.INFO) if name.endswith(".list")]
+    except OSError:
+        lists = []
+    if not lists:
+        return _by_rpm(root, folder)
+    try:
+        diversions = dpkgdb.parse_diversions(_text(root, f"{dpkgdb.ADMIN}/diversions"))
+    except (OSError, HosierError):
+        diversions = {}
     return ownership.owners(_lists(root, lists), diversions, folder)
+
+
+def _by_rpm(root: Root, folder: Callable[[str], str | None]) -> dict[str, str]:
+    from hosier.distro.rpm import installed
+    from hosier.distro.rpm import ownership as rpm
+    from hosier.inspect import present
+
+    database = installed.read(root, files=True)
+    if database is None:
+        return {}
+    native = present.architecture(present.of_rpm(database))
+    return rpm.owners(database.packages, native, folder)
 
 
 def _lists(root: Root, names: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -6,11 +6,13 @@ import datetime
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hosier.distro.deb import dpkgdb, ownership
 from hosier.distro.deb.dpkgdb import ADMIN, INFO
+from hosier.distro.rpm import ownership as rpm
+from hosier.distro.rpm.installed import Package
 from hosier.errors import BuildFailed
 from hosier.pack import layout
 from hosier.ship.documents import Config, texts
@@ -79,7 +81,7 @@ def _texts(value: object) -> list[str]:
 
 
 def owned(entries: Mapping[str, Entry], read: Callable[[str], str]) -> dict[str, Entry]:
-    """The entries with their packages, by dpkg's records in the tree; without those nothing is owned.
+    """The entries with their packages, by dpkg's records in the tree; as they are where there are none.
 
     `read` gives the text of a file of the tree by its path.
     """
@@ -90,6 +92,15 @@ def owned(entries: Mapping[str, Entry], read: Callable[[str], str]) -> dict[str,
         _diversions(entries, read),
         functools.partial(resolve, entries),
     )
+    return _with(entries, found)
+
+
+def owned_by_rpm(entries: Mapping[str, Entry], packages: Iterable[Package], architecture: str) -> dict[str, Entry]:
+    """The entries with their packages, by what rpm's database in the tree has, read with files."""
+    return _with(entries, rpm.owners(packages, architecture, functools.partial(resolve, entries)))
+
+
+def _with(entries: Mapping[str, Entry], found: Mapping[str, str]) -> dict[str, Entry]:
     return {p: replace(e, package=found[p]) if p in found else e for p, e in entries.items()}
 
 

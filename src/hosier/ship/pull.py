@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from hosier.errors import HosierError, NotAuthentic, PackageInvalid, StoreFailed
+from hosier.distro.rpm import installed
+from hosier.errors import HosierError, HostLacks, NotAuthentic, PackageInvalid, StoreFailed
 from hosier.fetch.progress import Reporter
 from hosier.inspect import present
 from hosier.inspect.tree import LISTS_MOST
@@ -268,13 +269,30 @@ def _unpack(store: Store, image: _Image, key: str, reporter: Reporter) -> None:
             )
         with reporter.phase("commit"):
             if image.recorded is None:
-                entries = foreign.owned(entries, _Lists(f"{tree}/root", image.name))
+                entries = _owned(entries, f"{tree}/root", image, reporter)
             else:
                 record.compare(image.recorded.entries, entries, image.recorded.record.epoch, image.name)
                 entries = dict(image.recorded.entries)
             with guard("write a manifest"), open(f"{tree}/manifest", "w", encoding="ascii") as file:
                 file.write(manifest.dumps(entries.values()))
             store.add_tree(tree, key)
+
+
+def _owned(entries: dict[str, Entry], root: str, image: _Image, reporter: Reporter) -> dict[str, Entry]:
+    """The entries with the packages that own them, by the database in the tree; as they are where it tells nothing."""
+    found = foreign.owned(entries, _Lists(root, image.name))
+    if found != entries:
+        return found
+    try:
+        with guard(f"read {root}"), Root.at(root) as opened:
+            database = installed.read(opened, files=True, what=image.name)
+    except (StoreFailed, HostLacks) as error:
+        reporter.warn(f"nobody knows what is of which package: {error}")
+        return found
+    if database is None:
+        return found
+    architecture = foreign.architecture(image.config.architecture, image.config.variant)
+    return foreign.owned_by_rpm(found, database.packages, architecture)
 
 
 class _Lists:
@@ -356,7 +374,10 @@ def _record(
 ) -> ImageRecord:
     epoch = foreign.epoch(image.config.created, entries)
     with guard(f"read tree {key}"), Root.at(f"{store.tree(key)}/root") as root:
-        packages = present.read(root) or ()
+        try:
+            packages = present.read(root) or []
+        except (StoreFailed, HostLacks):  # which was told when the tree was made
+            packages = []
     short = image.digest.removeprefix("sha256:")[:12]
     return ImageRecord(
         digest=manifest.digest(entries.values(), config, epoch),

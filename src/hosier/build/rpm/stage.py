@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from hosier.build import plan, sweep
 from hosier.build.place import Op
@@ -19,7 +20,7 @@ from hosier.distro.rpm import database, leftovers, pubkey, scripts, signatures, 
 from hosier.distro.rpm.header import Header, Malformed
 from hosier.distro.rpm.scripts import Scripts
 from hosier.errors import BuildFailed, PackageInvalid
-from hosier.spec.architectures import rpm_name
+from hosier.spec.architectures import is_native, rpm_name
 from hosier.spec.lock import Lock, LockedPackage
 from hosier.store.manifest import Entry
 
@@ -80,6 +81,30 @@ def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> None:
             )
         )
     _write(site, before, headers)
+    labels = ((package.header, package.label) for package in in_order)
+    for header, label in (*((each, _label(each, site.architecture)) for each in installed), *labels):
+        _own_ghosts(site, header, label)
+
+
+def _label(header: Header, native: str) -> str:
+    name, architecture = header.string(tags.NAME), header.string(tags.ARCH)
+    return name if is_native(architecture, native) else f"{name}:{architecture}"
+
+
+def _own_ghosts(site: Site, header: Header, label: str) -> None:
+    """What a package only lists belongs to it once a scriptlet has made it, as rpm has it."""
+    flags = header.numbers(tags.FILEFLAGS)
+    if not any(flag & tags.FILE_GHOST for flag in flags):
+        return
+    for path, flag in zip(compose.paths(header), flags, strict=True):
+        if flag & tags.FILE_GHOST:
+            try:
+                real = site.state.real(path)
+            except BuildFailed:  # nothing can be there: one of its folders is none
+                continue
+            entry = site.state.entries.get(real)
+            if entry is not None and not entry.package:
+                site.state.entries[real] = replace(entry, package=label)
 
 
 def _imported(site: Site, packages: Sequence[Unpacked], installed: Sequence[Header]) -> list[bytes]:

@@ -13,7 +13,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from hosier.distro.rpm import tags
@@ -88,7 +88,9 @@ class File:
 class Package:
     """One package of the database. `digest` is the sha256 of its main header, or the sha1, "" when it has none.
 
-    `install_time` is in seconds since 1970; `size` are the bytes of its files. `files` is empty unless asked for.
+    `number` is its place in the database: they stand in the order of their installation. `install_time` is in seconds
+    since 1970; `size` are the bytes of its files. `files` and `changelog` are empty unless asked for; of the latter
+    each is when (in seconds since 1970), the line with who, and the text.
     """
 
     name: str
@@ -103,7 +105,9 @@ class Package:
     url: str = ""
     packager: str = ""
     digest: str = ""
+    number: int = 0
     files: tuple[File, ...] = ()
+    changelog: tuple[tuple[int, str, str], ...] = ()
 
     @property
     def nevra(self) -> str:
@@ -149,7 +153,9 @@ def find(root: Root, *, home: bool = False) -> tuple[str, str] | None:
     return None
 
 
-def read(root: Root, *, files: bool = False, home: bool = False, what: str = "the root") -> Database | None:
+def read(
+    root: Root, *, files: bool = False, changelogs: bool = False, home: bool = False, what: str = "the root"
+) -> Database | None:
     """The root's database, packages sorted by name, version and architecture; None where it has none.
 
     `what` is what messages call the root. Raises StoreFailed for a database that is damaged, hostile or beyond the
@@ -164,7 +170,7 @@ def read(root: Root, *, files: bool = False, home: bool = False, what: str = "th
         label = f"{label}, {place}/{kind}"
         with tempfile.TemporaryDirectory(prefix="hosier-rpmdb-") as folder:
             headers = _sqlite(root, place, folder) if kind == SQLITE else _exported(root, place, kind, folder)
-            packages, keys = _packages(headers, files=files)
+            packages, keys = _packages(headers, files=files, changelogs=changelogs)
     except Malformed as error:
         raise StoreFailed(f"{label}: {error}", hint=_MEND) from None
     except OSError as error:
@@ -176,7 +182,7 @@ def read(root: Root, *, files: bool = False, home: bool = False, what: str = "th
 _MEND = "if the root is your own, `rpmdb --root ROOT --rebuilddb` writes the database anew"
 
 
-def _packages(headers: Iterator[Header], *, files: bool) -> tuple[list[Package], list[Key]]:
+def _packages(headers: Iterator[Header], *, files: bool, changelogs: bool) -> tuple[list[Package], list[Key]]:
     packages: list[Package] = []
     keys: list[Key] = []
     count = 0
@@ -194,14 +200,15 @@ def _packages(headers: Iterator[Header], *, files: bool) -> tuple[list[Package],
                 )
             )
             continue
-        packages.append(package(header, files=files))
+        found = package(header, files=files, changelog=changelogs)
+        packages.append(replace(found, number=len(packages) + len(keys)))
         count += len(packages[-1].files)
         if count > FILES_MOST:
             raise Malformed(f"its packages have more than {FILES_MOST} files")
     return packages, keys
 
 
-def package(header: Header, *, files: bool = False) -> Package:
+def package(header: Header, *, files: bool = False, changelog: bool = False) -> Package:
     """What the header of an installed package says. Raises Malformed."""
     name, version = header.string(tags.NAME), header.string(tags.VERSION)
     if not name or not version:
@@ -224,9 +231,16 @@ def package(header: Header, *, files: bool = False) -> Package:
             packager=header.string(tags.PACKAGER),
             digest=header.string(tags.SHA256HEADER) or header.string(tags.SHA1HEADER),
             files=tuple(_files(header)) if files else (),
+            changelog=tuple(entries(header)) if changelog else (),
         )
     except Malformed as error:
         raise Malformed(f"package {brief(name)}: {error}") from None
+
+
+def entries(header: Header) -> Iterator[tuple[int, str, str]]:
+    """The changelog of a package, as `Package` has it. Raises Malformed."""
+    times = header.numbers(tags.CHANGELOGTIME)
+    return zip(times, header.strings(tags.CHANGELOGNAME), header.strings(tags.CHANGELOGTEXT), strict=False)
 
 
 def _files(header: Header) -> Iterator[File]:
