@@ -66,6 +66,12 @@ def with_news(change: PackageChange, before: Subject, after: Subject, *, order: 
     up = change.change == "upgraded"
     side, (old, new) = (after, (one, other)) if up else (before, (other, one))
     entries = side.changelog(new)
+    if new.family == old.family == "rpm":
+        from hosier.inspect import rpmnews
+
+        earlier = (before if up else after).changelog(old)
+        told = tuple(rpmnews.between(entries, earlier, old.version, new.version))
+        return PackageChange(change.key, change.change, one, other, told, tuple(changelog.cves(told)))
     span = changelog.Span(
         old.version, new.version, old.source_version or _unbuilt(old), new.source_version or _unbuilt(new)
     )

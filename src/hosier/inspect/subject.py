@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hosier.errors import LockInvalid, StoreFailed, UsageError
@@ -18,6 +18,7 @@ from hosier.store import lookup
 from hosier.store.layout import guard
 
 if TYPE_CHECKING:
+    from hosier.inspect import rpmnews
     from hosier.store.objects import ImageRecord, Store
 
 
@@ -38,6 +39,8 @@ class Subject:
     users: Mapping[int, str]
     groups: Mapping[int, str]
     digest: str = ""
+    rpmnews: dict[tuple[str, str, str], rpmnews.Rows] = field(default_factory=dict, repr=False)
+    """The changelogs that the tree's RPM database has, once one of them was asked for."""
 
     @property
     def family(self) -> str:
@@ -52,7 +55,10 @@ class Subject:
         from hosier.inspect import news, rpmnews
 
         if package.family == "rpm":
-            return rpmnews.in_store(self.store, package)
+            if not self.rpmnews and self.tree is not None:
+                self.rpmnews.update(rpmnews.in_tree(self.tree.root))
+            there = self.rpmnews.get((package.name, package.version, package.architecture))
+            return rpmnews.read(there or rpmnews.in_store(self.store, package), package)
         found = news.in_tree(self.tree.root, package) if self.tree is not None else None
         return found if found is not None else news.in_store(self.store, package, self.packages or {})
 
