@@ -34,9 +34,9 @@ def unpack(rpm: str, into: str, *, expect: tuple[str, str, str] | None, plain: b
 
     There are then the files `0`, `1`, …: the content of the regular files, one for all hard links of one, with their
     mode (without setuid and setgid where they are not root's) and mtime; `header` and `signature`, the bytes of the
-    package's headers; and `meta.json`, which says what they are (`info`, `members`). `expect` is the name, version (as `evr` prints it)
-    and architecture that the package must have. All belongs to the caller; with `plain` it has a mode by which the
-    owner reads it (`hosier.store.plain`).
+    package's headers; and `meta.json`, which says what they are (`members`, and of the headers `info`). `expect` is
+    the name, version (as `evr` prints it) and architecture that the package must have. All belongs to the caller; with
+    `plain` it has a mode by which the owner reads it (`hosier.store.plain`).
 
     Raises PackageInvalid for a package that is damaged, hostile or another one, StoreFailed when the folder cannot
     be written; in both cases the folder is left without `meta.json`, and in the first without anything.
