@@ -149,11 +149,12 @@ def deploy(
     source: Source,
     target: str,
     *,
+    links: Sequence[Link] = (),
     force: bool = False,
     advance: Callable[[int], object] = lambda size: None,
     waiting: Callable[[], object] = lambda: None,
 ) -> tuple[Plan, Written]:
-    """Lay an image, whose tree is marked as in use, into `target` as `perform` does, with the links that it declares.
+    """Lay an image, whose tree is marked as in use, into `target` as `perform` does.
 
     Blocks are shared with the store where the file system can, inodes never. Raises DeployFailed also where the file
     system cannot hold an owner, a device or an attribute.
@@ -179,7 +180,7 @@ def deploy(
             raise DeployFailed(f"cannot lay {source.name} into {target}: {'; '.join(written.notes)}")
         found.append(written)
 
-    done = perform(target, write, links=host_links(source.config), force=force, waiting=waiting)
+    done = perform(target, write, links=links, force=force, waiting=waiting)
     return done, found[0]
 
 

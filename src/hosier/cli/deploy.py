@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "target", metavar="DIR", nargs="?", help="where (default: the spec's prefix, or /var/deploy/NAME)"
     )
     parser.add_argument("--force", action="store_true", help="let go what is there and was not laid there by Hosier")
+    parser.add_argument("--no-links", action="store_true", help="make no links on this host, and take those there away")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done")
     parser.add_argument("--json", action="store_true", help="print it as one JSON object")
 
@@ -39,6 +40,7 @@ class Words:
     name: str
     target: str = ""
     force: bool = False
+    links: bool = True
     dry_run: bool = False
 
 
@@ -47,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     from hosier.fetch import progress
 
     target = os.path.abspath(args.target) if args.target else ""
-    words = Words(args.image, args.image, target, force=args.force, dry_run=args.dry_run)
+    links = not args.no_links
+    words = Words(args.image, args.image, target, force=args.force, links=links, dry_run=args.dry_run)
     with progress.reporter(quiet=args.quiet, verbose=args.verbose) as report:
         said = deployed(words, args.root_store, report)
     tell(said, json_wanted=args.json, quiet=args.quiet)
@@ -66,13 +69,15 @@ def deployed(words: Words, root_store: str | None, report: Reporter) -> dict[str
     with store.shared(f"tree-{record.tree}"):
         root = source.read(store, record, name=words.name)
         target = words.target or str(root.config.get("prefix") or f"/var/deploy/{record.name}")
+        links = deploy.host_links(root.config) if words.links else []
         if words.dry_run:
-            plan = deploy.plan(target, links=deploy.host_links(root.config), force=words.force)
+            plan = deploy.plan(target, links=links, force=words.force)
         else:
             with report.phase(f"lay into {target}", key="deploy", total=record.size, unit="B") as phase:
                 plan, _ = deploy.deploy(
                     root,
                     target,
+                    links=links,
                     force=words.force,
                     advance=phase.advance,
                     waiting=lambda: report.note(f"another run is at work on {target}: waiting for it"),

@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("foot", metavar="FOOT", help="a FOOT or TOENAIL, or a spec (.toml)")
     parser.add_argument("--into", metavar="DIR", help="lay it there, whatever FOOT says")
     parser.add_argument("--force", action="store_true", help="let go what is there and was not laid by sew")
+    parser.add_argument("--no-links", action="store_true", help="make no links on this host, and take those there away")
     parser.add_argument("--update", action="store_true", help="lock all packages anew, whatever FOOT.lock says")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done after the build")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -68,10 +69,12 @@ def run(args: argparse.Namespace) -> int:
     target = os.path.abspath(args.into) if args.into else foot.place
     deploy.need_root(target)
     # A place that cannot be taken is told before minutes are spent on what should go there.
-    deploy.plan(target, links=[(each.host, each.target) for each in foot.spec.links], force=args.force)
+    links = [] if args.no_links else [(each.host, each.target) for each in foot.spec.links]
+    deploy.plan(target, links=links, force=args.force)
     with progress.reporter(quiet=args.quiet, verbose=False) as report:
         built = feet.build(foot, args.root_store, update=args.update, report=report)
-        words = verb.Words(built.digest, built.tag, target, force=args.force, dry_run=args.dry_run)
+        how = {"force": args.force, "links": not args.no_links, "dry_run": args.dry_run}
+        words = verb.Words(built.digest, built.tag, target, **how)
         said = verb.deployed(words, args.root_store, report)
     verb.tell(said, json_wanted=args.json, quiet=args.quiet)
     return OK

@@ -47,7 +47,10 @@ _SHARED = frozenset(
         "/media",
         "/mnt",
         "/opt",
+        "/root",
+        "/run",
         "/srv",
+        "/tmp",
         "/usr",
         "/usr/lib",
         "/usr/lib/systemd",
@@ -59,7 +62,9 @@ _SHARED = frozenset(
         "/var",
         "/var/cache",
         "/var/lib",
+        "/var/local",
         "/var/opt",
+        "/var/tmp",
     ]
 )
 """Folders that are every system's and no package's to remove."""
