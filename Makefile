@@ -39,6 +39,7 @@ bench: .venv/installed
 	$(BIN)/python bench/formats.py
 	$(BIN)/python bench/oci.py
 	$(BIN)/python bench/pack.py
+	$(BIN)/python bench/rpm.py
 
 # Not editable: what is shown, tested and timed is what people install.
 .venv/installed-for-tests: TESTS = [test]
