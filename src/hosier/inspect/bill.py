@@ -12,7 +12,7 @@ from urllib.parse import quote
 from hosier.distro import osrelease
 from hosier.distro.deb import relations
 from hosier.fetch.proxies import bare
-from hosier.inspect import installed, licences, present
+from hosier.inspect import installed, licences, present, rpmneeds
 from hosier.inspect.installed import Package
 from hosier.inspect.why import key
 from hosier.linux.rooted import Root
@@ -73,23 +73,28 @@ def bill(
     created: int,
     copyright_of: Callable[[LockedPackage], str] = lambda package: "",
 ) -> Bill:
-    """Read a tree and its `lock`. Packages are those that the tree's own dpkg has.
+    """Read a tree and its `lock`. Packages are those that the tree's own database has.
 
-    `copyright_of` gives a package's copyright file where the tree has none (a filter kept it out). Raises OSError.
+    `copyright_of` gives a package's copyright file where the tree has none (a filter kept it out). Raises OSError, and
+    as `hosier.inspect.present.read`.
     """
     listed = present.read(root) or []
     native = present.architecture(listed) or architecture
     there = installed.keyed(listed, native)
     release = osrelease.parse(next(filter(None, (_text(root, path, 1 << 16) for path in osrelease.PLACES)), ""))
     locked = {} if lock is None else {(p.name, p.architecture): p for p in lock.packages}
-    provided = _provided(there)
+    if lock is None and any(package.family == "rpm" for package in listed):
+        unlocked = rpmneeds.needs(root, native)
+    else:
+        provided = _provided(there)
+        unlocked = {each.key: _needs(each, there, provided) for each in there.values()}
     components = []
     for package in there.values():
         known = locked.get((package.name, package.architecture))
         if known is not None:
             needs = tuple(sorted({*known.pre_depends, *known.depends}))
         else:
-            needs = _needs(package, there, provided)
+            needs = unlocked.get(package.key, ())
         licence = _licence(root, package, known, copyright_of)
         components.append(_component(package, known, lock, release, licence, needs))
     asked = () if lock is None else tuple(sorted(key(p, native) for p in lock.packages if p.why == "requested"))
@@ -157,11 +162,6 @@ def _component(
     licence: str,
     needs: tuple[str, ...],
 ) -> Component:
-    url = ""
-    if known is not None and known.repo and lock is not None:
-        uris = next((repo.uris for repo in lock.repos if repo.name == known.repo), ())
-        # A mirror's address may hold a password, and a bill is given away.
-        url = f"{bare(uris[0])}/{quote(known.path)}" if uris else ""
     return Component(
         key=package.key,
         name=package.name,
@@ -175,10 +175,21 @@ def _component(
         size=package.installed or 0,
         purl=purl(package, release),
         sha256=known.sha256 if known is not None else "",
-        url=url,
+        url=_url(known, lock) if known is not None and lock is not None else "",
         licence=licence,
         needs=needs,
     )
+
+
+def _url(package: LockedPackage, lock: Lock) -> str:
+    """Where the package was; "" when that is no place for others, as a folder of this machine."""
+    if package.repo:
+        uris = next((repo.uris for repo in lock.repos if repo.name == package.repo), ())
+        found = f"{uris[0]}/{quote(package.path)}" if uris else ""
+    else:
+        found = package.path
+    # A mirror's address may hold a password, and a bill is given away.
+    return bare(found) if found.startswith(("http://", "https://")) else ""
 
 
 def purl(package: Package, release: Mapping[str, str]) -> str:

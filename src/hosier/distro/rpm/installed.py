@@ -89,8 +89,8 @@ class Package:
     """One package of the database. `digest` is the sha256 of its main header, or the sha1, "" when it has none.
 
     `number` is its place in the database: they stand in the order of their installation. `install_time` is in seconds
-    since 1970; `size` are the bytes of its files. `files` and `changelog` are empty unless asked for; of the latter
-    each is when (in seconds since 1970), the line with who, and the text.
+    since 1970; `size` are the bytes of its files. What follows is empty unless asked for: `files`; of `changelog` each is
+    when (in seconds since 1970), the line with who, and the text; `requires` and `provides` are names, without versions.
     """
 
     name: str
@@ -108,6 +108,8 @@ class Package:
     number: int = 0
     files: tuple[File, ...] = ()
     changelog: tuple[tuple[int, str, str], ...] = ()
+    requires: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
 
     @property
     def nevra(self) -> str:
@@ -154,7 +156,13 @@ def find(root: Root, *, home: bool = False) -> tuple[str, str] | None:
 
 
 def read(
-    root: Root, *, files: bool = False, changelogs: bool = False, home: bool = False, what: str = "the root"
+    root: Root,
+    *,
+    files: bool = False,
+    changelogs: bool = False,
+    relations: bool = False,
+    home: bool = False,
+    what: str = "the root",
 ) -> Database | None:
     """The root's database, packages sorted by name, version and architecture; None where it has none.
 
@@ -170,7 +178,7 @@ def read(
         label = f"{label}, {place}/{kind}"
         with tempfile.TemporaryDirectory(prefix="hosier-rpmdb-") as folder:
             headers = _sqlite(root, place, folder) if kind == SQLITE else _exported(root, place, kind, folder)
-            packages, keys = _packages(headers, files=files, changelogs=changelogs)
+            packages, keys = _packages(headers, files=files, changelogs=changelogs, relations=relations)
     except Malformed as error:
         raise StoreFailed(f"{label}: {error}", hint=_MEND) from None
     except OSError as error:
@@ -182,7 +190,9 @@ def read(
 _MEND = "if the root is your own, `rpmdb --root ROOT --rebuilddb` writes the database anew"
 
 
-def _packages(headers: Iterator[Header], *, files: bool, changelogs: bool) -> tuple[list[Package], list[Key]]:
+def _packages(
+    headers: Iterator[Header], *, files: bool, changelogs: bool, relations: bool
+) -> tuple[list[Package], list[Key]]:
     packages: list[Package] = []
     keys: list[Key] = []
     count = 0
@@ -200,7 +210,7 @@ def _packages(headers: Iterator[Header], *, files: bool, changelogs: bool) -> tu
                 )
             )
             continue
-        found = package(header, files=files, changelog=changelogs)
+        found = package(header, files=files, changelog=changelogs, relations=relations)
         packages.append(replace(found, number=len(packages) + len(keys)))
         count += len(packages[-1].files)
         if count > FILES_MOST:
@@ -208,7 +218,7 @@ def _packages(headers: Iterator[Header], *, files: bool, changelogs: bool) -> tu
     return packages, keys
 
 
-def package(header: Header, *, files: bool = False, changelog: bool = False) -> Package:
+def package(header: Header, *, files: bool = False, changelog: bool = False, relations: bool = False) -> Package:
     """What the header of an installed package says. Raises Malformed."""
     name, version = header.string(tags.NAME), header.string(tags.VERSION)
     if not name or not version:
@@ -232,6 +242,8 @@ def package(header: Header, *, files: bool = False, changelog: bool = False) -> 
             digest=header.string(tags.SHA256HEADER) or header.string(tags.SHA1HEADER),
             files=tuple(_files(header)) if files else (),
             changelog=tuple(entries(header)) if changelog else (),
+            requires=header.strings(tags.REQUIRENAME) if relations else (),
+            provides=header.strings(tags.PROVIDENAME) if relations else (),
         )
     except Malformed as error:
         raise Malformed(f"package {brief(name)}: {error}") from None

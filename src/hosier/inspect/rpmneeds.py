@@ -1,0 +1,37 @@
+"""What the packages of a root with an RPM database need of each other, as far as names tell."""
+
+from __future__ import annotations
+
+from hosier.distro.rpm import installed, rich
+from hosier.linux.rooted import Root
+from hosier.spec.architectures import is_native
+
+
+def needs(root: Root, native: str) -> dict[str, tuple[str, ...]]:
+    """The keys of what meets each package's requirements, by its key ("name", or "name:arch" when it is foreign).
+
+    Versions are not compared, since the root was installed with them; of several that provide a name it is the package
+    of that name, else the first, of the same architecture where there is one. Raises as `installed.read`.
+    """
+    database = installed.read(root, files=True, relations=True)
+    if database is None:
+        return {}
+    keys = {
+        each.nevra: each.name if is_native(each.architecture, native) else f"{each.name}:{each.architecture}"
+        for each in database.packages
+    }
+    provided: dict[str, list[installed.Package]] = {}
+    for package in database.packages:
+        for name in (*package.provides, *(file.path for file in package.files)):
+            provided.setdefault(name, []).append(package)
+    found = {}
+    for package in database.packages:
+        met = set()
+        for wanted in package.requires:
+            for name in rich.names(wanted) if wanted.startswith("(") else (wanted,):
+                given = provided.get(name, ())
+                if given and package not in given:
+                    best = min(given, key=lambda each: (each.name != name, each.architecture != package.architecture))
+                    met.add(keys[best.nevra])
+        found[keys[package.nevra]] = tuple(sorted(met))
+    return found
