@@ -94,6 +94,7 @@ def test_the_specs_that_people_see_first_have_no_problem(tmp_path: Path) -> None
     assert 15 <= told.count("\n") <= 25
     (tmp_path / "readme.toml").write_text(told)
     (tmp_path / "init.toml").write_text(starter("init"))
+    (tmp_path / "init-rpm.toml").write_text(starter("init-rpm", "rpm"))
     specs = [*map(str, tmp_path.iterdir()), str(ROOT / "examples/hello.toml"), str(ROOT / "examples/web.toml")]
     assert lint(specs, architecture="amd64", suite="bookworm") == []
 

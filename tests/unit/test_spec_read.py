@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -430,6 +431,35 @@ def test_the_first_spec_is_right(tmp_path: Path) -> None:
     assert lint([str(path)], architecture="amd64") == []
     spec = read(str(path), architecture="amd64")
     assert (spec.tag, spec.repos, spec.packages) == ("web-1:0.1", (HOST,), Packages(install=asks("ca-certificates")))
+
+
+def test_the_first_spec_of_the_rpm_family_is_right(tmp_path: Path) -> None:
+    """As it is, and with all that it shows in comments."""
+    path = tmp_path / "web.toml"
+    text = starter("web", "rpm")
+    path.write_text(text)
+    assert lint([str(path)], architecture="amd64") == []
+    spec = read(str(path), architecture="amd64")
+    assert (spec.tag, spec.family, [each.name for each in spec.packages.install]) == (
+        "web:0.1",
+        "rpm",
+        ["bash", "coreutils"],
+    )
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/ours.asc").write_text("")
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local/app-1.0-1.x86_64.rpm").write_bytes(b"")
+    (tmp_path / "base.toml").write_text("")
+    shown = re.sub(r"^( *)# (?=\[|[a-z_-]+ +=|[\"])", r"\1", text, flags=re.MULTILINE).replace("# repo_", "repo_")
+    path.write_text(shown.replace("[image]", '[vars]\nport = "1"\n[image]'))
+    assert lint([str(path)], architecture="amd64") == []
+    spec = read(str(path), architecture="amd64")
+    assert (len(spec.repos), len(spec.packages.install), spec.packages.docs, spec.packages.languages) == (
+        2,
+        6,
+        False,
+        ("de", "fr"),
+    )
 
 
 def test_the_first_spec_is_right_with_all_its_comments_taken_away(tmp_path: Path) -> None:

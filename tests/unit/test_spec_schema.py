@@ -87,7 +87,8 @@ def test_examples_fit_the_schema(name: str) -> None:
 
 
 def test_the_first_spec_fits_the_schema() -> None:
-    assert faults(tomllib.loads(starter("web")), schema.spec_schema()) == []
+    for family in ("deb", "rpm"):
+        assert faults(tomllib.loads(starter("web", family)), schema.spec_schema()) == []
 
 
 def test_locks_fit_the_schema_as_files_and_as_json() -> None:

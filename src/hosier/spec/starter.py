@@ -5,7 +5,7 @@ from __future__ import annotations
 from hosier.errors import UsageError
 from hosier.spec.forms import IMAGE_NAME
 
-_TEXT = """\
+_HEAD = """\
 # A root filesystem, described. docs/spec.md tells all keys.
 #
 #   hosier lint {name}.toml       check it
@@ -18,6 +18,9 @@ version = "0.1"
 # architectures = ["amd64", "arm64"]  # locked together; docs/architectures.md
 # include = ["base.toml"]            # specs that are read before this one
 
+"""
+
+_DEB = """\
 # Where packages come from: what apt on this machine uses …
 [[repo]]
 name   = "debian"
@@ -48,6 +51,47 @@ install = [
 # architecture = "amd64"
 # install      = ["cpuid"]
 
+"""
+
+_RPM = """\
+# Where packages come from: what dnf on this machine uses …
+[[repo]]
+name   = "host"
+type   = "rpm"
+source = "host"
+
+# … or a repository of your own:
+# [[repo]]
+# name       = "ours"
+# type       = "rpm"
+# baseurl    = "https://packages.example.org/$releasever/$basearch/"
+# gpgkey     = "keys/ours.asc"       # relative to this file, or a URL
+# releasever = "40"                  # what $releasever is
+# repo_gpgcheck = true               # the metadata is signed too
+
+# All that these depend on comes by itself.
+[packages]
+install = [
+    "bash",
+    "coreutils",
+    # "nginx >= 1.22",               # with a version
+    # "@core",                       # a group
+    # "./local/app-1.0-1.x86_64.rpm",  # a file, relative to this one
+]
+# exclude    = ["kernel*"]
+# recommends = true                  # weak dependencies too
+# docs       = false                 # no documentation
+# languages  = ["de", "fr"]          # translations into these only
+# paths-exclude = ["/usr/share/man/*"]
+
+# Only for some architectures:
+# [[packages.when]]
+# architecture = "amd64"
+# install      = ["cpuid"]
+
+"""
+
+_TAIL = """\
 # [[group]]
 # name = "app"
 # gid  = 990
@@ -67,19 +111,26 @@ install = [
 
 # A command in the root when all packages are configured.
 # [[run]]
-# command = ["update-ca-certificates"]
+# command = ["{certificates}"]
 
 # [service]
 # command = ["/usr/bin/app", "--config", "/etc/app.conf"]
 # user    = "app"
 """
 
+_FAMILIES = {"deb": (_DEB, "update-ca-certificates"), "rpm": (_RPM, "update-ca-trust")}
+"""Where packages come from and which they are, and what renews their certificates."""
 
-def starter(name: str) -> str:
-    """The text of a first spec for an image called `name`. Raises UsageError for a name that an image cannot have."""
+
+def starter(name: str, family: str = "deb") -> str:
+    """The text of a first spec for an image called `name`, over packages of `family`, "deb" or "rpm".
+
+    Raises UsageError for a name that an image cannot have.
+    """
     if not IMAGE_NAME.fullmatch(name):
         raise UsageError(
             f"cannot name an image {name!r}: a name has lower-case letters and digits, with single . _ - between",
             hint="choose one like web or web-1",
         )
-    return _TEXT.format(name=name)
+    packages, certificates = _FAMILIES[family]
+    return (_HEAD + packages + _TAIL).format(name=name, certificates=certificates)
