@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hosier.distro.deb import control
-from hosier.distro.deb.ar import Malformed
 from hosier.distro.deb.debfile import read_control, unpack
+from hosier.distro.malformed import Malformed
 from hosier.errors import PackageInvalid, StoreFailed
 from kit.debs import MTIME, Dir, File, HardLink, Link, Node, ar, build_deb, control_blocks, deb_bytes, entry, tar
 

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from hosier.distro.deb import debfile, inflate
+from hosier.distro import inflate
+from hosier.distro.deb import debfile
 from hosier.distro.deb.debfile import unpack
 from hosier.errors import PackageInvalid
 from kit.debs import ar, compress, control_text, deb_bytes, entry, header, tar

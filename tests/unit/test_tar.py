@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hosier.distro.deb import tar
-from hosier.distro.deb.ar import Malformed
+from hosier.distro.malformed import Malformed
 from kit.debs import MTIME, entry, header, pax
 from kit.debs import tar as archive
 

@@ -470,7 +470,7 @@ def test_damage_is_refused_and_nothing_else_happens(cut: int, flip: int, how: st
 
 @given(st.binary(min_size=1, max_size=60))
 def test_every_name_is_plain_or_refused(raw: bytes) -> None:
-    from hosier.distro.deb.ar import Malformed
+    from hosier.distro.malformed import Malformed
 
     try:
         path = plain(raw)

@@ -17,8 +17,9 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from hosier.distro.deb import inflate, tar
-from hosier.distro.deb.ar import Malformed
+from hosier.distro import inflate
+from hosier.distro.deb import tar
+from hosier.distro.malformed import Malformed
 
 MEMBERS_MAX = 2_000_000
 """The most members of one layer; the largest images that are seen have some 400,000."""

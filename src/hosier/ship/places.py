@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from hosier.distro.deb.ar import Malformed
+from hosier.distro.malformed import Malformed
 from hosier.errors import FetchFailed, NotAuthentic, PackageInvalid, StoreFailed, UsageError
 from hosier.fetch.download import Object, download
 from hosier.fetch.progress import Reporter

@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from hosier.distro.deb.ar import Malformed
+from hosier.distro.malformed import Malformed
 from hosier.errors import NotAuthentic, PackageInvalid, StoreFailed
 from hosier.ship.layer import Bytes, Member, Reader
 from hosier.store.manifest import Entry

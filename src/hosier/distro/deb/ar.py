@@ -9,16 +9,12 @@ import os
 import re
 from dataclasses import dataclass
 
-from hosier.errors import PackageInvalid
+from hosier.distro.malformed import Malformed
 
 MAGIC = b"!<arch>\n"
 _HEADER = 60
 _MEMBERS_MAX = 64
 _SIZE = re.compile(rb"[0-9]{1,10} *")
-
-
-class Malformed(PackageInvalid):
-    """What is wrong, without the package's name: `debfile` adds that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from hosier.distro.deb.ar import Malformed
+from hosier.distro.malformed import Malformed
 
 _FIELD = re.compile(r"([!-9;-~]+):[ \t]*(.*)")
 # What dpkg accepts, deb-control(5); Debian policy 5.6.1 and 5.6.12 ask for a little less.

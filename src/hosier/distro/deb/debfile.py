@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import file_digest, md5, sha256
 
-from hosier.distro.deb import ar, control, inflate, tar
-from hosier.distro.deb.ar import Malformed
+from hosier.distro import inflate
+from hosier.distro.deb import ar, control, tar
 from hosier.distro.deb.control import Control
+from hosier.distro.malformed import Malformed
 from hosier.errors import PackageInvalid, StoreFailed
 from hosier.store.plain import mode as plain_mode
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from functools import lru_cache
 
-from hosier.distro.deb.ar import Malformed
+from hosier.distro.malformed import Malformed
 
 MEMBERS_MAX = 400_000
 """The most members of one archive: several times what the largest package of Debian has."""

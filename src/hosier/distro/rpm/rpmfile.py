@@ -14,8 +14,8 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hosier.distro.deb import ar, inflate
-from hosier.distro.rpm import facts, tags
+from hosier.distro import inflate, malformed
+from hosier.distro.rpm import facts, scripts, tags
 from hosier.distro.rpm import header as headers
 from hosier.distro.rpm.header import Header, Malformed
 from hosier.errors import PackageInvalid, StoreFailed
@@ -61,6 +61,7 @@ class Package:
         _check_header(self.signature, raw)
         self.header = Header.parse(raw)
         _check_kind(self.header)
+        facts.check_types(self.header)
 
     def check_payload(self) -> None:
         """Read the payload and compare the best digest there is of it. Raises Malformed."""
@@ -123,7 +124,7 @@ def opened(rpm: str, verb: str) -> Iterator[Package]:
         raise PackageInvalid(f"cannot {verb} {rpm}: {(failure.strerror or '').lower()}") from None
     try:
         yield Package(name, descriptor)
-    except (Malformed, ar.Malformed) as reason:
+    except (Malformed, malformed.Malformed) as reason:
         raise PackageInvalid(f"cannot {verb} {name}: {reason}") from None
     except OSError as failure:
         hint = "make room, or run `hosier gc`" if failure.errno in (errno.ENOSPC, errno.EDQUOT) else None
@@ -144,6 +145,7 @@ def read(rpm: str) -> tuple[Header, Header]:
         for kind in facts.RELATIONS:
             facts.relations(package.header, kind)
         facts.files(package.header)
+        scripts.read(package.header)
         return package.header, package.signature
 
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from typing import Protocol
 
-from hosier.distro.deb.ar import Malformed
+from hosier.distro.malformed import Malformed
 
 PIECE = 256 * 1024
 """The most bytes in one piece; for zstd 32 MiB, which only input made to that end reaches."""
