@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hosier.linux.capabilities import NAMES
 from hosier.pack import filecaps
 
-EVERY = (1 << len(filecaps.NAMES)) - 1
+EVERY = (1 << len(NAMES)) - 1
 
 
 def packed(permitted: int, inherited: int = 0, *, effective: bool = False) -> bytes:

@@ -9,6 +9,7 @@ from hosier.distro.rpm import evr, tags
 from hosier.distro.rpm.installed import Database, File, Package, read
 from hosier.inspect.drift import Installed, Said, Wanted
 from hosier.inspect.running import expected
+from hosier.linux.capabilities import NAMES
 from hosier.linux.rooted import Root
 
 VERIFY = {
@@ -24,15 +25,6 @@ VERIFY = {
 """The bits of rpmvf.h."""
 _DIGEST, _SIZE = 1 << 0, 1 << 1
 
-CAPABILITIES = (
-    *("chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap"),
-    *("linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner"),
-    *("sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice"),
-    *("sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap"),
-    *("mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf"),
-    "checkpoint_restore",
-)
-"""By number: linux/capability.h."""
 _CLAUSE = re.compile(r"(?P<names>[a-z_0-9,]*)(?P<flags>(?:[-+=][eip]*)+)", re.IGNORECASE)
 
 DATABASES = ("/usr/lib/sysimage/rpm", "/var/lib/rpm", "/root/.rpmdb")
@@ -194,12 +186,12 @@ def capabilities(text: str) -> tuple[int, int, bool]:
 
 def _mask(names: str) -> int:
     if names in ("", "all"):
-        return (1 << len(CAPABILITIES)) - 1
+        return (1 << len(NAMES)) - 1
     mask = 0
     for name in names.split(","):
         name = name.removeprefix("cap_")
-        if name in CAPABILITIES:
-            mask |= 1 << CAPABILITIES.index(name)
+        if name in NAMES:
+            mask |= 1 << NAMES.index(name)
         elif name.isdecimal() and int(name) < 64:
             mask |= 1 << int(name)
     return mask
