@@ -132,11 +132,18 @@ class Unpacked:
 def claims(header: Header) -> list[Claim]:
     """What a header says of its files, in its order; their paths are those of `paths`."""
     modes = header.numbers(tags.FILEMODES)
-    sizes = header.numbers(tags.LONGFILESIZES) or header.numbers(tags.FILESIZES)
-    users, groups = header.strings(tags.FILEUSERNAME), header.strings(tags.FILEGROUPNAME)
-    digests, targets = header.strings(tags.FILEDIGESTS), header.strings(tags.FILELINKTOS)
-    devices, flags = header.numbers(tags.FILERDEVS), header.numbers(tags.FILEFLAGS)
-    colors = header.numbers(tags.FILECOLORS) or (0,) * len(modes)
+
+    def numbers(tag: int) -> Sequence[int]:
+        return header.numbers(tag) or (0,) * len(modes)
+
+    def texts(tag: int, default: str) -> Sequence[str]:
+        return header.strings(tag) or (default,) * len(modes)
+
+    # What is lacking is as in `facts.files`.
+    sizes = numbers(tags.LONGFILESIZES if tags.LONGFILESIZES in header else tags.FILESIZES)
+    users, groups = texts(tags.FILEUSERNAME, "root"), texts(tags.FILEGROUPNAME, "root")
+    digests, targets = texts(tags.FILEDIGESTS, ""), texts(tags.FILELINKTOS, "")
+    devices, flags, colors = numbers(tags.FILERDEVS), numbers(tags.FILEFLAGS), numbers(tags.FILECOLORS)
     algorithm = header.number(tags.FILEDIGESTALGO, 1)
     found = []
     for at, mode in enumerate(modes):

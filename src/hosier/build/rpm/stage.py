@@ -38,7 +38,7 @@ def load(folder: str, locked: LockedPackage, lock: Lock) -> Unpacked:
         raise PackageInvalid(
             f"cannot unpack {locked.name} {locked.version}: it is {' '.join(map(str, is_))}, "
             f"and {' '.join(said)} was expected",
-            hint="the lock's line was edited: take it from version control, or lock again",
+            hint="its repository's metadata says otherwise than the package, or the lock's line was edited: lock again",
         )
     label = plan.key(locked, lock.architecture)
     signers = lock.signers(locked.repo)

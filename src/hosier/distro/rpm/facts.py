@@ -122,6 +122,56 @@ def nevra(header: Header) -> Nevra:
     return Nevra(name, Evr(header.number(tags.EPOCH), version, release), arch)
 
 
+def check_types(header: Header) -> None:
+    """Refuse a tag whose value is of another type than rpm gives it (rpmtag.h): whoever reads a number may then count
+    on its bits, and whoever reads a text on that it is one.
+    """
+    for tag in header:
+        kind, wanted = header.kind(tag), _TYPES.get(tag)
+        if wanted is not None and kind != wanted:
+            what = "numbers of the size that rpm has" if kind in _INTEGERS else "numbers"
+            raise Malformed(f"the value of tag {tag} in its header is not {what}")
+        if tag in _TEXTS and kind not in (tags.STRING, tags.STRINGS, tags.TRANSLATED):
+            raise Malformed(f"the value of tag {tag} in its header is not a text")
+
+
+_INTEGERS = (tags.CHAR, tags.INT8, tags.INT16, tags.INT32, tags.INT64)
+_TYPES = {
+    **dict.fromkeys((tags.FILEMODES, tags.FILERDEVS), tags.INT16),
+    **dict.fromkeys((tags.LONGSIZE, tags.LONGFILESIZES), tags.INT64),
+    **dict.fromkeys(
+        (
+            *(tags.EPOCH, tags.BUILDTIME, tags.SIZE, tags.ARCHIVESIZE, tags.CHANGELOGTIME, tags.PAYLOADDIGESTALGO),
+            *(tags.FILESIZES, tags.FILEMTIMES, tags.FILEFLAGS, tags.FILEVERIFYFLAGS, tags.FILEDEVICES),
+            *(tags.FILEINODES, tags.FILECOLORS, tags.FILECLASS, tags.FILEDEPENDSX, tags.FILEDEPENDSN),
+            *(tags.DEPENDSDICT, tags.FILEDIGESTALGO, tags.DIRINDEXES, *(flags for _, flags, _ in RELATIONS.values())),
+            *(tags.PREINFLAGS, tags.POSTINFLAGS, tags.PREUNFLAGS, tags.POSTUNFLAGS, tags.PRETRANSFLAGS),
+            *(tags.POSTTRANSFLAGS, tags.VERIFYSCRIPTFLAGS),
+            *(tags.TRIGGERSCRIPTFLAGS, tags.TRIGGERFLAGS, tags.TRIGGERINDEX),
+            *(tags.FILETRIGGERSCRIPTFLAGS, tags.FILETRIGGERFLAGS, tags.FILETRIGGERINDEX, tags.FILETRIGGERPRIORITIES),
+            *(tags.TRANSFILETRIGGERSCRIPTFLAGS, tags.TRANSFILETRIGGERFLAGS, tags.TRANSFILETRIGGERINDEX),
+            tags.TRANSFILETRIGGERPRIORITIES,
+        ),
+        tags.INT32,
+    ),
+}
+_TEXTS = frozenset(
+    (
+        *(tags.NAME, tags.VERSION, tags.RELEASE, tags.SUMMARY, tags.DESCRIPTION, tags.BUILDHOST, tags.DISTRIBUTION),
+        *(tags.VENDOR, tags.LICENSE, tags.PACKAGER, tags.GROUP, tags.URL, tags.OS, tags.ARCH, tags.SOURCERPM),
+        *(tags.RPMVERSION, tags.PAYLOADFORMAT, tags.PAYLOADCOMPRESSOR, tags.PAYLOADFLAGS, tags.PLATFORM),
+        *(tags.MODULARITYLABEL, tags.CHANGELOGNAME, tags.CHANGELOGTEXT, tags.PREFIXES, tags.INSTPREFIXES),
+        *(tags.PAYLOADDIGEST, tags.CLASSDICT, tags.DISTTAG, tags.BUGURL, tags.VCS, tags.ENCODING),
+        *(tags.PREIN, tags.POSTIN, tags.PREUN, tags.POSTUN, tags.PRETRANS, tags.POSTTRANS, tags.VERIFYSCRIPT),
+        *(tags.PREINPROG, tags.POSTINPROG, tags.PREUNPROG, tags.POSTUNPROG, tags.PRETRANSPROG, tags.POSTTRANSPROG),
+        *(tags.VERIFYSCRIPTPROG, tags.TRIGGERNAME, tags.TRIGGERVERSION, tags.TRIGGERSCRIPTS, tags.TRIGGERSCRIPTPROG),
+        *(tags.FILETRIGGERNAME, tags.FILETRIGGERVERSION, tags.FILETRIGGERSCRIPTS, tags.FILETRIGGERSCRIPTPROG),
+        *(tags.TRANSFILETRIGGERNAME, tags.TRANSFILETRIGGERVERSION, tags.TRANSFILETRIGGERSCRIPTS),
+        tags.TRANSFILETRIGGERSCRIPTPROG,
+    )
+)
+
+
 def is_source(header: Header) -> bool:
     """Whether it is a source package, whose architecture is that of the machine which made it."""
     return tags.SOURCEPACKAGE in header or tags.SOURCERPM not in header
@@ -174,6 +224,7 @@ def files(header: Header) -> tuple[File, ...]:
     groups = _strings(header, tags.FILEGROUPNAME, count, "root")
     caps = _strings(header, tags.FILECAPS, count)
     langs = _strings(header, tags.FILELANGS, count)
+    _numbers(header, tags.FILECOLORS, count)
     found = []
     for at, path in enumerate(paths):
         mode, ghost = modes[at], flags[at] & tags.FILE_GHOST

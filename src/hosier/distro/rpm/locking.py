@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from hosier.distro.rpm import explain
 from hosier.distro.rpm.closure import Closure, missing
 from hosier.distro.rpm.local import LocalPackage
 from hosier.distro.rpm.requests import Wanted, wanted
-from hosier.distro.rpm.universe import Universe, version_of
+from hosier.distro.rpm.universe import Universe
 from hosier.errors import PackageInvalid, Unsolvable
 from hosier.solve.rpm import Damaged, Solution
 from hosier.spec.architectures import is_native
@@ -24,6 +25,10 @@ from hosier.spec.model import Spec
 if TYPE_CHECKING:
     from hosier.distro.rpm.archive import Index, Refreshed
 
+_EVR = re.compile(r"(?:[0-9]{1,10}:)?[A-Za-z0-9._+~^]+-[A-Za-z0-9._+~^]+")
+"""No other can be that of a package (`facts.nevra`)."""
+SIZE_MAX = 1 << 40
+"""The most bytes that a package may have."""
 _WELL_NAMED = re.compile(
     r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,254}-(?:[0-9]+:)?[A-Za-z0-9._+~^]+-[A-Za-z0-9._+~^]+\.[A-Za-z0-9_]+"
 )
@@ -268,7 +273,7 @@ def _names(numbers: Sequence[int], keys: Mapping[int, str]) -> tuple[str, ...]:
 
 def _origin(number: int, universe: Universe, local: Sequence[LocalPackage]) -> tuple[str, str, int, str]:
     package = universe.package(number)
-    if not _WELL_NAMED.fullmatch(package.nevra) or version_of(package).version == package.evr:
+    if not _WELL_NAMED.fullmatch(package.nevra) or not _EVR.fullmatch(package.evr):
         where = f"the metadata of {package.repo}" if package.repo else local[package.local or 0].path
         raise PackageInvalid(f"cannot lock {package.nevra[:120]!r}: that is no name of a package, and {where} has it")
     if package.local is not None:
@@ -283,9 +288,13 @@ def _origin(number: int, universe: Universe, local: Sequence[LocalPackage]) -> t
             hint="make the metadata anew with createrepo_c --checksum sha256, or name the package by its URL",
         )
     path, size = pool.location(number), pool.size(number)
+    if size > SIZE_MAX:
+        raise PackageInvalid(f"cannot lock {package}: the metadata of {package.repo} says that it has {size} bytes")
     if not path or not size:
         raise PackageInvalid(f"cannot lock {package}: the metadata of {package.repo} gives no location or size of it")
-    if path.startswith("/") or "://" in path or ".." in path.split("/") or not path.isprintable():
+    # What a server or a file: URL makes of the path is what must not climb.
+    parts = unquote(path).split("/")
+    if path.startswith("/") or "://" in path or ".." in parts or not path.isprintable():
         raise PackageInvalid(f"cannot lock {package}: the metadata of {package.repo} says that it is at {path!r}")
     if base := pool.base(number):
         raise PackageInvalid(

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from hosier.distro.rpm.markup import MarkupInvalid, Node, tree
 from hosier.errors import NotAuthentic
@@ -114,7 +114,9 @@ def safe_location(text: str) -> bool:
         parts = urlsplit(text)
     except ValueError:
         return False
-    return not parts.scheme and not parts.netloc and not any(part in ("..", ".", "") for part in text.split("/"))
+    # As a server or a file: URL has it, too.
+    every = (*text.split("/"), *unquote(text).split("/"))
+    return not parts.scheme and not parts.netloc and not any(part in ("..", ".", "") for part in every)
 
 
 def digest_of(algorithm: str, value: str, *, name: str, what: str) -> Digest:

@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
-from hosier.distro.rpm import cpio, facts, rpmfile, tags
+from hosier.distro.rpm import cpio, facts, rpmfile, scripts, tags
 from hosier.distro.rpm.facts import File
 from hosier.distro.rpm.header import Malformed
 from hosier.errors import StoreFailed
@@ -65,6 +65,7 @@ def _unpack(package: rpmfile.Package, blobs: _Blobs, expect: tuple[str, str, str
     for kind in facts.RELATIONS:
         facts.relations(header, kind)
     files = facts.files(header)
+    scripts.read(header)
     package.check_payload()
     content = _Content(blobs, files, facts.digest_algorithm(header), strict=tags.PAYLOADDIGEST not in header)
     reader = cpio.Reader(package.payload(limit=_limit(package, files)), content.size_of)
