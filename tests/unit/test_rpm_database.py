@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hosier.build.rpm import dbpath
 from hosier.build.tree import Tree
-from hosier.distro.rpm import database, pubkey, rich, tags
+from hosier.distro.rpm import database, pubkey, richdeps, tags
 from hosier.distro.rpm.header import Header, Malformed
 from hosier.errors import BuildFailed
 from hosier.store.manifest import Entry
@@ -36,12 +36,12 @@ RICH: list[tuple[str, list[str]]] = [
 
 @pytest.mark.parametrize(("text", "expected"), RICH)
 def test_names_of_rich_dependencies(text: str, expected: list[str]) -> None:
-    assert rich.names(text) == expected
+    assert richdeps.names(text) == expected
 
 
 @given(st.text(alphabet="ab ()<>=iforunlesand,", max_size=60))
 def test_any_text_has_names_or_none(text: str) -> None:
-    assert all(name and "!" not in name[1:] for name in rich.names(text))
+    assert all(name and "!" not in name[1:] for name in richdeps.names(text))
 
 
 def headers(**rest: object) -> tuple[bytes, bytes]:

@@ -611,6 +611,14 @@ def test_what_is_no_rich_dependency_is_refused(text: str) -> None:
         richdeps.parse(text)
 
 
+def test_the_longest_dependency_is_walked_and_a_longer_one_refused() -> None:
+    longest = "(" * 40 + "(a)" + ("or (b)" * 10 + ")") * 40
+    assert set(richdeps.leaves(richdeps.parse(longest))) == {"a", "b"}
+    assert not richdeps.holds(richdeps.parse(longest), lambda _: frozenset())
+    with pytest.raises(ValueError, match="too long"):
+        richdeps.parse(f"({longest} or c)")
+
+
 @given(st.text(alphabet="(ab) orifelse><=1,", max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from hosier.distro.rpm import rich, tags
+from hosier.distro.rpm import richdeps, tags
 from hosier.distro.rpm.header import INTRO, MAGIC, Header, Malformed
 from hosier.errors import BuildFailed
 
@@ -247,7 +247,7 @@ def keys(header: Header, tag: int) -> Iterator[tuple[bytes, int]]:
             seen.add(value)
         yield _bytes(value), place
         if value.startswith("(") and tag in _RICH:
-            yield from ((_bytes(name), place) for name in rich.names(value))
+            yield from ((_bytes(name), place) for name in richdeps.names(value))
 
 
 def _bytes(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Dependencies with words in them, `(a or (b if c))`: read them, and say whether packages meet them.
+"""Dependencies with words in them, `(a or (b if c))`: read them, say whether packages meet them, and their names.
 
 Source: rpm's "Boolean Dependencies" (doc/manual/boolean_dependencies.md) and rpmrichParse.
 """
@@ -11,8 +11,8 @@ from functools import lru_cache
 
 _WORDS = ("and", "or", "if", "unless", "with", "without", "else")
 _DEEPEST = 64
-_MOST = 200
-"""The most words in one pair of parentheses."""
+_SPACES = 400
+"""The most spaces, so that what is read can be walked by recursion: there is one behind each word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ def parse(text: str) -> Tree:
     """Raises ValueError for a dependency in parentheses that rpm would not read."""
     if not text.startswith("("):
         return text
+    if text.count(" ") > _SPACES:
+        raise ValueError("it is too long")
     tree, rest = _group(text, 0)
     if rest.strip():
         raise ValueError(f"{text!r} has {rest!r} behind its end")
@@ -54,7 +56,7 @@ def _group(text: str, depth: int) -> tuple[Tree, str]:
         raise ValueError("it is nested too deep")
     tree, rest = _operand(text[1:].lstrip(), depth)
     first = ""
-    for _ in range(_MOST):
+    while True:
         rest = rest.lstrip()
         if rest.startswith(")"):
             return tree, rest[1:]
@@ -71,7 +73,6 @@ def _group(text: str, depth: int) -> tuple[Tree, str]:
             raise ValueError(f"{first!r} and {word!r} in the same parentheses")
         first = word
         tree = Rich(word, tree, right)
-    raise ValueError(f"it has more than {_MOST} words")
 
 
 def _operand(text: str, depth: int) -> tuple[Tree, str]:
@@ -113,6 +114,30 @@ def leaves(tree: Tree) -> Iterator[str]:
     for part in (tree.left, tree.right, tree.otherwise):
         if part is not None:
             yield from leaves(part)
+
+
+def names(text: str) -> list[str]:
+    """The names by which rpm's database finds a dependency in parentheses: sorted, those that must be absent with "!".
+
+    What follows "if" and "unless" is a condition: it is marked, and where an "else" comes it is there both ways.
+    Empty for what rpm would not read.
+    """
+    try:
+        tree = parse(text) if text.startswith("(") else None
+    except ValueError:
+        return []
+    found: set[tuple[bool, str]] = set()
+    parts = [] if tree is None else [(tree, False)]
+    while parts:
+        part, absent = parts.pop()
+        if isinstance(part, str):
+            if not part.startswith("rpmlib("):
+                found.add((absent, part.partition(" ")[0]))
+            continue
+        parts += [(part.left, absent), (part.right, absent != (part.word in ("if", "unless")))]
+        if part.otherwise is not None:
+            parts += [(part.right, absent), (part.otherwise, absent)]
+    return [f"!{name}" if absent else name for absent, name in sorted(found)]
 
 
 def holds(tree: Tree, having: Callable[[str], frozenset[int]]) -> bool:
