@@ -458,15 +458,16 @@ def _scripts(planned: Package, mends: list[Mend]) -> dict[tuple[int, int], str]:
     return {key: scripts.HEAD + text + "exit 0\n" for key, text in found.items()}
 
 
-# As systemd's macros for packages have it (systemd.preset(5)).
+# As systemd's macros for packages have it (systemd.preset(5)); but no links in rc?.d are made for a script of the same
+# name in /etc/init.d, which may be a link of the package's own: nobody would remove them.
 _PRESET = """\
 if [ "$1" = 1 ] && command -v systemctl >/dev/null; then
-    systemctl --no-reload preset '{unit}' >/dev/null 2>&1 || :
+    SYSTEMCTL_SKIP_SYSV=1 systemctl --no-reload preset '{unit}' >/dev/null 2>&1 || :
 fi
 """
 _STOP = """\
 if [ "$1" = 0 ] && command -v systemctl >/dev/null; then
-    systemctl --no-reload disable --now '{unit}' >/dev/null 2>&1 || :
+    SYSTEMCTL_SKIP_SYSV=1 systemctl --no-reload disable --now '{unit}' >/dev/null 2>&1 || :
 fi
 """
 _ENDED = """\
