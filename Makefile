@@ -6,7 +6,7 @@ SOURCES := pyproject.toml README.md $(wildcard bin/*) $(shell find src -name '*.
 # What the tests hold Hosier against, and build their inputs with.
 PEERS := acl apt-utils attr buildah busybox-static chromium createrepo-c dbus-daemon debootstrap dnf docker-registry \
 	dpkg e2fsprogs erofs-utils gcc gnupg gpgv libarchive-tools libc6-dev libcap2-bin lintian mmdebstrap mount openssl \
-	passwd podman procps rpm rpmlint runc skopeo squashfs-tools systemd systemd-container tar uidmap umoci util-linux \
+	passwd podman procps rpm rpmlint rsyslog runc skopeo squashfs-tools systemd systemd-container tar uidmap umoci util-linux \
 	xz-utils zstd
 # Those that it is timed beside.
 RIVALS := bubblewrap buildah createrepo-c dnf erofs-utils gcc gnupg mmdebstrap rpm runc schroot squashfs-tools umoci zstd
