@@ -14,17 +14,8 @@ from dataclasses import dataclass, replace
 
 from hosier.linux import syscalls
 from hosier.store import checking
-from hosier.store.manifest import Entry
+from hosier.store.manifest import KINDS, Entry
 
-_KINDS = {
-    stat.S_IFREG: "f",
-    stat.S_IFDIR: "d",
-    stat.S_IFLNK: "l",
-    stat.S_IFCHR: "c",
-    stat.S_IFBLK: "b",
-    stat.S_IFIFO: "p",
-    stat.S_IFSOCK: "s",
-}
 KEPT_XATTRS = ("security.capability", "security.ima", "system.posix_acl_", "user.", "trusted.")
 """Labels of the host's own policy (security.selinux) are not part of a root."""
 MARKS = ("trusted.overlay.", "user.overlay.")
@@ -133,7 +124,7 @@ class Scan:
             return None
 
     def _entry(self, path: str, status: os.stat_result, at: str, target: str) -> Entry:
-        kind = _KINDS[stat.S_IFMT(status.st_mode)]
+        kind = KINDS[stat.S_IFMT(status.st_mode)]
         self.inode = (status.st_dev, status.st_ino)
         first = ""
         if kind == "f":

@@ -19,15 +19,6 @@ from hosier.store.reader import TreeReader
 if TYPE_CHECKING:
     from hosier.store.objects import Store
 
-_TYPES = {
-    "f": stat.S_IFREG,
-    "d": stat.S_IFDIR,
-    "l": stat.S_IFLNK,
-    "c": stat.S_IFCHR,
-    "b": stat.S_IFBLK,
-    "p": stat.S_IFIFO,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Damage:
@@ -190,7 +181,7 @@ def differs(reader: TreeReader, entry: manifest.Entry, *, deep: bool) -> str:
         return "" if entry.kind in "cb" else f"{entry.path} is missing"
     except (NotADirectoryError, OSError) as error:
         return f"{entry.path}: {(error.strerror or '').lower()}"
-    if stat.S_IFMT(status.st_mode) != _TYPES[entry.kind]:
+    if stat.S_IFMT(status.st_mode) != manifest.TYPES[entry.kind]:
         return f"{entry.path} is of another type"
     if entry.kind != "l" and stat.S_IMODE(status.st_mode) != entry.mode:
         return f"{entry.path} has mode {stat.S_IMODE(status.st_mode):04o}, not {entry.mode:04o}"

@@ -9,10 +9,23 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hosier.errors import StoreFailed
+
+TYPES = {
+    "f": stat.S_IFREG,
+    "d": stat.S_IFDIR,
+    "l": stat.S_IFLNK,
+    "c": stat.S_IFCHR,
+    "b": stat.S_IFBLK,
+    "p": stat.S_IFIFO,
+}
+"""The kinds of an entry, with their bits of a mode (inode(7))."""
+KINDS = {bits: kind for kind, bits in TYPES.items()} | {stat.S_IFSOCK: "s"}
+"""The kind of each type that a disk may have; of sockets no manifest has any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +54,6 @@ class Entry:
     package: str = ""
 
 
-_KINDS = frozenset("fdlcbp")
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
@@ -119,7 +131,7 @@ def _entry(
     if not (
         type(path) is type(package) is type(sha256) is type(target) is type(hardlink) is str
         and type(mode) is type(uid) is type(gid) is type(mtime) is type(size) is int
-        and kind in _KINDS
+        and kind in TYPES
         and path[:1] == "/"
         and mode >= 0 <= size
         and uid >= 0 <= gid

@@ -17,6 +17,7 @@ from hosier.distro.rpm import tags
 from hosier.distro.rpm.evr import Evr
 from hosier.distro.rpm.header import Header, Malformed
 from hosier.distro.rpm.nevra import Nevra
+from hosier.store.manifest import KINDS
 
 FILES_MAX = 400_000
 RELATIONS_MAX = 400_000
@@ -42,15 +43,6 @@ _VERSION = re.compile(r"[A-Za-z0-9._+~^]+")
 _ARCH = re.compile(r"[A-Za-z0-9_]+")
 _PATH_MAX = 4095
 _NAME_MAX = 255
-_KINDS = {
-    stat.S_IFREG: "f",
-    stat.S_IFDIR: "d",
-    stat.S_IFLNK: "l",
-    stat.S_IFCHR: "c",
-    stat.S_IFBLK: "b",
-    stat.S_IFIFO: "p",
-    stat.S_IFSOCK: "s",
-}
 _OPERATORS = {
     tags.SENSE_LESS: "<",
     tags.SENSE_LESS | tags.SENSE_EQUAL: "<=",
@@ -228,7 +220,7 @@ def files(header: Header) -> tuple[File, ...]:
     found = []
     for at, path in enumerate(paths):
         mode, ghost = modes[at], flags[at] & tags.FILE_GHOST
-        kind = _KINDS.get(stat.S_IFMT(mode), "f" if ghost and not stat.S_IFMT(mode) else "")
+        kind = KINDS.get(stat.S_IFMT(mode), "f" if ghost and not stat.S_IFMT(mode) else "")
         if not kind or (kind == "s" and not ghost):
             raise Malformed(f"{path} is of a type that no package may hold, {stat.S_IFMT(mode):o}")
         if kind == "l" and not ghost and not 0 < len(os.fsencode(targets[at])) <= _PATH_MAX:

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hosier.distro.rpm import tags
 from hosier.distro.rpm.evr import EPOCH_MAX, Evr
+from hosier.distro.rpm.facts import ALGORITHMS
 from hosier.distro.rpm.header import INTRO, MAGIC, Header, Malformed, size
 from hosier.errors import HosierError, HostLacks, StoreFailed
 from hosier.linux.printable import brief
 from hosier.linux.rooted import Root
+from hosier.store.manifest import KINDS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -42,17 +44,6 @@ FILES_MOST = 10_000_000
 """Files of all packages together; a desktop has 500,000."""
 SECONDS = 120.0
 
-DIGESTS = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224", 12: "sha3_256", 14: "sha3_512"}
-"""Algorithms of RFC 9580 §9.5 by the names of hashlib."""
-KINDS = {
-    stat.S_IFREG: "f",
-    stat.S_IFDIR: "d",
-    stat.S_IFLNK: "l",
-    stat.S_IFCHR: "c",
-    stat.S_IFBLK: "b",
-    stat.S_IFIFO: "p",
-    stat.S_IFSOCK: "s",
-}
 
 _NONE = (errno.ENOENT, errno.ENOTDIR)
 _JOURNAL = bytes.fromhex("d9d505f920a163d7")  # of SQLite's file format, "The Rollback Journal"
@@ -89,8 +80,9 @@ class Package:
     """One package of the database. `digest` is the sha256 of its main header, or the sha1, "" when it has none.
 
     `number` is its place in the database: they stand in the order of their installation. `install_time` is in seconds
-    since 1970; `size` are the bytes of its files. What follows is empty unless asked for: `files`; of `changelog` each is
-    when (in seconds since 1970), the line with who, and the text; `requires` and `provides` are names, without versions.
+    since 1970; `size` are the bytes of its files. What follows is empty unless asked for: `files`; of `changelog` each
+    is when (in seconds since 1970), the line with who, and the text; `requires` and `provides` are names, without
+    versions.
     """
 
     name: str
@@ -268,7 +260,7 @@ def _files(header: Header) -> Iterator[File]:
         return _whole(header.strings(tag), count, tag) or ("",) * count
 
     algorithm = header.number(tags.FILEDIGESTALGO, 1)
-    if algorithm not in DIGESTS:
+    if algorithm not in ALGORITHMS:
         raise Malformed(f"its files have digests of the unknown kind {algorithm}")
     sizes = numbers(tags.LONGFILESIZES) if tags.LONGFILESIZES in header else numbers(tags.FILESIZES)
     for row in zip(
@@ -303,7 +295,7 @@ def _files(header: Header) -> Iterator[File]:
             size=length,
             mtime=mtime,
             digest=digest.lower(),
-            algorithm=DIGESTS[algorithm],
+            algorithm=ALGORITHMS[algorithm],
             target=target,
             # of rpm's 16 bits, as it compares them: eight for each
             rdev=(rdev >> 8 & 0xFF, rdev & 0xFF) if kind in "cb" else None,

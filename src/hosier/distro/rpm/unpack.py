@@ -18,6 +18,7 @@ from hosier.distro.rpm import cpio, facts, rpmfile, scripts, tags
 from hosier.distro.rpm.facts import File
 from hosier.distro.rpm.header import Malformed
 from hosier.errors import StoreFailed
+from hosier.store.manifest import TYPES
 from hosier.store.plain import mode as plain_mode
 
 FORMAT = 1
@@ -142,7 +143,7 @@ class _Content:
         if self._brought[number]:
             raise Malformed(f"its archive has {file.path} twice")
         self._brought[number] = 1
-        if member.mode and stat.S_IFMT(member.mode) != _TYPES[file.kind]:
+        if member.mode and stat.S_IFMT(member.mode) != TYPES[file.kind]:
             raise Malformed(f"{file.path} is of another type in the archive than in the header")
         if file.kind == "f":
             self._regular(number, file, member, body)
@@ -185,16 +186,6 @@ class _Content:
                     first = self._files[leader].path if leader != number else ""
             rows.append(_row(file, blob, digest, first))
         return rows
-
-
-_TYPES = {
-    "f": stat.S_IFREG,
-    "d": stat.S_IFDIR,
-    "l": stat.S_IFLNK,
-    "c": stat.S_IFCHR,
-    "b": stat.S_IFBLK,
-    "p": stat.S_IFIFO,
-}
 
 
 def _row(file: File, blob: int | None, digest: str, first: str) -> _Row:
