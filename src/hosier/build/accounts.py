@@ -13,6 +13,15 @@ from hosier.errors import BuildFailed
 from hosier.spec.model import Group, User
 
 SYSTEM = range(100, 1000)
+_ID_MAX = (1 << 32) - 2
+"""The next one means "leave it as it is" (chown(2))."""
+
+
+def as_id(text: str) -> int | None:
+    """The number of a user or group; None for what is none."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 10 or int(text) > _ID_MAX:
+        return None
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,8 @@ class _Table:
     """One file: its lines as they are, and those that can be rows by their first field."""
 
     def __init__(self, text: str, *, fields: int) -> None:
-        self._lines = text.splitlines()
+        # Only a newline ends a line; a comment may hold what Python takes for another end.
+        self._lines = text.removesuffix("\n").split("\n") if text else []
         self._at: dict[str, int] = {}
         for number, line in enumerate(self._lines):
             row = line.split(":")
@@ -71,8 +81,7 @@ class _Table:
         return found
 
     def number(self, name: str) -> int | None:
-        text = self.row(name)[2]
-        return int(text) if text.isascii() and text.isdigit() else None
+        return as_id(self.row(name)[2])
 
     def text(self) -> str:
         return "".join(line + "\n" for line in self._lines)
@@ -137,7 +146,8 @@ class _Adder:
         """The name of a group that is told by name or number; None when there is none."""
         if group in self.groups:
             return group
-        return self.groups.numbers().get(int(group)) if group.isascii() and group.isdigit() else None
+        number = as_id(group)
+        return None if number is None else self.groups.numbers().get(number)
 
     def _new(self, user: User) -> None:
         for value, word in ((user.gecos, "gecos"), (user.home, "home"), (user.shell, "shell")):

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from hosier.build import merge, place, scripts
+from hosier.build import accounts, merge, place, scripts
 from hosier.build.place import Filter, Op
 from hosier.build.tree import Tree
 from hosier.distro.deb import dpkgdb
@@ -156,12 +156,15 @@ def unseen(path: str) -> bool:
 
 
 def _ids(text: str) -> dict[str, int]:
-    """Names and numbers of passwd(5) or group(5)."""
-    found = {}
-    for line in text.splitlines():
+    """Names and numbers of passwd(5) or group(5); the first of a name counts, as in getpwnam(3).
+
+    A number that chown(2) does not take is none, whoever wrote it.
+    """
+    found: dict[str, int] = {}
+    for line in text.split("\n"):
         fields = line.split(":")
-        if len(fields) > 2 and fields[2].isascii() and fields[2].isdecimal():
-            found[fields[0]] = int(fields[2])
+        if len(fields) > 2 and (number := accounts.as_id(fields[2])) is not None:
+            found.setdefault(fields[0], number)
     return found
 
 

@@ -132,7 +132,8 @@ def add_declared(solv: Any, pool: Any, packages: Sequence[Declared]) -> Any:
             for each in getattr(package, kind):
                 add(dependency(solv, pool, each))
         for path in package.files:
-            folder, _, name = path.rpartition("/")
+            # libsolv takes UTF-8 alone; no dependency on a file can have another name.
+            folder, _, name = path.encode("utf-8", "replace").decode().rpartition("/")
             lists.add_dirstr(solvable.id, solv.SOLVABLE_FILELIST, lists.str2dir(folder or "/"), name)
     repo.internalize()
     return repo

@@ -7,7 +7,7 @@ of one batch of packages, by the owners and links that the tree has at that mome
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -221,7 +221,7 @@ def decide(tree: Tree, packages: Sequence[Unpacked], policy: Policy, installed: 
     for package in packages:
         fates = decided.fates[package.nevra]
         for at, raw in enumerate(package.members):
-            real = ahead.real(str(raw[0]))
+            real = _resolved(ahead.real, package, str(raw[0]))
             other = claimed.get(real)
             if other is None or not Member._make(raw).flags & tags.FILE_GHOST:
                 claimed[real] = package, at
@@ -234,6 +234,14 @@ def decide(tree: Tree, packages: Sequence[Unpacked], policy: Policy, installed: 
             if fates[at] == PLACE:
                 fates[at] = _config(tree, Member._make(raw), real)
     return decided
+
+
+def _resolved(resolve: Callable[[str], str], package: Unpacked, path: str) -> str:
+    """Where a path of the package is in the end."""
+    try:
+        return resolve(path)
+    except BuildFailed as reason:
+        raise BuildFailed(f"cannot install {package.name} {package.version}: {reason}") from None
 
 
 def expected(tree: Tree, packages: Iterable[Unpacked]) -> Tree:
@@ -399,7 +407,7 @@ class _Placer:
             member = Member._make(raw)
             if fates[at] in (SHARED, LEFT_OUT, WRONG_COLOR) or member.flags & tags.FILE_GHOST:
                 continue
-            entry = self._entry(package, member, self._real(member.path))
+            entry = self._entry(package, member, self._real(package, member.path))
             if member.kind == "d":
                 yield from self._directory(package, entry)
                 continue
@@ -410,13 +418,13 @@ class _Placer:
             blob = member.blob if member.blob is not None else blobs.get(member.hardlink)
             yield from self._other(package, member, entry, None if blob is None else f"{package.folder}/{blob}", placed)
 
-    def _real(self, path: str) -> str:
+    def _real(self, package: Unpacked, path: str) -> str:
         folder, _, name = path.rpartition("/")
         if not name:
             return "/"
         found = self.folders.get(folder)
         if found is None:
-            found = self.folders[folder] = self.ahead.folder(folder or "/")
+            found = self.folders[folder] = _resolved(self.ahead.folder, package, folder or "/")
         return f"{found.rstrip('/')}/{name}"
 
     def _entry(self, package: Unpacked, member: Member, real: str) -> Entry:
@@ -467,7 +475,7 @@ class _Placer:
             if (at_end is not None and at_end.kind == "d") or (at_end is None and real.startswith(UNSEEN)):
                 entry, there = replace(entry, path=real), at_end
         if there is None:
-            yield from self._parents(entry)
+            yield from self._parents(package, entry)
         elif there.kind == "d":
             entry = replace(entry, package=there.package or entry.package)
         else:
@@ -482,7 +490,7 @@ class _Placer:
         real = entry.path
         there = self.entries.get(real)
         if there is None:
-            yield from self._parents(entry)
+            yield from self._parents(package, entry)
         elif there.kind == "d":
             raise BuildFailed(
                 f"cannot install {package.name} {package.version}: its {member.path} is a directory of "
@@ -515,13 +523,18 @@ class _Placer:
         self.entries[entry.path] = entry
         yield Op(entry)
 
-    def _parents(self, entry: Entry) -> Iterator[Op]:
+    def _parents(self, package: Unpacked, entry: Entry) -> Iterator[Op]:
         """Make the directories above `entry` that no package has, as rpm does: root's, 0755."""
         missing = []
         parent = entry.path.rpartition("/")[0]
         while parent and parent not in self.entries:
             missing.append(parent)
             parent = parent.rpartition("/")[0]
+        if parent and (there := self.entries[parent]).kind != "d":
+            raise BuildFailed(
+                f"cannot install {package.name} {package.version}: its {entry.path} is below {parent}, which is no "
+                f"directory, of {there.package or 'an earlier step'}"
+            )
         for path in reversed(missing):
             made = Entry(path=path, kind="d", mode=0o755, uid=0, gid=0, mtime=entry.mtime)
             self.entries[path] = made

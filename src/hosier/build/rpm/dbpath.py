@@ -19,6 +19,7 @@ SYSIMAGE = "/usr/lib/sysimage/rpm"
 CLASSIC = "/var/lib/rpm"
 
 _DEPTH_MAX = 16
+_PATH_MAX = 4096
 _DEFINITION = re.compile(r"%([A-Za-z_]\w{2,})[ \t]+(.*)")
 _PART = re.compile(r"%%|%\{\??(\w+)\}|%(\w+)|%")
 _HOME = re.compile(r"%\(bash -c 'echo ~(/[\w./-]+)'\)")
@@ -92,8 +93,14 @@ def _macro_files(tree: Tree) -> Iterator[str]:
     yield "/etc/rpm/macros"
 
 
-def _expanded(body: str, defined: Mapping[str, str], depth: int = 0) -> str | None:
-    """`body` with its macros replaced; None where that takes more than replacing."""
+def _expanded(
+    body: str, defined: Mapping[str, str], depth: int = 0, known: dict[str, str | None] | None = None
+) -> str | None:
+    """`body` with its macros replaced; None where that takes more than replacing.
+
+    `known` are macros that were replaced already: each is once, or a few that name one another ten times never end.
+    """
+    known = {} if known is None else known
     if depth > _DEPTH_MAX:
         return None
     found = ""
@@ -105,11 +112,15 @@ def _expanded(body: str, defined: Mapping[str, str], depth: int = 0) -> str | No
         if part[0] == "%%":
             found += "%"
         elif name in defined:
-            value = _expanded(defined[name], defined, depth + 1)
+            if name not in known:
+                known[name] = _expanded(defined[name], defined, depth + 1, known)
+            value = known[name]
             if value is None:
                 return None
             found += value
         elif not part[0].startswith("%{?"):
+            return None
+        if len(found) > _PATH_MAX:
             return None
     return found + body[at:]
 

@@ -182,11 +182,16 @@ class Override:
         return self._number(self.group, groups)
 
     def _number(self, name: str, known: Mapping[str, int]) -> int:
-        if name.startswith("#") and name[1:].isdecimal():
-            return int(name[1:])
+        number = name[1:] if name.startswith("#") and name.isascii() and name[1:].isdecimal() else ""
+        if 0 < len(number) <= 10 and int(number) < _NO_ID:
+            return int(number)
         if name not in known:
             raise BuildFailed(f"cannot give {self.path} to {name}, as dpkg-statoverride says: the root has no {name}")
         return known[name]
+
+
+_NO_ID = (1 << 32) - 1
+"""What chown(2) takes for "leave it as it is"."""
 
 
 def parse_overrides(text: str) -> dict[str, Override]:
@@ -200,6 +205,8 @@ def parse_overrides(text: str) -> dict[str, Override]:
         try:
             user, group, mode, path = words
             found[path] = Override(path, user, group, int(mode, 8))
+            if not 0 <= found[path].mode <= 0o7777:
+                raise ValueError
         except ValueError:
             raise BuildFailed(f"cannot read {ADMIN}/statoverride of the root: a line is {line!r}") from None
     return found
