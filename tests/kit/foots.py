@@ -37,8 +37,7 @@ def command(
 
 
 def argv(program: str, *words: str | Path) -> list[str]:
-    code = f"import sys; from hosier.compat.{program} import main; sys.exit(main())"
-    return [str(cli.PYTHON), "-c", code, *map(str, words)]
+    return [str(cli.PYTHON), str(cli.SOURCES.parent / "bin" / program), *map(str, words)]
 
 
 class Foot:

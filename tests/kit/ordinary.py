@@ -19,6 +19,20 @@ class Ordinary:
         self.folder = Path(folder)
         self._sources = sources
 
+    def command(self, program: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `hosier`, or one of the older commands, in the folder."""
+        module = "hosier.cli" if program == "hosier" else f"hosier.compat.{program.replace('-', '_')}"
+        argv = [tiny.interpreter(), "-c", f"import sys; from {module} import main; sys.exit(main())", *words]
+        own = {"PATH": os.environ["PATH"], "PYTHONPATH": self._sources, "PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.run(
+            tiny.ordinary_argv(str(self.folder), argv),
+            env={**own, "HOSIER_STORE": f"{self.folder}/store"},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
     def hosier(self, *words: str | Path, env: Mapping[str, str] | None = None, status: int = 0) -> str:
         """What it prints; it is to end with `status`."""
         argv = [tiny.interpreter(), "-m", "hosier", "--root-store", f"{self.folder}/store", *map(str, words)]

@@ -351,7 +351,8 @@ def _lay(todo: Plan, above: int, work: str, write: Callable[[str], object]) -> N
                 ) from error
             _write(work, Record((now,), links))
     finally:
-        _mend(todo.target, work)
+        with _uninterrupted():
+            _mend(todo.target, work)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -162,9 +162,11 @@ def lock_spec(
     update: frozenset[str] | None,
     reporter: Reporter,
     given: Sequence[Spec] = (),
+    judge: Callable[[LockFile | None, LockFile], object] = lambda before, after: None,
 ) -> Locked:
     """Solve the spec, for all its architectures together, and write its lock beside it; `update` as in
-    `locking.solve`. `given`: what the spec says, where that was read already.
+    `locking.solve`. `given`: what the spec says, where that was read already. `judge` is shown the locks before and
+    after, and may refuse by an error.
 
     The lock is replaced by rename; on any error the one before is as it was.
     """
@@ -182,6 +184,7 @@ def lock_spec(
     family = families.of(next(iter(specs.values())).family)
     file, proxies = family.lock(specs, before, update=update, store_path=store.path, reporter=reporter, now=time.time())
     file = LockFile(tuple(_relative(lock, specs[lock.architecture]) for lock in file.locks))
+    judge(before, file)
     _write(path, locks.dump_file(file))
     return Locked(file, path, tuple(changes(before, file)), proxies)
 

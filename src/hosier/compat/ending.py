@@ -36,6 +36,10 @@ def ended(program: str, work: Callable[[], int]) -> int:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         print(shown(f"{program}: cannot go on: {where}{error.strerror or error}"), file=sys.stderr)
         return FAILED
+    except Exception as error:
+        print(shown(f"{program}: cannot go on: {type(error).__name__}: {error}"), file=sys.stderr)
+        print(f"{program}: hint: this is a defect of {program}", file=sys.stderr)
+        return FAILED
 
 
 def misused(parser: argparse.ArgumentParser, message: str) -> NoReturn:

@@ -11,6 +11,7 @@ from hosier.errors import UsageError
 if TYPE_CHECKING:
     from hosier.build.image import Built
     from hosier.fetch.progress import Reporter
+    from hosier.spec.lock import LockFile
     from hosier.spec.model import Spec
     from hosier.spec.toenail import Nail
 
@@ -51,23 +52,49 @@ def read(path: str) -> Foot:
 def build(foot: Foot, root_store: str | None, *, update: bool, report: Reporter) -> Built:
     """The image of `foot`, from its lock, which is made when there is none.
 
-    With `update` all is locked anew. Else, since nothing of a nail is solved, its lock follows what it lists; that of a
-    spec in TOML must be fresh. Raises HosierError.
+    With `update` all is locked anew. Else, since nothing of a nail is solved, its lock follows what it lists, but a
+    package that it had must still be the same file; the lock of a spec in TOML must be fresh. Raises HosierError.
     """
-    from hosier.build.locked import architecture_of, lock_spec
+    from hosier.build.locked import architecture_of, is_fresh, lock_path, lock_spec, read_lock
     from hosier.build.request import build_spec
 
     if update:
         locked = lock_spec(foot.path, root_store, update=None, reporter=report, given=foot.specs)
         for line in locked.changes:
             report.note(line)
+    elif foot.nail is not None:
+        file = read_lock(lock_path(foot.path))
+        if file is not None and not is_fresh(file, foot.specs):
+
+            def judge(before: LockFile | None, after: LockFile) -> None:
+                _need_same(foot.path, before, after)
+
+            locked = lock_spec(
+                foot.path, root_store, update=frozenset(), reporter=report, given=foot.specs, judge=judge
+            )
+            for line in locked.changes:
+                report.note(line)
     builds = build_spec(
         foot.path,
         root_store,
         architecture=architecture_of(foot.spec),
         tag=None,
-        update=foot.nail is not None,
+        update=False,
         reporter=report,
         given=foot.specs,
     )
     return next(built for _, built in builds)
+
+
+def _need_same(path: str, before: LockFile | None, after: LockFile) -> None:
+    """Raise LockInvalid when a package of the lock is another file now, under the name that it had."""
+    from hosier.errors import LockInvalid
+
+    known = {(p.name, p.version, p.architecture): p for lock in (before.locks if before else ()) for p in lock.packages}
+    for package in (package for lock in after.locks for package in lock.packages):
+        old = known.get((package.name, package.version, package.architecture))
+        if old is not None and old.sha256 != package.sha256:
+            raise LockInvalid(
+                f"cannot use {package.path}: it is another file than when {path}.lock was made",
+                hint="if that is right: --update",
+            )
