@@ -128,3 +128,55 @@ def test_local_packages_need_no_network_to_be_looked_at(tmp_path: Path, served: 
     (folder / "shell-1-1.noarch.rpm").write_bytes(b"no package")
     status, said, _ = toe_lint(tmp_path, "foot")
     assert status == 1 and said.startswith("foot:6:1: error[package-invalid]: ")
+
+
+def test_what_a_package_lacks_is_one_problem_to_a_person(tmp_path: Path) -> None:
+    needs = ["libc.so.6(GLIBC_2.34)(64bit)", "libz.so.1", "/usr/bin/perl", "perl(Carp)", "bash >= 4", "coreutils"]
+    (tmp_path / "big-1-1.noarch.rpm").write_bytes(rpms.build("big", "1", "1", requires=needs))
+    (tmp_path / "two-1-1.noarch.rpm").write_bytes(rpms.build("two", "1", "1", requires=["libz.so.1", "bash"]))
+    (tmp_path / "nail").write_text("Rpm ./big-1-1.noarch.rpm\nRpm ./two-1-1.noarch.rpm\n")
+    assert toe_lint(tmp_path, "nail") == (
+        1,
+        """\
+nail:1:1: error[package-missing]: big-1-1.noarch needs bash >= 4, coreutils, /usr/bin/perl, perl(Carp) and 2 more, \
+and nothing that is listed gives them
+    mend: list packages that give them
+nail:2:1: error[package-missing]: two-1-1.noarch needs bash and libz.so.1, and nothing that is listed gives them
+    mend: list packages that give them
+""",
+        "",
+    )
+    status, said, _ = toe_lint(tmp_path, "--json", "nail")
+    assert (status, sorted(each["text"].split(",")[0] for each in json.loads(said))) == (
+        1,
+        sorted(
+            [
+                *(f"big-1-1.noarch needs {need}" for need in needs),
+                "two-1-1.noarch needs bash",
+                "two-1-1.noarch needs libz.so.1",
+            ]
+        ),
+    )
+
+
+def test_packages_that_the_store_has_are_looked_at_without_the_network(
+    tmp_path: Path, served: tuple[Path, str]
+) -> None:
+    folder, url = served
+    (tmp_path / "foot").write_text(WHOLE.replace("@URL@", url) + "Rpm $MREPO_URL/shell-1-1.noarch.rpm\n")
+    done = subprocess.run(
+        [str(PYTHON), "-m", "hosier", "lock", "foot"],
+        cwd=tmp_path,
+        env=environment(tmp_path / "store", None),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder / "shell-1-1.noarch.rpm").unlink()
+    status, said, noted = toe_lint(tmp_path, "foot")
+    assert (status, noted) == (1, "")
+    assert said.startswith("foot:6:1: error[package-missing]: shell-1-1.noarch needs libc.so.6, and nothing")
+    status, said, noted = toe_lint(tmp_path, "--root-store", str(tmp_path / "other"), "foot")
+    assert (status, said) == (0, "")
+    assert "--fetch looks at them" in noted

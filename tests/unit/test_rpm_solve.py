@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from hosier.distro.rpm import locking, richdeps, together
 from hosier.distro.rpm.archive import Refreshed
-from hosier.distro.rpm.closure import Closure
+from hosier.distro.rpm.closure import Closure, faults
 from hosier.distro.rpm.local import LocalPackage
 from hosier.distro.rpm.locking import Task
+from hosier.distro.rpm.requests import wanted
 from hosier.errors import HosierError
 from hosier.fetch.proxies import Proxies
 from hosier.solve.rpm import Declared, Pool
@@ -560,7 +561,9 @@ def test_several_architectures_have_the_same_versions(tmp_path: Path) -> None:
 def _missing(folder: Path, packages: Sequence[P], *requests: str) -> list[tuple[str, str | None]]:
     found = refreshed(folder, {"base": packages})
     task = Task(spec(*requests, dependencies=False), found, (), "amd64", None, lists(found, folder))
-    return locking.lacking(task)
+    every = locking.universe(task)
+    chosen = locking.listed(every, wanted(task.spec.packages.install, every, []), {})
+    return [(fault.text, fault.hint) for fault in faults(every, chosen)]
 
 
 def test_what_a_declared_set_lacks_is_said_in_words(tmp_path: Path) -> None:

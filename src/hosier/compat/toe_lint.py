@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("files", metavar="FILE", nargs="+", help="a TOENAIL or FOOT")
     parser.add_argument("--fetch", action="store_true", help="fetch the packages, and see what they need")
-    parser.add_argument("--json", action="store_true", help="print one JSON array")
+    parser.add_argument("--json", action="store_true", help="print one JSON array: all needs, each by itself")
+    parser.add_argument("--root-store", metavar="DIR", help="look into this store for packages that FILE.lock names")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing of what was left out")
     return parser
 
@@ -72,7 +73,14 @@ def run(args: argparse.Namespace) -> int:
     report = reporter(quiet=args.quiet, verbose=False)
     for nail in read.whole(args.files, variables=read.environment()):
         problems += nail.problems
-        more, unknown = closure.check(nail, architecture=host_architecture(), fetch=args.fetch, reporter=report)
+        more, unknown = closure.check(
+            nail,
+            architecture=host_architecture(),
+            root_store=args.root_store,
+            fetch=args.fetch,
+            every=args.json,
+            reporter=report,
+        )
         problems += more
         if unknown:
             report.note(

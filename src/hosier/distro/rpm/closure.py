@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from hosier.distro.rpm import richdeps
 from hosier.distro.rpm.universe import Universe
@@ -91,11 +92,21 @@ class Closure:
         return out
 
 
-def missing(universe: Universe, chosen: Sequence[int]) -> list[tuple[str, str | None]]:
-    """What a declared set lacks or has too much of, as (text, hint), in the order of its packages: what is needed and
-    not in it, with the package that has it, and what excludes each other."""
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a declared set: `number` is the package that it is said of, `needs` the dependency of it that
+    is not met, "" for what is too much, and `hint` how it is mended, where that is known."""
+
+    number: int
+    needs: str
+    text: str
+    hint: str | None
+
+
+def faults(universe: Universe, chosen: Sequence[int]) -> list[Fault]:
+    """What a declared set lacks, package by package, and with it who has that; then what excludes each other in it."""
     closure = Closure(universe, chosen)
-    out: list[tuple[str, str | None]] = []
+    out: list[Fault] = []
     for number, dependency in closure.unmet():
         text = f"{universe.package(number)} needs {dependency}, and nothing that is listed gives it"
         try:
@@ -112,14 +123,16 @@ def missing(universe: Universe, chosen: Sequence[int]) -> list[tuple[str, str | 
             best = universe.package(givers[0])
             where = f" of {best.repo}" if best.repo else ""
             hint = f"list {best.nevra}{where}" if len(names) == 1 else f"list one of {', '.join(sorted(names))}"
-        out.append((text, hint))
+        out.append(Fault(number, dependency, text, hint))
     for number, words, other in closure.clashes():
-        out.append((f"{universe.package(number)} {words}: {universe.package(other)}", "leave one of them out"))
+        text = f"{universe.package(number)} {words}: {universe.package(other)}"
+        out.append(Fault(number, "", text, "leave one of them out"))
     by_key: dict[str, list[int]] = {}
     for number in chosen:
         by_key.setdefault(universe.key(number), []).append(number)
     for key, same in sorted(by_key.items()):
         if len(set(same)) > 1:
             several = ", ".join(str(universe.package(each)) for each in sorted(set(same)))
-            out.append((f"{key} is listed in several versions: {several}", "leave all but one out"))
+            text = f"{key} is listed in several versions: {several}"
+            out.append(Fault(same[0], "", text, "leave all but one out"))
     return out

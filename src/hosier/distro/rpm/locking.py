@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from hosier.distro.rpm import explain
-from hosier.distro.rpm.closure import Closure, missing
+from hosier.distro.rpm.closure import Closure
 from hosier.distro.rpm.local import LocalPackage
 from hosier.distro.rpm.requests import Wanted, wanted
 from hosier.distro.rpm.universe import Universe
@@ -206,19 +206,6 @@ def listed(universe: Universe, asked: Sequence[Wanted], held: Mapping[str, int])
                 hint="ask for one of them",
             )
     return tuple(sorted(chosen.values()))
-
-
-def lacking(task: Task) -> list[tuple[str, str | None]]:
-    """What the declared set of a spec with `dependencies = false` lacks, or has too much of: a line each, and a mend.
-
-    Raises Unsolvable for a request that nothing is found for, and PackageInvalid.
-    """
-    every = universe(task)
-    try:
-        asked = wanted(task.spec.packages.install, every, [package.path for package in task.local])
-        return missing(every, listed(every, asked, {}))
-    except Damaged as reason:
-        raise PackageInvalid(f"cannot choose packages: {reason}") from None
 
 
 # the lock
