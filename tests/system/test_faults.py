@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +19,8 @@ import pytest
 from kit import archive as archives
 from kit import http
 from kit.archive import Lies, make_archive
-from kit.cli import build, environment, hosier
+from kit.cli import build, hosier
+from kit.faults import complaints, disk, gone, loops, moments, start, used
 from kit.http import Fault
 from kit.system import architecture, minimal_packages
 from kit.world import World, left_behind, mounts
@@ -44,40 +41,6 @@ def populate(world: World) -> tuple[str, ...]:
 
 
 MORE = '[[run]]\ncommand = "sleep 0.1; echo run >/usr/share/run"\n'
-
-
-def start(spec: Path, store: Path, **kw: object) -> subprocess.Popen[str]:
-    """A build in the background, in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "hosier", "build", str(spec), "--json", "--verbose"],
-        env=environment(store),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **kw,  # type: ignore[call-overload]
-    )
-
-
-def gone(store: Path, *, tmp: bool, seconds: float = 1.0) -> list[str]:
-    """What is left behind once the kernel had `seconds` to end what it was told to end; `tmp`: work folders too."""
-    deadline = time.monotonic() + seconds
-    while True:
-        left = [each for each in left_behind(store) if tmp or not each.startswith(f"{store}/tmp/")]
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(0.02)
-
-
-def complaints(store: Path, *words: str) -> list[str]:
-    """What doctor says of the store that is not good."""
-    said = json.loads(hosier("doctor", "--json", *words, store=store, check=False).stdout)
-    about = ("store", "leftovers", "mounts")
-    return [f"{c['name']}: {c['detail']}" for c in said if c["status"] != "ok" and c["name"].startswith(about)]
-
-
-def loops() -> str:
-    return subprocess.run(["losetup", "--list", "--noheadings"], capture_output=True, text=True, check=False).stdout
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +75,8 @@ def kill_at(truth: tuple[World, Path, str, float], store: Path, moment: float, *
     return where
 
 
-def moments(count: int, length: float) -> list[tuple[float, bool]]:
-    """Spread over a build's length, each somewhere in its own share of it; every other for the whole group."""
-    chance = random.Random(SEED)
-    return [(length * (n + chance.random()) / count, bool(n % 2)) for n in range(count)]
-
-
 def test_after_a_kill_the_next_build_succeeds(truth: tuple[World, Path, str, float], tmp_path: Path) -> None:
-    for number, (moment, group) in enumerate(moments(8, truth[3])):
+    for number, (moment, group) in enumerate(moments(8, truth[3], SEED)):
         where = kill_at(truth, tmp_path / f"store-{number}", moment, group=group)
         print(f"{moment:.3f} s, {'group' if group else 'process'}: {where}")
 
@@ -127,7 +84,7 @@ def test_after_a_kill_the_next_build_succeeds(truth: tuple[World, Path, str, flo
 @pytest.mark.prove
 def test_after_any_kill_the_next_build_succeeds(truth: tuple[World, Path, str, float], tmp_path: Path) -> None:
     store = tmp_path / "store"
-    for number, (moment, group) in enumerate(moments(50, truth[3])):
+    for number, (moment, group) in enumerate(moments(50, truth[3], SEED)):
         where = kill_at(truth, store, moment, group=group)
         print(f"{moment:.3f} s, {'group' if group else 'process'}: {where}")
         if number % 3 == 2:
@@ -452,31 +409,6 @@ def test_a_file_that_was_damaged_in_the_store_is_found_and_made_again(tmp_path: 
 
 
 # A full disk
-
-
-@dataclass
-class Disk:
-    path: Path
-
-    def resize(self, size: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={size}", str(self.path)], check=True)
-
-
-@contextlib.contextmanager
-def disk(path: Path, size: str) -> Iterator[Disk]:
-    """A file system in memory, of which `size` can be filled."""
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "none", str(path)], check=True)
-    try:
-        yield Disk(path)
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
-
-
-def used(path: Path) -> int:
-    """KiB that are in use on the file system of `path`."""
-    told = os.statvfs(path)
-    return (told.f_blocks - told.f_bfree) * told.f_frsize // 1024
 
 
 def test_a_full_disk_is_said_and_room_mends_it(tmp_path: Path) -> None:
