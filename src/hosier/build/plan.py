@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hosier.errors import BuildFailed
 from hosier.spec.architectures import is_native
 from hosier.spec.lock import Lock, LockedPackage, package_order
 from hosier.spec.model import Packages, Spec
@@ -33,7 +34,9 @@ class Stage:
 
 
 def stages(lock: Lock, packages: Packages) -> list[Stage]:
-    """The stages of `lock`, in order, numbered from 0 without gaps."""
+    """The stages of `lock`, in order, numbered from 0 without gaps. Raises BuildFailed for a lock without packages."""
+    if not lock.packages:
+        raise BuildFailed("cannot build a root: no package is listed", hint="list one: install in [packages], or Rpm")
     below = ""
     found = []
     for count, number in enumerate(sorted({p.stage for p in lock.packages})):
