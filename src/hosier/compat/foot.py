@@ -34,12 +34,12 @@ class Foot:
 def read(path: str) -> Foot:
     """Raises UsageError for a file that is not there, or is for several architectures and not for this machine's;
     SpecInvalid."""
+    if not os.path.isfile(path):
+        raise UsageError(f"cannot read {path}: there is no such file")
     from hosier.build.host import host_architecture
     from hosier.build.locked import architecture_of, read_specs
     from hosier.build.nails import read as nails
 
-    if not os.path.isfile(path):
-        raise UsageError(f"cannot read {path}: there is no such file")
     nail = nails.read_nail(path, variables=nails.environment()) if nails.is_nail(path) else None
     specs = read_specs(path) if nail is None else (nails.usable(nail),)
     there = {architecture_of(each): each for each in specs}
