@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hosier.distro.rpm import installed, rich
+from hosier.distro.rpm import installed, richdeps
 from hosier.linux.rooted import Root
 from hosier.spec.architectures import is_native
 
@@ -28,7 +28,7 @@ def needs(root: Root, native: str) -> dict[str, tuple[str, ...]]:
     for package in database.packages:
         met = set()
         for wanted in package.requires:
-            for name in rich.names(wanted) if wanted.startswith("(") else (wanted,):
+            for name in richdeps.names(wanted) if wanted.startswith("(") else (wanted,):
                 given = provided.get(name, ())
                 if given and package not in given:
                     best = min(given, key=lambda each: (each.name != name, each.architecture != package.architecture))
