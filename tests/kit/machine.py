@@ -1,6 +1,7 @@
 """This host once more, running: own mounts, processes, network and devices, with systemd as first process or without.
 
-What is changed lies in a folder of its own. Nothing outlives the `with` block: the first process takes all along.
+What is changed lies in a folder of its own; settings of the kernel, which all share, cannot be changed there. Nothing
+outlives the `with` block: the first process takes all along.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/m
 m=$1/merged
 mount --bind "$1/share" "$m/mnt"
 mount -t proc proc "$m/proc"
+mount --bind "$m/proc/sys" "$m/proc/sys"
+mount -o remount,bind,ro "$m/proc/sys"
 mount -t sysfs -o ro sysfs "$m/sys"
 [ -z "$2" ] || mount -t cgroup2 cgroup2 "$m/sys/fs/cgroup"
 mount -t tmpfs -o mode=755 tmpfs "$m/dev"
@@ -127,6 +130,9 @@ _BEGIN = f"""
 printf %s '{RSYSLOG}' >/etc/rsyslog.conf
 rm -f /usr/sbin/policy-rc.d
 mkdir -p /run/systemd/system
+for name in modprobe@ systemd-modules-load systemd-sysctl systemd-udevd systemd-udev-trigger; do
+    ln -s /dev/null "/run/systemd/system/$name.service"
+done
 printf %s '{_TARGET}' >/run/systemd/system/tests.target
 {{}}
 """

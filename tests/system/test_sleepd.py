@@ -156,7 +156,17 @@ def test_it_serves_without_systemd_and_is_gone_without_trace(
         host.wait(lambda: ended(host, says("1.0", "192.0.2.7")))
         assert lives(host) == SLEEPD
         assert "runs already" in init("start") and lives(host) == SLEEPD
-        inside = ("nsenter", "--target", init("status").split()[-1], "--mount", "--root", "--setuid", "4521", "--setgid", "4520")
+        inside = (
+            "nsenter",
+            "--target",
+            init("status").split()[-1],
+            "--mount",
+            "--root",
+            "--setuid",
+            "4521",
+            "--setgid",
+            "4520",
+        )
         clients = {"py": "python", "pl": "perl", "sh": "shell"} if form == "deb" else {"py": "python"}
         for ending, tag in clients.items():
             for place in ("/dev/log", "127.0.0.1:514"):
