@@ -87,10 +87,6 @@ class Package:
             self.descriptor, self.payload_at, self.size - self.payload_at, self._compression(), limit=limit
         )
 
-    def whole(self) -> bytes:
-        """Header and payload, which is what signatures of old were made of."""
-        return _read(self.descriptor, self.header_at, self.size - self.header_at, "payload")
-
     def _compression(self) -> str:
         """As `inflate` calls it. Where the header is silent it is gzip or nothing, as rpm's reader sees by itself."""
         if tags.PAYLOADCOMPRESSOR not in self.header:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hosier.distro import openpgp
 from hosier.distro.openpgp import Keyring, Words
-from hosier.distro.rpm import rpmfile, tags
+from hosier.distro.rpm import tags
 from hosier.distro.rpm.header import Header, Malformed
 from hosier.errors import NotAuthentic
 
@@ -30,7 +30,6 @@ WORDS = Words(
 
 _SIGNATURE_MAX = 64 * 1024
 _SIGNATURES_MAX = 32
-_LEGACY_MAX = 256 * 1024 * 1024
 _LEGACY = (tags.SIG_PGP, tags.SIG_GPG)
 
 
@@ -58,27 +57,6 @@ def verify(
             )
         raise openpgp.unsigned(name, WORDS)
     return _signer(name, header_raw, found, certificates, origin, now)
-
-
-def verify_package(rpm: str, certificates: Sequence[bytes], *, origin: str = "gpgkey", now: float | None = None) -> str:
-    """Check the signature of a package file, and its payload against what is signed; as `verify`.
-
-    An old signature, of header and payload together, is taken here when there is no other. Raises PackageInvalid for a
-    package that is damaged.
-    """
-    with rpmfile.opened(rpm, "read") as package:
-        package.check_payload()
-        signature, name = package.signature, package.name
-        legacy = [packet for tag in _LEGACY if (packet := signature.binary(tag))]
-        if not legacy or _header_signatures(name, signature):
-            return verify(name, package.header.raw, signature, certificates, origin=origin, now=now)
-        if package.size - package.header_at > _LEGACY_MAX:
-            limit = _LEGACY_MAX // (1024 * 1024)
-            raise NotAuthentic(
-                f"cannot trust {name}: its only signature is of header and payload, which are over {limit} MiB",
-                hint="sign the package again with rpmsign",
-            )
-        return _signer(name, package.whole(), legacy, certificates, origin, now)
 
 
 def _header_signatures(name: str, signature: Header) -> list[bytes]:
