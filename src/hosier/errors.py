@@ -68,7 +68,7 @@ class PackageInvalid(HosierError):
 
 
 class BuildFailed(HosierError):
-    """A step of the build failed: a maintainer script, a run step, a file that two packages claim."""
+    """A step of the build failed: a maintainer script or scriptlet, a run step, a file that two packages claim."""
 
     code = "build-failed"
     status = 9
