@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +110,75 @@ def test_rpm_says_what_is_in_it(store: Path, tmp_path: Path) -> None:
     tags = [tag for tag in said("rpm", "--querytags").split() if tag not in ("BASENAMES", "FILENAMES")]
     assert said("rpm", "-qp", "--queryformat", "".join(f"[%{{{tag}}}\\n]" for tag in tags), out)
     assert "postinstall scriptlet (using /bin/sh):" in said("rpm", "-qp", "--scripts", out)
+
+
+KEYS = (("rsa3072", "RSA", ""), ("ed25519", "EdDSA", ""), ("rsa2048", "RSA", "a word of it"))
+"""What gpg calls the algorithm, what rpm calls it, and the key's password."""
+
+
+def gpg(home: Path, algorithm: str, password: str) -> None:
+    """A key in `home`: key.asc, cert.asc, and the password in a file."""
+    home.mkdir(mode=0o700)
+    words = ["gpg", "--homedir", str(home), "--batch", "--pinentry-mode", "loopback", "--passphrase", password]
+    subprocess.run([*words, "--quick-gen-key", "T <t@example.org>", algorithm], check=True, capture_output=True)
+    for name, what in (("key.asc", "--export-secret-keys"), ("cert.asc", "--export")):
+        (home / name).write_bytes(subprocess.run([*words, "--armor", what], check=True, capture_output=True).stdout)
+    (home / "password").write_text(f"{password}\n")
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
+
+
+@pytest.mark.parametrize(("algorithm", "told", "password"), KEYS, ids=[" ".join(key) for key in KEYS])
+def test_rpm_trusts_what_was_signed_while_it_was_written(
+    algorithm: str, told: str, password: str, store: Path, tmp_path: Path
+) -> None:
+    home, out, database = tmp_path / "gpg", tmp_path / "odd.rpm", tmp_path / "db"
+    gpg(home, algorithm, password)
+    words = ["--key", home / "key.asc", *(["--password-file", home / "password"] if password else []), "--json"]
+    made = json.loads(hosier("pack", "odd:1", "-o", out, *words, store=store).stdout)
+    rpmkeys: list[str | Path] = ["rpmkeys", "--dbpath", database]
+
+    def checked(package: Path) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "LC_ALL": "C"}
+        return subprocess.run([*rpmkeys, "-Kv", package], capture_output=True, text=True, check=False, env=env)
+
+    assert "NOKEY" in checked(out).stdout
+    subprocess.run([*rpmkeys, "--import", home / "cert.asc"], check=True)
+    ids = made["key"][-8:].lower()
+    done = checked(out)
+    lines = done.stdout.splitlines()[1:]
+    assert done.returncode == 0 and lines[1:] == ["    Header SHA256 digest: OK", "    Payload SHA256 digest: OK"]
+    assert re.fullmatch(rf"    Header V4 {told}/SHA(256|512) Signature, key ID {ids}: OK", lines[0])
+    unsigned = tmp_path / "unsigned.rpm"
+    hosier("pack", "odd:1", "-o", unsigned, store=store)
+    query = ["rpm", "-qp", "--nosignature", "--queryformat", "%{SHA256HEADER} %{PAYLOADDIGEST}"]
+    assert said(*query, out) == said(*query, unsigned)
+    # Who signs it again does so in the same place, and what was changed since is found.
+    subprocess.run(["rpmsign", "--delsign", out], check=True, capture_output=True)
+    assert checked(out).stdout == checked(unsigned).stdout.replace("unsigned.rpm", "odd.rpm")
+    hosier("pack", "odd:1", "-o", out, *words, store=store)
+    damaged = bytearray(out.read_bytes())
+    damaged[damaged.index(b"root filesystem odd")] ^= 1
+    out.write_bytes(damaged)
+    assert checked(out).returncode == 1 and "BAD" in checked(out).stdout
+
+
+REFUSED = (
+    ("a deb", "odd.deb", ["--key", "key"], "cannot use --key with --format deb: it is for --format rpm"),
+    ("no key", "odd.rpm", ["--key", "key"], "cannot sign with key: it holds no secret key"),
+    ("nothing there", "odd.rpm", ["--key", "nowhere"], "cannot sign with nowhere: no such file or directory"),
+    ("a password for nothing", "odd.rpm", ["--password-file", "key"], "cannot use --password-file without a key"),
+)
+
+
+@pytest.mark.parametrize(("name", "out", "words", "told"), REFUSED, ids=[each[0] for each in REFUSED])
+def test_what_cannot_be_signed_is_not_written(
+    name: str, out: str, words: list[str], told: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("key").write_text("no key\n")
+    done = hosier("pack", "odd:1", "-o", out, *words, store=store, check=False)
+    assert done.returncode == 2 and told in done.stderr
+    assert os.listdir() == ["key"]
 
 
 def test_two_stores_give_the_same_package(store: Path, tmp_path: Path) -> None:

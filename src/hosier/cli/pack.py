@@ -9,6 +9,8 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from hosier.cli import keyfile
+
 HELP = "write an image as a folder, an archive, a file system, a package, or a container image"
 EXAMPLES = """\
 examples:
@@ -20,6 +22,7 @@ examples:
   hosier pack web -o web.squashfs                   # or web.erofs
   hosier pack web --format portable -o web_1.4.raw  # portablectl attach ./web_1.4.raw
   hosier pack web -o web.deb                        # or web.rpm; below /var/deploy/web, or --prefix PATH
+  hosier pack web -o web.rpm --key key.asc          # signed; a deb's archive is, by hosier publish --key
   hosier pack tools --format sysext --base web -o tools.raw
 """
 
@@ -49,10 +52,16 @@ FORMATS = {
     "portable": Format(streams=False, compressions=("zstd", "xz", "gz", "none")),
     "sysext": Format(streams=False, options=("base",), compressions=("zstd", "xz", "gz", "none")),
     "deb": Format((".deb",), streams=False, options=("prefix", "level"), compressions=("xz", "zstd", "gz", "none")),
-    "rpm": Format((".rpm",), streams=False, options=("prefix", "level"), compressions=("zstd", "xz", "gz")),
+    "rpm": Format(
+        (".rpm",),
+        streams=False,
+        options=("prefix", "level", "key", "password_file"),
+        compressions=("zstd", "xz", "gz"),
+    ),
 }
 
 
+APT = "apt trusts an archive, not its packages: sign that with hosier publish --key"
 COMPRESSED = {"tar": "name OUT .tar.gz, .tar.xz or .tar.zst", "erofs": "use --format squashfs for a compressed image"}
 
 
@@ -84,6 +93,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--prefix", metavar="PATH", help="deb, rpm: where the root comes to be (default: /var/deploy/NAME)"
     )
     parser.add_argument("--level", metavar="N", type=int, help="deb, rpm: the level of the compression")
+    keyfile.configure(parser, what="rpm: sign the package")
 
 
 def format_of(output: str) -> str:
@@ -102,11 +112,16 @@ def check(args: argparse.Namespace, chosen: str) -> None:
     known = FORMATS[chosen]
     if len(args.images) > 1 and not known.several:
         raise UsageError(f"cannot pack several images as {chosen}", hint="use --format oci, or pack them one by one")
-    for option in ("layers", "base", "prefix", "level"):
-        value = getattr(args, option)
+    for option in ("layers", "base", "prefix", "level", "key", "password_file"):
+        value = getattr(args, option, None)
         if value is not None and option not in known.options:
             holders = " or ".join(name for name, each in FORMATS.items() if option in each.options)
-            raise UsageError(f"cannot use --{option} with --format {chosen}: it is for --format {holders}")
+            raise UsageError(
+                f"cannot use --{option.replace('_', '-')} with --format {chosen}: it is for --format {holders}",
+                hint=APT if (option, chosen) == ("key", "deb") else None,
+            )
+    if getattr(args, "password_file", None) is not None and args.key is None:
+        raise UsageError("cannot use --password-file without a key", hint="name it with --key FILE")
     if args.compression is not None and args.compression not in known.compressions:
         raise UsageError(
             f"cannot use --compression {args.compression} with --format {chosen}",

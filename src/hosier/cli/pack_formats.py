@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from hosier.cli import outputs
+from hosier.cli import keyfile, outputs
 from hosier.errors import UsageError
 
 if TYPE_CHECKING:
@@ -223,8 +223,10 @@ def write_rpm(job: Job) -> Facts:
     """An RPM package."""
     from hosier.pack import rpm
 
-    named = getattr(job.args, "named", "")
-    return _package(job, partial(rpm.write, named=named) if named else rpm.write)
+    key = keyfile.read(job.args)
+    sign = key.binary if key is not None else None
+    facts = _package(job, partial(rpm.write, named=getattr(job.args, "named", ""), sign=sign))
+    return facts | {"key": key.fingerprint if key is not None else None}
 
 
 def _package(job: Job, write: Callable[..., Written]) -> Facts:

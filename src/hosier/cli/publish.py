@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+from hosier.cli import keyfile
+
 HELP = "make repositories for apt and dnf of a folder of packages"
 EXAMPLES = """\
 examples:
@@ -19,8 +21,7 @@ Serve the folder with any web server, or use it as file:/srv/packages (docs/publ
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the words of `hosier publish`."""
     parser.add_argument("folder", metavar="DIR", help="a folder with .rpm and .deb files, in folders below it too")
-    parser.add_argument("--key", metavar="FILE", help="sign with the OpenPGP secret key in this file")
-    parser.add_argument("--password-file", metavar="FILE", help="the first line of this file is the key's password")
+    keyfile.configure(parser, what="sign")
     parser.add_argument(
         "--sign-packages", action="store_true", help="sign each RPM package too, in place of signatures that it has"
     )
@@ -38,7 +39,6 @@ def run(args: argparse.Namespace) -> int:
 
     from hosier.errors import UsageError
     from hosier.fetch.progress import reporter
-    from hosier.publish import signing
     from hosier.publish.apt import Archive
     from hosier.publish.publish import Wanted, publish
 
@@ -49,9 +49,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"cannot publish {args.folder}: {option} needs a key", hint="name it with --key FILE")
     if args.groups is not None and not os.path.isfile(args.groups):
         raise UsageError(f"cannot publish {args.folder}: there is no file {args.groups}")
-    key = None
-    if args.key is not None:
-        key = signing.load(args.key, password=_password(args.password_file))
+    key = keyfile.read(args)
     stated = os.environ.get("SOURCE_DATE_EPOCH", "")
     wanted = Wanted(
         folder=args.folder,
@@ -69,19 +67,6 @@ def run(args: argparse.Namespace) -> int:
     for file in done.files:
         print(os.path.join(args.folder, file))
     return 0
-
-
-def _password(path: str | None) -> str | None:
-    from hosier.errors import UsageError
-
-    if path is None:
-        return None
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.readline().rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise UsageError(f"cannot read {path}: {reason.lower()}") from None
 
 
 def _need_plain(name: str, text: str) -> None:

@@ -6,9 +6,8 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from hosier.compat.ending import OK, ended, misused
+from hosier.compat.ending import OK, Parser, ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,11 +38,6 @@ Exit status: 0 the package is written; 1 it is not; 2 the words do not fit.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        misused(self, message)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
     args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
@@ -51,19 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="pair",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("pair", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("foot", metavar="FOOT", help="a FOOT, or a spec (.toml)")
     parser.add_argument("--format", choices=tuple(ENDINGS), default="rpm", help="another form than rpm")
     parser.add_argument("-o", "--output", metavar="OUT", help="write this instead of a file in the current folder")
     parser.add_argument("--prefix", metavar="PATH", help="deb, rpm: where the root comes to be, whatever FOOT says")
     parser.add_argument("--compression", choices=("gz", "zstd", "xz", "none"), help="as of hosier pack")
     parser.add_argument("--level", metavar="N", type=int, help="deb, rpm: the level of the compression")
+    parser.add_argument("--key", metavar="FILE", help="rpm: sign the package with the OpenPGP secret key in this file")
+    parser.add_argument("--password-file", metavar="FILE", help="the first line of this file is the key's password")
     parser.add_argument("--update", action="store_true", help="lock all packages anew, whatever FOOT.lock says")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--root-store", metavar="DIR", help="use this store")
@@ -95,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
         base=None,
         prefix=args.prefix or below,
         level=args.level,
+        key=args.key,
+        password_file=args.password_file,
         root_store=args.root_store,
         quiet=args.quiet,
         verbose=False,

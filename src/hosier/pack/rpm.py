@@ -14,13 +14,15 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from hosier.errors import StoreFailed
+from hosier.distro.rpm import tags
+from hosier.distro.rpm.header import Malformed
+from hosier.errors import StoreFailed, UsageError
 from hosier.pack import additions, compressing, filecaps, package, scripts
 from hosier.pack import rpmheader as header
 from hosier.pack.content import Contents
 from hosier.pack.directory import Written
 from hosier.pack.package import Item, Package
-from hosier.pack.rpmheader import INT16, INT32, INT64, STRING, STRINGS, TRANSLATED, Value
+from hosier.pack.rpmheader import BINARY, INT16, INT32, INT64, STRING, STRINGS, TRANSLATED, Value
 from hosier.pack.scripts import Mend
 from hosier.pack.source import Source
 from hosier.store.layout import guard
@@ -71,10 +73,8 @@ _SHARED = frozenset(
 _WORD = re.compile(r"[A-Za-z0-9._+~^]+")
 _TYPES = {"f": stat.S_IFREG, "d": stat.S_IFDIR, "l": stat.S_IFLNK}
 _SIZE_MAX = 0xFFFF_FFFF
-_CONFIG, _DOC, _NOREPLACE = 1 << 0, 1 << 1, 1 << 4  # rpmfiles.h
 _OWNER, _MODE, _CAPS = 1 << 3 | 1 << 4, 1 << 6, 1 << 8  # rpmvf.h
-_LESS_EQUAL, _EQUAL = 2 | 8, 8  # rpmds.h
-_INTERPRETER, _POST, _PREUN, _POSTUN, _POSTTRANS, _RPMLIB = 1 << 8, 1 << 10, 1 << 11, 1 << 12, 1 << 5, 1 << 24
+_LESS_EQUAL = tags.SENSE_LESS | tags.SENSE_EQUAL
 _ATTRIBUTE = """\
 attribute() { if [ -n "$3" ]; then setfattr -h -n "$2" -v "0x$3" -- "$1"; else setfattr -h -n "$2" -- "$1"; fi; }
 """
@@ -91,10 +91,12 @@ def write(
     advance: Callable[[int], object] = lambda size: None,
     threads: int = 0,
     named: str = "",
+    sign: Callable[[bytes], bytes] | None = None,
 ) -> Written:
     """Write the package to the empty file `out`; the words are those of `hosier.pack.deb.write`.
 
-    `named`: what it is called, instead of after the image, whose names are lower case.
+    `named`: what it is called, instead of after the image, whose names are lower case. `sign` gives a detached OpenPGP
+    signature of the header, as packets; it is asked twice, the first time for room.
     """
     compressing.check(compression, level)
     with guard(f"pack {source.name}"), Contents(source.root, {}, name=source.name, verify=verify) as contents:
@@ -102,14 +104,14 @@ def write(
         files, mends, left = _files(planned, source)
         planned = replace(planned, items=())  # all of them are in `files` now, which is enough of 100,000
         payload = _Payload(files, contents, source, advance)
-        tags = _tags(planned, files, payload.inodes, mends, compression, level or compressing.LEVELS[compression])
+        values = _tags(planned, files, payload.inodes, mends, compression, level or compressing.LEVELS[compression])
         mends.clear()
         if payload.large:
-            _require(tags, "rpmlib(LargeFiles)", "4.12.0-1")
+            _require(values, "rpmlib(LargeFiles)", "4.12.0-1")
         large = sum(file.entry.size + len(file.path) + 200 for file in files) > _SIZE_MAX - (1 << 20)
-        main = header.build(header.IMMUTABLE, tags)
+        main = header.build(header.IMMUTABLE, values)
         name = f"{planned.name}-{planned.version}-{planned.release}"
-        at, size = len(_head(name, b"", 0, 0, large=large)), len(main)
+        at, size = len(_head(name, b"", 0, 0, large=large, sign=sign)), len(main)
         os.pwrite(out, main, at)
         marks = [at + main.index(marker) for marker in _MARKERS]
         main.clear()
@@ -119,7 +121,8 @@ def write(
         digests = (payload.packed.hexdigest().encode(), payload.plain.hexdigest().encode())
         for mark, digest in zip(marks, digests, strict=True):
             os.pwrite(out, digest, mark)
-        os.pwrite(out, _head(name, os.pread(out, size, at), payload.size, payload.length, large=large), 0)
+        whole = os.pread(out, size, at)
+        os.pwrite(out, _head(name, whole, payload.size, payload.length, large=large, sign=sign, wanted=at), 0)
     return Written(len(source.entries), start + payload.size, (*planned.notes, *left))
 
 
@@ -127,16 +130,42 @@ _MARKERS = (b"packed".ljust(64, b"."), b"plain".ljust(64, b"."))
 """Of the same length as the digests that take their place."""
 
 
-def _head(name: str, main: bytes, size: int, length: int, *, large: bool) -> bytes:
-    """Lead and signature header. `size` is that of the payload, `length` what it is unpacked."""
+_SPARE = 64
+"""The numbers in signatures by one key differ in length by a few bytes."""
+
+
+def _head(
+    name: str,
+    main: bytes,
+    size: int,
+    length: int,
+    *,
+    large: bool,
+    sign: Callable[[bytes], bytes] | None = None,
+    wanted: int = 0,
+) -> bytes:
+    """Lead and signature header. `size` is that of the payload, `length` what it is unpacked.
+
+    `wanted`: how many bytes to fill, if it is signed; they end at a multiple of eight.
+    """
     kind = INT64 if large else INT32
-    signature: dict[int, tuple[int, Value]] = {
-        273: (STRING, hashlib.sha256(main).hexdigest()),
-        270 if large else 1000: (kind, len(main) + size),
-        271 if large else 1007: (kind, length),
+    values: dict[int, tuple[int, Value]] = {
+        tags.SIG_SHA256: (STRING, hashlib.sha256(main).hexdigest()),
+        tags.SIG_LONGSIZE if large else tags.SIG_SIZE: (kind, len(main) + size),
+        tags.SIG_LONGARCHIVESIZE if large else tags.SIG_PAYLOADSIZE: (kind, length),
     }
-    packed = header.build(header.SIGNATURES, signature)
-    return header.lead(name) + packed + bytes(-len(packed) % 8)
+    lead = header.lead(name)
+    if sign is not None:
+        signature = sign(bytes(main))
+        try:
+            values[header.signature_tag(signature)] = (BINARY, signature)
+        except Malformed as reason:
+            raise UsageError(f"cannot sign {name}: {reason}") from None
+        values[tags.SIG_RESERVEDSPACE] = (BINARY, bytes(_SPARE))
+        spare = wanted - len(lead) - len(header.build(header.SIGNATURES, dict(values))) if wanted else 0
+        values[tags.SIG_RESERVEDSPACE] = (BINARY, bytes(_SPARE + spare))
+    packed = header.build(header.SIGNATURES, values)
+    return lead + packed + bytes(-len(packed) % 8)
 
 
 def _named(planned: Package, source: Source) -> Package:
@@ -192,7 +221,9 @@ def _files(planned: Package, source: Source) -> tuple[list[_File], list[Mend], l
 def _file(item: Item, source: Source, left: list[str]) -> tuple[_File, Mend | None]:
     entry = item.entry
     mode = entry.mode if entry.kind != "l" else 0o777
-    flags = (_CONFIG | _NOREPLACE) if item.config else _DOC if item.path.startswith("/usr/share/doc/") else 0
+    flags = tags.FILE_DOC if item.path.startswith("/usr/share/doc/") else 0
+    if item.config:
+        flags = tags.FILE_CONFIG | tags.FILE_NOREPLACE
     verify, caps, later = _SIZE_MAX, "", None
     foreign = bool(entry.uid or entry.gid)
     mtime = _mtime(min(entry.mtime, source.epoch))
@@ -318,39 +349,39 @@ def _tags(
     """The header (rpmtag.h), but for the payload's digests."""
     evr = f"{planned.version}-{planned.release}"
     maintainer = planned.maintainer or "The makers of the image"
-    tags: _Tags = {
-        100: (STRINGS, "C"),
-        1000: (STRING, planned.name),
-        1001: (STRING, planned.version),
-        1002: (STRING, planned.release),
-        1004: (TRANSLATED, planned.summary),
-        1005: (TRANSLATED, planned.description),
-        1006: (INT32, _mtime(planned.epoch)),
-        1007: (STRING, "localhost"),
-        1015: (STRING, maintainer),
-        1014: (STRING, planned.licence or "Various, see the packages in the root"),
-        1016: (TRANSLATED, "System Environment/Base"),
-        1021: (STRING, "linux"),
-        1022: (STRING, planned.architecture),
-        1044: (STRING, f"{planned.name}-{evr}.src.rpm"),
-        1064: (STRING, "4.18.0"),
-        1080: (INT32, _mtime(planned.epoch)),
-        1081: (STRINGS, f"{maintainer} - {evr}"),
-        1082: (STRINGS, f"- {planned.description}"),
-        1124: (STRING, "cpio"),
-        1125: (STRING, _COMPRESSORS[compression]),
-        1126: (STRING, str(level)),
-        1132: (STRING, f"{planned.architecture}-linux"),
-        5062: (STRING, "utf-8"),
-        5092: (STRINGS, _MARKERS[0]),
-        5093: (INT32, 8),  # SHA-256
-        5097: (STRINGS, _MARKERS[1]),
+    values: _Tags = {
+        tags.HEADERI18NTABLE: (STRINGS, "C"),
+        tags.NAME: (STRING, planned.name),
+        tags.VERSION: (STRING, planned.version),
+        tags.RELEASE: (STRING, planned.release),
+        tags.SUMMARY: (TRANSLATED, planned.summary),
+        tags.DESCRIPTION: (TRANSLATED, planned.description),
+        tags.BUILDTIME: (INT32, _mtime(planned.epoch)),
+        tags.BUILDHOST: (STRING, "localhost"),
+        tags.PACKAGER: (STRING, maintainer),
+        tags.LICENSE: (STRING, planned.licence or "Various, see the packages in the root"),
+        tags.GROUP: (TRANSLATED, "System Environment/Base"),
+        tags.OS: (STRING, "linux"),
+        tags.ARCH: (STRING, planned.architecture),
+        tags.SOURCERPM: (STRING, f"{planned.name}-{evr}.src.rpm"),
+        tags.RPMVERSION: (STRING, "4.18.0"),
+        tags.CHANGELOGTIME: (INT32, _mtime(planned.epoch)),
+        tags.CHANGELOGNAME: (STRINGS, f"{maintainer} - {evr}"),
+        tags.CHANGELOGTEXT: (STRINGS, f"- {planned.description}"),
+        tags.PAYLOADFORMAT: (STRING, "cpio"),
+        tags.PAYLOADCOMPRESSOR: (STRING, _COMPRESSORS[compression]),
+        tags.PAYLOADFLAGS: (STRING, str(level)),
+        tags.PLATFORM: (STRING, f"{planned.architecture}-linux"),
+        tags.ENCODING: (STRING, "utf-8"),
+        tags.PAYLOADDIGEST: (STRINGS, _MARKERS[0]),
+        tags.PAYLOADDIGESTALGO: (INT32, 8),  # SHA-256
+        tags.PAYLOADDIGESTALT: (STRINGS, _MARKERS[1]),
     }
     if planned.url:
-        tags[1020] = (STRING, planned.url)
-    tags[1047] = (STRINGS, [planned.name])
-    tags[1112] = (INT32, [_EQUAL])
-    tags[1113] = (STRINGS, [evr])
+        values[tags.URL] = (STRING, planned.url)
+    values[tags.PROVIDENAME] = (STRINGS, [planned.name])
+    values[tags.PROVIDEFLAGS] = (INT32, [tags.SENSE_EQUAL])
+    values[tags.PROVIDEVERSION] = (STRINGS, [evr])
     for name, version in (
         ("CompressedFileNames", "3.0.4-1"),
         ("FileDigests", "4.6.0-1"),
@@ -361,29 +392,38 @@ def _tags(
         *((("PayloadIsXz", "5.2-1"),) if compression == "xz" else ()),
         *((("FileCaps", "4.6.1-1"),) if any(file.caps for file in files) else ()),
     ):
-        _require(tags, f"rpmlib({name})", version)
+        _require(values, f"rpmlib({name})", version)
     for (tag, sense), text in _scripts(planned, mends).items():
-        tags[tag] = (STRING, text)
-        tags[_PROGRAMS[tag]] = (STRING, "/bin/sh")
-        _require(tags, "/bin/sh", "", _INTERPRETER | sense)
+        values[tag] = (STRING, text)
+        values[_PROGRAMS[tag]] = (STRING, "/bin/sh")
+        _require(values, "/bin/sh", "", tags.SENSE_INTERP | sense)
     if any(mend.xattrs for mend in mends):
-        _require(tags, "/usr/bin/setfattr", "", _POST)
-    _file_tags(tags, files, numbers)
-    return tags
+        _require(values, "/usr/bin/setfattr", "", tags.SENSE_SCRIPT_POST)
+    _file_tags(values, files, numbers)
+    return values
 
 
 _Tags = dict[int, tuple[int, Value]]
-_PROGRAMS = {1024: 1086, 1025: 1087, 1026: 1088, 1152: 1154}
+_PROGRAMS = {
+    tags.POSTIN: tags.POSTINPROG,
+    tags.PREUN: tags.PREUNPROG,
+    tags.POSTUN: tags.POSTUNPROG,
+    tags.POSTTRANS: tags.POSTTRANSPROG,
+}
 
 
-def _require(tags: _Tags, name: str, version: str, sense: int = _LESS_EQUAL | _RPMLIB) -> None:
-    for tag, kind, value in ((1049, STRINGS, name), (1050, STRINGS, version), (1048, INT32, sense)):
-        _, held = tags.setdefault(tag, (kind, []))
+def _require(values: _Tags, name: str, version: str, sense: int = _LESS_EQUAL | tags.SENSE_RPMLIB) -> None:
+    for tag, kind, value in (
+        (tags.REQUIRENAME, STRINGS, name),
+        (tags.REQUIREVERSION, STRINGS, version),
+        (tags.REQUIREFLAGS, INT32, sense),
+    ):
+        _, held = values.setdefault(tag, (kind, []))
         assert isinstance(held, list)
         held.append(value)
 
 
-def _file_tags(tags: _Tags, files: list[_File], numbers: list[int]) -> None:
+def _file_tags(values: _Tags, files: list[_File], numbers: list[int]) -> None:
     folders: dict[bytes, int] = {}
     places = []
     for file in files:
@@ -397,25 +437,28 @@ def _file_tags(tags: _Tags, files: list[_File], numbers: list[int]) -> None:
             total += _size(file)
     sizes = [_size(file) for file in files]
     long = max(sizes) > _SIZE_MAX
-    tags[5009 if total > _SIZE_MAX else 1009] = (INT64 if total > _SIZE_MAX else INT32, total)
-    tags[5008 if long else 1028] = (INT64 if long else INT32, sizes)
-    tags[1030] = (INT16, [file.mode for file in files])
-    tags[1033] = (INT16, [0] * len(files))
-    tags[1034] = (INT32, [file.mtime for file in files])
-    tags[1035] = (STRINGS, [_digest(file) for file in files])
-    tags[1036] = (STRINGS, [os.fsencode(file.entry.target) if file.entry.kind == "l" else b"" for file in files])
-    tags[1037] = (INT32, [file.flags for file in files])
-    tags[1039] = tags[1040] = (STRINGS, ["root"] * len(files))
-    tags[1045] = (INT32, [file.verify for file in files])
-    tags[1095] = (INT32, [1] * len(files))
-    tags[1096] = (INT32, numbers)
-    tags[1097] = (STRINGS, [""] * len(files))
-    tags[1116] = (INT32, places)
-    tags[1117] = (STRINGS, [file.path.rpartition(b"/")[2] for file in files])
-    tags[1118] = (STRINGS, list(folders))
-    tags[5011] = (INT32, 8)  # SHA-256
+    values[tags.LONGSIZE if total > _SIZE_MAX else tags.SIZE] = (INT64 if total > _SIZE_MAX else INT32, total)
+    values[tags.LONGFILESIZES if long else tags.FILESIZES] = (INT64 if long else INT32, sizes)
+    values[tags.FILEMODES] = (INT16, [file.mode for file in files])
+    values[tags.FILERDEVS] = (INT16, [0] * len(files))
+    values[tags.FILEMTIMES] = (INT32, [file.mtime for file in files])
+    values[tags.FILEDIGESTS] = (STRINGS, [_digest(file) for file in files])
+    values[tags.FILELINKTOS] = (
+        STRINGS,
+        [os.fsencode(file.entry.target) if file.entry.kind == "l" else b"" for file in files],
+    )
+    values[tags.FILEFLAGS] = (INT32, [file.flags for file in files])
+    values[tags.FILEUSERNAME] = values[tags.FILEGROUPNAME] = (STRINGS, ["root"] * len(files))
+    values[tags.FILEVERIFYFLAGS] = (INT32, [file.verify for file in files])
+    values[tags.FILEDEVICES] = (INT32, [1] * len(files))
+    values[tags.FILEINODES] = (INT32, numbers)
+    values[tags.FILELANGS] = (STRINGS, [""] * len(files))
+    values[tags.DIRINDEXES] = (INT32, places)
+    values[tags.BASENAMES] = (STRINGS, [file.path.rpartition(b"/")[2] for file in files])
+    values[tags.DIRNAMES] = (STRINGS, list(folders))
+    values[tags.FILEDIGESTALGO] = (INT32, 8)  # SHA-256
     if any(file.caps for file in files):
-        tags[5010] = (STRINGS, [file.caps for file in files])
+        values[tags.FILECAPS] = (STRINGS, [file.caps for file in files])
 
 
 def _size(file: _File) -> int:
@@ -440,11 +483,13 @@ def _scripts(planned: Package, mends: list[Mend]) -> dict[tuple[int, int], str]:
     found: dict[tuple[int, int], str] = {}
     if made or mended or unit:
         later = '[ "$1" = 1 ] && later= || later=yes\n'
-        found[1024, _POST] = known + later + mended + made + (_PRESET.format(unit=unit) if unit else "")
+        found[tags.POSTIN, tags.SENSE_SCRIPT_POST] = (
+            known + later + mended + made + (_PRESET.format(unit=unit) if unit else "")
+        )
     if made:  # once the version before, and what it leaves behind, is gone
-        found[1152, _POSTTRANS] = known + "later=\n" + made
+        found[tags.POSTTRANS, tags.SENSE_POSTTRANS] = known + "later=\n" + made
     if unit:
-        found[1025, _PREUN] = _STOP.format(unit=unit)
+        found[tags.PREUN, tags.SENSE_SCRIPT_PREUN] = _STOP.format(unit=unit)
     if gone or unit:
         text = '[ "$1" = 0 ] && upgrade= || upgrade=yes\n'
         if gone:
@@ -454,7 +499,7 @@ def _scripts(planned: Package, mends: list[Mend]) -> dict[tuple[int, int], str]:
                 own.append(above)
             folders = " ".join(map(scripts.quote, own))
             text += f'[ -n "$upgrade" ] || rmdir {folders} 2>/dev/null || :\n' if planned.nodes else ""
-        found[1026, _POSTUN] = text + (_ENDED.format(unit=unit) if unit else "")
+        found[tags.POSTUN, tags.SENSE_SCRIPT_POSTUN] = text + (_ENDED.format(unit=unit) if unit else "")
     return {key: scripts.HEAD + text + "exit 0\n" for key, text in found.items()}
 
 

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable
 
 from hosier.distro.rpm import tags
-from hosier.distro.rpm.header import MAGIC
+from hosier.distro.rpm.header import MAGIC, Malformed
 
 INT16, INT32, INT64 = tags.INT16, tags.INT32, tags.INT64
 STRING, BINARY, STRINGS, TRANSLATED = tags.STRING, tags.BINARY, tags.STRINGS, tags.TRANSLATED
@@ -53,3 +53,21 @@ def lead(name: str) -> bytes:
     """The first 96 bytes, by which file(1) knows a package; nothing else reads them any more."""
     text = name.encode("utf-8", "surrogateescape")[:65]
     return struct.pack(">4sBBhh66shh16x", b"\xed\xab\xee\xdb", 3, 0, 0, 1, text, 1, 5)
+
+
+_RSA = 1
+
+
+def signature_tag(signature: bytes) -> int:
+    """Where rpm looks for this OpenPGP signature of a header. Raises Malformed for one that it does not read.
+
+    Source: RFC 9580 §4.2 and §5.2.3, rpmsign(8).
+    """
+    if signature[0] & 0x40:
+        first = signature[1]
+        body = 2 if first < 192 else 3 if first < 224 else 6
+    else:
+        body = 1 + (1, 2, 4, 0)[signature[0] & 3]
+    if signature[body] != 4:
+        raise Malformed(f"the key makes signatures of version {signature[body]}, and rpm reads version 4")
+    return tags.SIG_RSA if signature[body + 2] == _RSA else tags.SIG_DSA

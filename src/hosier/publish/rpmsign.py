@@ -78,17 +78,5 @@ def _signed(before: Header, signature: bytes) -> bytes:
         else:
             value = before.numbers(tag)
         held[tag] = (kind, value)
-    held[tags.SIG_RSA if _algorithm(signature) == 1 else tags.SIG_DSA] = (tags.BINARY, signature)
+    held[rpmheader.signature_tag(signature)] = (tags.BINARY, signature)
     return bytes(rpmheader.build(tags.HEADERSIGNATURES, held))
-
-
-def _algorithm(signature: bytes) -> int:
-    """The algorithm's number in a version 4 signature packet (RFC 9580 §4.2, §5.2.3)."""
-    if signature[0] & 0x40:
-        first = signature[1]
-        body = 2 if first < 192 else 3 if first < 224 else 6
-    else:
-        body = 1 + (1, 2, 4, 0)[signature[0] & 3]
-    if signature[body] != 4:
-        raise Malformed(f"the key makes signatures of version {signature[body]}, and rpm reads version 4")
-    return signature[body + 2]
