@@ -472,6 +472,30 @@ def test_what_a_lock_had_is_held(tmp_path: Path) -> None:
     assert _moved(tmp_path, OLD, NEW, "top", "side", update=None) == ("low=2-1 side=2-1 top=2-1", [])
 
 
+def test_what_is_to_move_takes_along_what_it_must_have_newer(tmp_path: Path) -> None:
+    after = [*OLD, P("top", "2-1", requires=["low = 2-1"]), P("low", "2-1"), P("side", "2-1")]
+    assert _moved(tmp_path, OLD, after, "top", "side", update=frozenset({"top"})) == (
+        "low=2-1 side=1-1 top=2-1",
+        ["low cannot stay at 1-1, so it moves"],
+    )
+
+
+def test_what_cannot_be_had_together_moves_as_far_as_it_can(tmp_path: Path) -> None:
+    after = [*OLD, P("top", "2-1", requires=["low"], conflicts=["side >= 2"]), P("side", "2-1"), P("low", "2-1")]
+    for name in ("top", "side"):
+        assert _moved(tmp_path / name, OLD, after, "top", "side", update=frozenset({name})) == (
+            f"low=1-1 side={1 + (name == 'side')}-1 top={1 + (name == 'top')}-1",
+            [],
+        )
+    both = frozenset({"top", "side", "low"})
+    assert _moved(tmp_path / "both", OLD, after, "top", "side", update=both) == ("low=2-1 side=2-1 top=1-1", [])
+    never = [*OLD, P("top", "2-1", requires=["nobody-has-it"])]
+    assert _moved(tmp_path / "never", OLD, never, "top", "side", update=frozenset({"top"})) == (
+        "low=1-1 side=1-1 top=1-1",
+        [],
+    )
+
+
 def test_what_is_not_needed_any_more_goes(tmp_path: Path) -> None:
     assert _moved(tmp_path, OLD, NEW, "side", asked=("top", "side")) == ("side=1-1", [])
 

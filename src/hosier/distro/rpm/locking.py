@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ def solve(universe: Universe, task: Task, *, update: frozenset[str] | None, note
         asked = wanted(task.spec.packages.install, universe, [package.path for package in task.local])
         held = {} if previous is None else _held(previous, update or frozenset(), universe, note)
         if task.spec.packages.dependencies:
-            chosen = _choose(universe, asked, held, weak=task.spec.packages.recommends, note=note)
+            aims = {} if previous is None else _aims(previous, update or frozenset(), universe)
+            chosen = _choose(universe, asked, held, aims, weak=task.spec.packages.recommends, note=note)
         else:
             chosen = listed(universe, asked, held)
         return _lock(task, universe, chosen, asked, previous)
@@ -107,6 +109,18 @@ def _held(
     return held
 
 
+def _aims(previous: Lock, update: frozenset[str], universe: Universe) -> dict[str, int]:
+    """The best there is of each package of a lock that is to move, by their keys."""
+    aims: dict[str, int] = {}
+    for locked in previous.packages:
+        key = _key(locked, previous.architecture)
+        if locked.name in update or key in update:
+            there = [each for each in universe.named(locked.name) if universe.key(each) == key]
+            if there:
+                aims[key] = universe.pool.best(there)
+    return aims
+
+
 def _of_repo(packages: Sequence[int], locked: LockedPackage, universe: Universe) -> int:
     """Of the same version in several repositories, that of before."""
     of_repo = [each for each in packages if universe.package(each).repo == locked.repo]
@@ -120,46 +134,91 @@ def _of_repo(packages: Sequence[int], locked: LockedPackage, universe: Universe)
 def _choose(
     universe: Universe,
     asked: Sequence[Wanted],
-    held: dict[str, int],
+    held: Mapping[str, int],
+    aims: Mapping[str, int],
     *,
     weak: bool,
     note: Callable[[str], None] | None,
 ) -> tuple[int, ...]:
+    """What is chosen while `held` stay, but for those that must move so that what `aims` names is the best there is.
+
+    Where not all aims can be had together, each one is that can be had with those before it.
+    """
+    try:
+        found = _settle(universe, asked, held, aims, weak=weak)
+    except Unsolvable:
+        if not aims:
+            raise
+        found = None
+    if found is None:
+        reached: dict[str, int] = {}
+        for key, best in aims.items() if len(aims) > 1 else ():
+            with contextlib.suppress(Unsolvable):
+                if _settle(universe, asked, held, {**reached, key: best}, weak=weak) is not None:
+                    reached[key] = best
+        found = _settle(universe, asked, held, reached, weak=weak)
+        assert found is not None, "what was reached before is reached again"
+    chosen, moved = found
+    for key in moved:
+        if note:
+            note(f"{key} cannot stay at {universe.package(held[key]).evr}, so it moves")
+    return chosen
+
+
+def _settle(
+    universe: Universe, asked: Sequence[Wanted], held: Mapping[str, int], aims: Mapping[str, int], *, weak: bool
+) -> tuple[tuple[int, ...], list[str]] | None:
+    """What is chosen, and which of `held` had to move; None where one of `aims` is there in another version after all.
+    Raises Unsolvable."""
     pool = universe.pool
     out = pool.left_out
+    held = dict(held)
+    moves: list[str] = []
     try:
         while True:
+            aimed = _rivals(universe, aims)
             # What is held is all that there is of its name, so that nothing else of it can be chosen.
-            others = {
-                each
-                for key, number in held.items()
-                for each in pool.named(universe.package(number).name)
-                if each != number and universe.key(each) == key
-            }
+            others = aimed | _rivals(universe, held)
             pool.leave_out(out | others)
             found = pool.solve(_jobs(asked, others, held), weak=weak, favoured=held.values())
             if not found.problems:
-                return found.chosen
-            pool.leave_out(out)
-            wide = pool.solve(_jobs(asked, frozenset(), {}), weak=weak, favoured=held.values(), kept=held.values())
+                return _reached(universe, found.chosen, aims, moves)
+            pool.leave_out(out | aimed)
+            wide = pool.solve(_jobs(asked, aimed, {}), weak=weak, favoured=held.values(), kept=held.values())
             if wide.problems:
                 raise _refusal(wide, asked, universe)
             chosen = {universe.key(each): each for each in wide.chosen}
             moved = [key for key, number in held.items() if chosen.get(key, number) != number]
             if not moved:
                 # They stand in the way without being chosen: nothing asks for them any more.
-                moved = [key for key in held if key not in chosen]
-                if not moved:
-                    return wide.chosen
-                for key in moved:
+                gone = [key for key in held if key not in chosen]
+                if not gone:
+                    return _reached(universe, wide.chosen, aims, moves)
+                for key in gone:
                     del held[key]
                 continue
             for key in moved:
-                if note:
-                    note(f"{key} cannot stay at {universe.package(held[key]).evr}, so it moves")
+                moves.append(key)
                 del held[key]
     finally:
         pool.leave_out(out)
+
+
+def _rivals(universe: Universe, only: Mapping[str, int]) -> set[int]:
+    """All other packages of the keys that `only` has."""
+    return {
+        each
+        for key, number in only.items()
+        for each in universe.pool.named(universe.package(number).name)
+        if each != number and universe.key(each) == key
+    }
+
+
+def _reached(
+    universe: Universe, chosen: tuple[int, ...], aims: Mapping[str, int], moves: list[str]
+) -> tuple[tuple[int, ...], list[str]] | None:
+    keys = {universe.key(each): each for each in chosen}
+    return (chosen, moves) if all(keys.get(key, best) == best for key, best in aims.items()) else None
 
 
 def _jobs(
@@ -384,7 +443,10 @@ def stale(lock: Lock, spec: Spec) -> list[str]:
             continue
         if repo.name not in locked:
             out.append(f"the repo {repo.name} is new")
-        elif repo.gpgcheck != locked[repo.name].gpgcheck:
+            continue
+        if repo.uris and not any("$" in uri for uri in repo.uris) and repo.uris != locked[repo.name].uris:
+            out.append(f"the baseurl of the repo {repo.name} changed")
+        if repo.gpgcheck != locked[repo.name].gpgcheck:
             out.append(f"the gpgcheck of the repo {repo.name} changed")
     if spec.architecture is not None and spec.architecture != lock.architecture:
         out.append(f"the architecture is {spec.architecture} now, and was {lock.architecture}")
