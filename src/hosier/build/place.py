@@ -11,7 +11,7 @@ import fnmatch
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from hosier.errors import StoreFailed
@@ -173,7 +173,7 @@ def copy(op: Op, target: str) -> None:
 
 def _content(source: int, target: int, size: int) -> None:
     """Copy `size` bytes between descriptors, inside the kernel; raises OSError when there are fewer."""
-    move = os.copy_file_range
+    move: Callable[[int, int, int], int] = os.copy_file_range
     left = size
     while left > 0:
         try:
@@ -181,7 +181,7 @@ def _content(source: int, target: int, size: int) -> None:
         except OSError as exc:
             if move is _send or exc.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
-            move = _send  # type: ignore[assignment]
+            move = _send
             continue
         if not moved:
             raise OSError(errno.EIO, f"its content ends {left} bytes early")

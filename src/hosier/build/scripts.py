@@ -250,18 +250,28 @@ def _size(path: str) -> int:
 
 def tail(log: str, start: int, package: str | None = None) -> str:
     """The last lines that were written to the log since `start`, or since dpkg set up `package`."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(start, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
+    lines = written(log, start)
     if package is not None:
         begins = [i for i, text in enumerate(lines) if re.match(rf"Setting up {re.escape(package)}[ :]", text)]
         if begins:
             after = begins[-1] + 1
             ends = [i for i in range(after, len(lines)) if lines[i].startswith(("Setting up ", "dpkg: error"))]
             lines = lines[begins[-1] : ends[0] if ends else len(lines)]
+    return last(lines)
+
+
+def written(log: str, start: int) -> list[str]:
+    """The lines that were written to the log since `start`, without the first of very many; none when it is gone."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(start, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            return file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+
+
+def last(lines: Sequence[str]) -> str:
+    """The last lines of a script's, as they stand below the error that they are told with."""
     return "".join(f"\n  | {line_shown(text)}" for text in lines[-LAST_LINES:])
 
 

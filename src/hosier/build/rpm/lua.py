@@ -14,6 +14,7 @@ import select
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 
 from hosier.errors import HosierError, HostLacks
 from hosier.linux import rpmio, signals, syscalls
@@ -110,19 +111,18 @@ def job(order: Order, library: Library | None) -> Job:
     env = {f"RPM_INSTALL_PREFIX{number}": prefix for number, prefix in enumerate(order.prefixes)}
     if order.prefixes:
         env["RPM_INSTALL_PREFIX"] = order.prefixes[0]
-    common = {"title": f"== {order.title}\n", "vital": order.vital, "seconds": order.seconds}
+    made = partial(Job, title=f"== {order.title}\n", vital=order.vital, seconds=order.seconds)
     if order.lua:
         assert library is not None
-        return Job(call=_lua(order, library), **common)  # type: ignore[arg-type]
+        return made(call=_lua(order, library))
     if order.text is None:
-        return Job(argv=order.argv, env=env, stdin=stdin, **common)  # type: ignore[arg-type]
-    return Job(
+        return made(argv=order.argv, env=env, stdin=stdin)
+    return made(
         argv=(*order.argv, "{script}", *map(str, order.numbers)),
         env=env,
         stdin=stdin,
         script=(order.path, order.text),
         prepare=library.expand if order.expanded and library is not None else None,
-        **common,  # type: ignore[arg-type]
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from hosier.build.rpm import lua, triggers
 from hosier.build.rpm.lua import Order
 from hosier.build.rpm.triggers import Installed, Run
-from hosier.build.scripts import LAST_LINES, TAIL_BYTES, Workplace, ending, fresh_work, line_shown
+from hosier.build.scripts import Workplace, ending, fresh_work, last, written
 from hosier.build.site import Site
 from hosier.distro.rpm import queryformat
 from hosier.distro.rpm.scripts import Scriptlet, Scripts
@@ -173,18 +173,13 @@ def _tell(site: Site, run: Run, outcome: Outcome, start: int) -> None:
 
 def _said(log: str, start: int, title: str) -> str:
     """The last lines of what a script wrote."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(start, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
+    lines = written(log, start)
     begins = [number for number, line in enumerate(lines) if line == f"== {title}"]
     if not begins:
         return ""
     own = lines[begins[-1] + 1 :]
     end = next((number for number, line in enumerate(own) if line.startswith("== %")), len(own))
-    return "".join(f"\n  | {line_shown(line)}" for line in own[:end][-LAST_LINES:])
+    return last(own[:end])
 
 
 def _size(path: str) -> int:

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hosier.distro.rpm import evr
@@ -48,7 +49,7 @@ def lock(
                 local(spec, bring=bring),
                 each,
                 before.of(each) if before is not None else None,
-                lists=lambda each=each: filelists(refreshed[each], store_path, reporter=reporter),  # type: ignore[misc]
+                lists=partial(filelists, refreshed[each], store_path, reporter=reporter),
             )
             for each, spec in specs.items()
         ]

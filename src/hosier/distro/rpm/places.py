@@ -168,7 +168,7 @@ _LOOKED_FOR = (
 )
 
 
-def _rows(file: str, name: str, architecture: str) -> list[tuple[str, str, str, str, str]]:
+def _rows(file: str, name: str, architecture: str) -> list[tuple[str, ...]]:
     """From a database of kind "primary"; none from one of another kind (file lists, other)."""
     database = None
     try:
@@ -178,7 +178,7 @@ def _rows(file: str, name: str, architecture: str) -> list[tuple[str, str, str, 
         if not {"name", "location_href"} <= columns:
             return []
         rows = database.execute(_LOOKED_FOR, (name, architecture)).fetchall()
-        return [tuple("" if each is None else str(each) for each in row) for row in rows]  # type: ignore[misc]
+        return [tuple("" if each is None else str(each) for each in row) for row in rows]
     except sqlite3.Error as error:
         raise PackageInvalid(f"cannot read {file}: {error}", hint="`yum clean all` empties yum's caches") from None
     finally:
