@@ -8,9 +8,9 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import Protocol
 
-from hosier.compat.ending import OK, ended, misused
+from hosier.compat.ending import OK, Parser, ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,11 +40,6 @@ Exit status: 0 the SOCK was looked at, whether it drifted or not; 1 it could not
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        misused(self, message)
-
-
 class Finder(Protocol):
     """Who knows where packages can be had: `hosier.distro.rpm.places` has two kinds."""
 
@@ -62,13 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="darn",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("darn", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("foot", metavar="FOOT", help="what declares the SOCK")
     parser.add_argument("first", metavar="YUMCONF", help="a yum configuration: a file, or a folder with .repo files")
     parser.add_argument("second", metavar="SOCKDIR", help="the root")

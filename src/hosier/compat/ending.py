@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import argparse
-
 OK, FAILED, USAGE = 0, 1, 2
 
 
-def ended(program: str, work: Callable[[], int]) -> int:
-    """What `work` gives, or the status of the error that ended it."""
+def ended(program: str, work: Callable[[], int], *, failed: int = FAILED) -> int:
+    """What `work` gives, or the status of the error that ended it: `failed` where the words were right."""
     from hosier.errors import HosierError, UsageError
     from hosier.linux.printable import shown
 
@@ -26,7 +23,7 @@ def ended(program: str, work: Callable[[], int]) -> int:
     except HosierError as error:
         for line in (*str(error).split("\n"), *([f"hint: {error.hint}"] if error.hint else [])):
             print(shown(f"{program}: {line}"), file=sys.stderr)
-        return USAGE if isinstance(error, UsageError) else FAILED
+        return USAGE if isinstance(error, UsageError) else failed
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
@@ -35,17 +32,29 @@ def ended(program: str, work: Callable[[], int]) -> int:
     except OSError as error:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         print(shown(f"{program}: cannot go on: {where}{error.strerror or error}"), file=sys.stderr)
-        return FAILED
+        return failed
     except Exception as error:
         print(shown(f"{program}: cannot go on: {type(error).__name__}: {error}"), file=sys.stderr)
         print(f"{program}: hint: this is a defect of {program}", file=sys.stderr)
-        return FAILED
+        return failed
 
 
-def misused(parser: argparse.ArgumentParser, message: str) -> NoReturn:
-    """Say what is wrong with the words, and how they go."""
-    from hosier.linux.printable import shown
+class Parser(argparse.ArgumentParser):
+    """The words of an older command. What is wrong with them is said in one line, before how they go."""
 
-    print(shown(f"{parser.prog}: {message}"), file=sys.stderr)
-    parser.print_usage(sys.stderr)
-    sys.exit(USAGE)
+    def __init__(self, prog: str, *, description: str, epilog: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Ends with the status of a misuse."""
+        from hosier.linux.printable import shown
+
+        print(shown(f"{self.prog}: {message}"), file=sys.stderr)
+        self.print_usage(sys.stderr)
+        sys.exit(USAGE)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from hosier.compat.ending import OK, ended, misused
+from hosier.compat.ending import OK, Parser, ended
 
 DESCRIPTION = """\
 Build what FOOT declares and lay the root into its SOCK_DIR (/var/deploy where it says nothing), whole: the old root
@@ -23,11 +22,6 @@ Exit status: 0 the root is in its place; 1 it is as it was, or the last line say
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        misused(self, message)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
     args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
@@ -35,13 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="sew",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("sew", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("foot", metavar="FOOT", help="a FOOT or TOENAIL, or a spec (.toml)")
     parser.add_argument("--into", metavar="DIR", help="lay it there, whatever FOOT says")
     parser.add_argument("--force", action="store_true", help="let go what is there and was not laid by sew")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 
-OK, PROBLEMS, USAGE = 0, 1, 2
+from hosier.compat.ending import OK, USAGE, Parser, ended
+
+PROBLEMS = 1
 
 DESCRIPTION = """\
 Find every problem of TOENAILs and FOOTs. A file that another one includes is read as a part of that one only.
@@ -24,35 +25,12 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
-    from hosier.errors import HosierError
-
-    parser = _parser()
-    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    try:
-        status = run(args)
-        sys.stdout.flush()
-        return status
-    except HosierError as error:
-        from hosier.linux.printable import shown
-
-        for line in (f"toe-lint: {error}", *([f"toe-lint: hint: {error.hint}"] if error.hint else [])):
-            print(shown(line), file=sys.stderr)
-        return USAGE
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
-    except KeyboardInterrupt:
-        return 130
+    args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+    return ended("toe-lint", lambda: run(args), failed=USAGE)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="toe-lint",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("toe-lint", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("files", metavar="FILE", nargs="+", help="a TOENAIL or FOOT")
     parser.add_argument("--fetch", action="store_true", help="fetch the packages, and see what they need")
     parser.add_argument("--json", action="store_true", help="print one JSON array: all needs, each by itself")
