@@ -133,7 +133,7 @@ def test_rpm_trusts_what_was_signed_while_it_was_written(
 ) -> None:
     home, out, database = tmp_path / "gpg", tmp_path / "odd.rpm", tmp_path / "db"
     gpg(home, algorithm, password)
-    words = ["--key", home / "key.asc", *(["--password-file", home / "password"] if password else []), "--json"]
+    words: list[str | Path] = ["--key", home / "key.asc", *(["--password-file", home / "password"] if password else []), "--json"]
     made = json.loads(hosier("pack", "odd:1", "-o", out, *words, store=store).stdout)
     rpmkeys: list[str | Path] = ["rpmkeys", "--dbpath", database]
 
