@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hosier.distro import continuing
 from hosier.distro.deb import explain, settle
 from hosier.distro.deb import version as versions
 from hosier.distro.deb.choice import DEPENDS, Choice, Matcher
@@ -385,16 +386,8 @@ def _stages(
         return {key: stages.get(key, 1) for key in chosen}
     before = {_key(locked, native): locked.stage for locked in previous.packages}
     new = max(before.values(), default=0) + 1
-    stages = {key: before.get(key, new) for key in chosen}
-    changed = True
-    while changed:
-        changed = False
-        for key in chosen:
-            lowest = max((stages[other] for name in DEPENDS for other in edges[key][name]), default=0)
-            if stages[key] < lowest:
-                stages[key] = lowest
-                changed = True
-    return stages
+    depends = {key: [other for name in DEPENDS for other in edges[key][name]] for key in chosen}
+    return continuing.stages(before, depends, new=new)
 
 
 # whether a lock is still the spec's
@@ -405,13 +398,6 @@ def stale(lock: Lock, spec: Spec) -> list[str]:
     if lock.spec == spec.digest:
         return []
     out: list[str] = []
-    now = [str(request) for request in spec.packages.install]
-    out += [f"{request} is asked for now" for request in now if request not in lock.requests]
-    out += [f"{request} is not asked for any more" for request in lock.requests if request not in now]
-    if not out and tuple(now) != lock.requests:
-        out.append("the order of the requests changed")
-    excluded = set(spec.packages.exclude)
-    out += [f"{package.name} is excluded now" for package in lock.packages if package.name in excluded]
     locked = {repo.name: repo for repo in lock.repos}
     for repo in spec.repos:
         if repo.source is not None or repo.name not in locked:
@@ -423,6 +409,4 @@ def stale(lock: Lock, spec: Spec) -> list[str]:
             out.append(f"the suites of the repo {repo.name} changed")
         if repo.components != theirs.components:
             out.append(f"the components of the repo {repo.name} changed")
-    if spec.architecture is not None and spec.architecture != lock.architecture:
-        out.append(f"the architecture is {spec.architecture} now, and was {lock.architecture}")
-    return out or ["something else in the spec, or a file that it names, changed"]
+    return continuing.changes(lock, spec, repos=out)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from hosier.distro import continuing
 from hosier.distro.rpm import explain
 from hosier.distro.rpm.closure import Closure
 from hosier.distro.rpm.local import LocalPackage
@@ -408,16 +409,7 @@ def _stages(depends: Mapping[str, Sequence[str]], previous: Lock | None) -> dict
         return dict.fromkeys(depends, 0)
     before = {_key(locked, previous.architecture): locked.stage for locked in previous.packages}
     new = max(before.values(), default=-1) + 1
-    stages = {key: before.get(key, new) for key in depends}
-    changed = True
-    while changed:
-        changed = False
-        for key, others in depends.items():
-            lowest = max((stages[other] for other in others), default=0)
-            if stages[key] < lowest:
-                stages[key] = lowest
-                changed = True
-    return stages
+    return continuing.stages(before, depends, new=new)
 
 
 # whether a lock is still the spec's
@@ -427,13 +419,7 @@ def stale(lock: Lock, spec: Spec) -> list[str]:
     """What changed in `spec` since `lock` was made, in words; empty when nothing did."""
     if lock.spec == spec.digest:
         return []
-    now = [str(request) for request in spec.packages.install]
-    out = [f"{request} is asked for now" for request in now if request not in lock.requests]
-    out += [f"{request} is not asked for any more" for request in lock.requests if request not in now]
-    if not out and tuple(now) != lock.requests:
-        out.append("the order of the requests changed")
-    excluded = set(spec.packages.exclude)
-    out += [f"{package.name} is excluded now" for package in lock.packages if package.name in excluded]
+    out: list[str] = []
     locked = {repo.name: repo for repo in lock.repos}
     named = {repo.name for repo in spec.repos}
     if all(repo.source is None for repo in spec.repos):
@@ -448,6 +434,4 @@ def stale(lock: Lock, spec: Spec) -> list[str]:
             out.append(f"the baseurl of the repo {repo.name} changed")
         if repo.gpgcheck != locked[repo.name].gpgcheck:
             out.append(f"the gpgcheck of the repo {repo.name} changed")
-    if spec.architecture is not None and spec.architecture != lock.architecture:
-        out.append(f"the architecture is {spec.architecture} now, and was {lock.architecture}")
-    return out or ["something else in the spec, or a file that it names, changed"]
+    return continuing.changes(lock, spec, repos=out)
