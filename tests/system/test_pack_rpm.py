@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kit import shipped
+from kit import gpg, shipped
 from kit.cli import hosier
 from kit.hostlike import Host
 
@@ -116,24 +116,18 @@ KEYS = (("rsa3072", "RSA", ""), ("ed25519", "EdDSA", ""), ("rsa2048", "RSA", "a 
 """What gpg calls the algorithm, what rpm calls it, and the key's password."""
 
 
-def gpg(home: Path, algorithm: str, password: str) -> None:
-    """A key in `home`: key.asc, cert.asc, and the password in a file."""
-    home.mkdir(mode=0o700)
-    words = ["gpg", "--homedir", str(home), "--batch", "--pinentry-mode", "loopback", "--passphrase", password]
-    subprocess.run([*words, "--quick-gen-key", "T <t@example.org>", algorithm], check=True, capture_output=True)
-    for name, what in (("key.asc", "--export-secret-keys"), ("cert.asc", "--export")):
-        (home / name).write_bytes(subprocess.run([*words, "--armor", what], check=True, capture_output=True).stdout)
-    (home / "password").write_text(f"{password}\n")
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
-
-
 @pytest.mark.parametrize(("algorithm", "told", "password"), KEYS, ids=[" ".join(key) for key in KEYS])
 def test_rpm_trusts_what_was_signed_while_it_was_written(
     algorithm: str, told: str, password: str, store: Path, tmp_path: Path
 ) -> None:
     home, out, database = tmp_path / "gpg", tmp_path / "odd.rpm", tmp_path / "db"
-    gpg(home, algorithm, password)
-    words: list[str | Path] = ["--key", home / "key.asc", *(["--password-file", home / "password"] if password else []), "--json"]
+    gpg.make(home, algorithm, password=password)
+    words: list[str | Path] = [
+        "--key",
+        home / "key.asc",
+        *(["--password-file", home / "password"] if password else []),
+        "--json",
+    ]
     made = json.loads(hosier("pack", "odd:1", "-o", out, *words, store=store).stdout)
     rpmkeys: list[str | Path] = ["rpmkeys", "--dbpath", database]
 

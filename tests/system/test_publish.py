@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kit import debs, rpms
+from kit import debs, gpg, rpms
 from kit.cli import hosier
 from kit.rpmpeer import missing
 
@@ -24,13 +24,7 @@ pytestmark = [
 def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A secret key, without a password; its certificate is beside it."""
     home = tmp_path_factory.mktemp("gpg")
-    home.chmod(0o700)
-    gpg = ["gpg", "--homedir", str(home), "--batch", "--pinentry-mode", "loopback", "--passphrase", ""]
-    subprocess.run([*gpg, "--quick-gen-key", "Tests <t@example.org>", "rsa2048"], check=True, capture_output=True)
-    for name, words in (("key.asc", ["--export-secret-keys"]), ("cert.asc", ["--export"])):
-        done = subprocess.run([*gpg, "--armor", *words], check=True, capture_output=True)
-        (home / name).write_bytes(done.stdout)
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
+    gpg.make(home)
     return home / "key.asc"
 
 

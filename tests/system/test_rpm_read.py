@@ -11,6 +11,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from hosier.distro.rpm import evr, facts, rpmfile, signatures, tags
 from hosier.distro.rpm.header import Header
 from hosier.distro.rpm.unpack import unpack
 from hosier.errors import NotAuthentic
-from kit import rpms
+from kit import gpg, rpms
 from kit.rpms import CONFIG, EQUAL, GHOST, GREATER, LESS, LUA, Dir, File, FileTrigger, HardLink, Link, Script, Trigger
 
 pytestmark = pytest.mark.skipif(shutil.which("rpmbuild") is None, reason="apt install rpm")
@@ -360,28 +361,16 @@ class Signer:
 
 
 @pytest.fixture(scope="module", params=["rsa2048", "ed25519"])
-def signer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Signer:
+def signer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signer]:
     if shutil.which("gpg") is None:
         pytest.skip("apt install gnupg")
     # The agent's socket has to have a short name.
     home = tmp_path_factory.mktemp("g")
-    home.chmod(0o700)
-    env = {"GNUPGHOME": str(home)}
-    words = ("gpg", "--batch", "--quiet", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", "")
-    ran(
-        *words,
-        "--quick-generate-key",
-        f"{request.param} <{request.param}@example.org>",
-        request.param,
-        "sign",
-        "0",
-        env=env,
-    )
-    listed = ran(*words, "--list-keys", "--with-colons", env=env)
-    fingerprint = next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:"))
-    certificate = ran(*words, "--export", "--armor", env=env)
-    request.addfinalizer(lambda: ran("gpgconf", "--kill", "all", env=env))
-    return Signer(home, fingerprint, certificate.encode())
+    gpg.make(home, request.param)
+    with gpg.ending(home):
+        listed = gpg.ran(home, "--list-keys", "--with-colons")
+        fingerprint = next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:"))
+        yield Signer(home, fingerprint, (home / "cert.asc").read_bytes())
 
 
 def test_what_rpmsign_signs_is_trusted_as_rpm_trusts_it(signer: Signer, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hosier.distro.rpm.archive import Refreshed
 from hosier.errors import NotAuthentic
 from hosier.fetch.progress import Reporter, _Quiet
 from hosier.spec.model import Repo
-from kit import rpms
+from kit import gpg, rpms
 from kit.rpmrepo import COMPS
 
 NEEDED = [program for program in ("createrepo_c", "modifyrepo_c", "gpg", "dnf") if shutil.which(program) is None]
@@ -166,14 +166,10 @@ def test_a_plain_folder_is_what_createrepo_c_would_make_of_it(folder: Path, tmp_
 def test_a_signature_of_gpg(folder: Path, tmp_path: Path) -> None:
     run("createrepo_c", "-q", folder)
     home = tmp_path / "gpg"
-    home.mkdir(mode=0o700)
-    gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--passphrase", ""]
-    try:
-        run(*gpg, "--quick-gen-key", "Repo <repo@example.org>", "rsa2048", "sign", "never")
-        run(*gpg, "--armor", "--detach-sign", folder / "repodata/repomd.xml")
-        key = run(*gpg, "--armor", "--export")
-    finally:
-        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, capture_output=True)
+    gpg.make(home)
+    with gpg.ending(home):
+        gpg.ran(home, "--armor", "--detach-sign", folder / "repodata/repomd.xml")
+    key = (home / "cert.asc").read_text()
     fields = {"repo_gpgcheck": True, "signed_by": (key,)}
     assert len(refresh(folder, tmp_path, **fields).keys) == 1
     with (folder / "repodata/repomd.xml").open("a") as file:
