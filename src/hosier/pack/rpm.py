@@ -25,23 +25,12 @@ from hosier.pack.package import Item, Package
 from hosier.pack.rpmheader import BINARY, INT16, INT32, INT64, STRING, STRINGS, TRANSLATED, Value
 from hosier.pack.scripts import Mend
 from hosier.pack.source import Source
+from hosier.spec.architectures import RPM_NAMES
 from hosier.store.layout import guard
 from hosier.store.manifest import Entry
 
 COMPRESSIONS = ("zstd", "xz", "gz")
 _COMPRESSORS = {"zstd": "zstd", "xz": "xz", "gz": "gzip"}
-_ARCHITECTURES = {
-    "amd64": "x86_64",
-    "arm64": "aarch64",
-    "armel": "armv5tel",
-    "armhf": "armv7hl",
-    "i386": "i686",
-    "loong64": "loongarch64",
-    "mips64el": "mips64el",
-    "ppc64el": "ppc64le",
-    "riscv64": "riscv64",
-    "s390x": "s390x",
-}
 _SHARED = frozenset(
     [
         "/etc",
@@ -181,9 +170,9 @@ def _named(planned: Package, source: Source) -> Package:
                 f"cannot pack {source.name} as an rpm: the {what} {value!r} is none of an RPM package",
                 hint=f"change {what} in [image]: letters, digits and . _ + ~ ^",
             )
-    if planned.architecture not in _ARCHITECTURES:
+    if planned.architecture not in RPM_NAMES:
         raise StoreFailed(f"cannot pack {source.name} as an rpm: rpm has no word for {planned.architecture}")
-    return replace(planned, architecture=_ARCHITECTURES[planned.architecture])
+    return replace(planned, architecture=RPM_NAMES[planned.architecture])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 RPM_NAMES = {
     "amd64": "x86_64",
     "arm64": "aarch64",
+    "armel": "armv5tel",
     "armhf": "armv7hl",
     "i386": "i686",
     "loong64": "loongarch64",
