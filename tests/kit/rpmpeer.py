@@ -169,14 +169,19 @@ def dnf_install(
     return done.stdout + done.stderr
 
 
-def rpm(root: Path, *words: str, dbpath: str = DBPATH, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """The host's rpm on a root."""
+def rpm(
+    root: Path, *words: str, dbpath: str = DBPATH, check: bool = True, epoch: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The host's rpm on a root, as at the time of `epoch`."""
+    at = {} if epoch is None else {"SOURCE_DATE_EPOCH": str(epoch)}
     done = subprocess.run(
         ["rpm", "--root", str(root), "--dbpath", dbpath, "--noplugins", *words],
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C.UTF-8", "TZ": "UTC", **at},
         capture_output=True,
         text=True,
         check=False,
+        umask=0o022,
+        timeout=600,  # rpm 4.18 never comes back from a package with a pipe
     )
     if check and done.returncode:
         raise AssertionError(f"rpm {' '.join(words)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")

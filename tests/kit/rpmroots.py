@@ -21,7 +21,7 @@ from hosier.distro.rpm.unpack import unpack
 from hosier.fetch.progress import Phase, Reporter
 from hosier.spec.lock import Lock, LockedPackage
 from hosier.store.manifest import Entry
-from kit import rpms
+from kit import rpmpeer, rpms
 from kit.unpacked import scan
 
 DBPATH = "/var/lib/rpm"
@@ -118,19 +118,7 @@ def compose(
 
 def rpm(root: Path, *words: str, dbpath: str = DBPATH, check: bool = True) -> subprocess.CompletedProcess[str]:
     """The host's rpm on a root, as at the time of EPOCH."""
-    done = subprocess.run(
-        ["rpm", "--root", str(root), "--dbpath", dbpath, "--noplugins", *words],
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
-        | {"SOURCE_DATE_EPOCH": str(EPOCH)},
-        capture_output=True,
-        text=True,
-        check=False,
-        umask=0o022,
-        timeout=120,  # rpm 4.18 never comes back from a package with a pipe
-    )
-    if check and done.returncode:
-        raise AssertionError(f"rpm {' '.join(words)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return done
+    return rpmpeer.rpm(root, *words, dbpath=dbpath, check=check, epoch=EPOCH)
 
 
 def installed(folder: Path, packages: Iterable[Made], *words: str) -> Path:
