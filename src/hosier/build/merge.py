@@ -19,12 +19,14 @@ from dataclasses import replace
 
 from hosier.build.place import not_written
 from hosier.build.tree import HardLinks, join
-from hosier.errors import StoreFailed
+from hosier.errors import BuildFailed, StoreFailed
 from hosier.store.manifest import Entry
 
 MARKS = ("trusted.overlay.", "user.overlay.")
 KEPT_XATTRS = ("security.capability", "security.ima", "system.posix_acl_", "user.", "trusted.")
 SECOND = 1_000_000_000
+HOLES_MAX = 16 << 30
+"""The most bytes that scripts may leave as holes in files: what is no data on a disk has a digest all the same."""
 
 
 def merge(upper: str, root: str, entries: dict[str, Entry], *, epoch: int, dropped: Callable[[str], bool]) -> list[str]:
@@ -33,7 +35,7 @@ def merge(upper: str, root: str, entries: dict[str, Entry], *, epoch: int, dropp
     A time later than `epoch` (seconds) becomes `epoch`: a script's clock is not part of what it made. Paths for which
     `dropped` is true are left behind in upper, with all below them. What a script replaced keeps its owner package.
     `upper` itself must have been made with the mode of "/".
-    Raises StoreFailed where the file system does not take it.
+    Raises StoreFailed where the file system does not take it, BuildFailed for files that are little but holes.
     """
     return _Merge(upper, root, entries, epoch, dropped).all()
 
@@ -50,6 +52,7 @@ class _Merge:
         self.epoch = epoch
         self.dropped = dropped
         self.changed: list[str] = []
+        self.holes = 0
         self.links = HardLinks(entries)
         self.first_names: dict[int, str] = {}
         """Inode number in upper to the path that was met first."""
@@ -166,6 +169,8 @@ class _Merge:
                 self.links.join(mate, path)
         else:
             self.first_names[st.st_ino] = path
+            if kind == "f":
+                self._sparse(path, st)
             entry = Entry(
                 path=path,
                 kind=kind,
@@ -188,6 +193,14 @@ class _Merge:
         self.changed.append(path)
         if there is not None and kind == "f" and mate is None and entry.sha256 == there.sha256:
             self._follow(path, mates)
+
+    def _sparse(self, path: str, st: os.stat_result) -> None:
+        self.holes += max(0, st.st_size - st.st_blocks * 512)
+        if self.holes > HOLES_MAX:
+            raise BuildFailed(
+                f"cannot keep {path} as scripts left it: it has {st.st_size} bytes, and files of the root more than "
+                f"{HOLES_MAX >> 30} GiB of holes"
+            )
 
     def _follow(self, path: str, mates: list[str]) -> None:
         """Give the other names of what was one inode the new one too, but for those that have changed themselves."""
