@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kit.foots import Foot
+from kit.hostlike import Host
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="roots of RPM packages are made by root here")
 
@@ -124,38 +125,36 @@ def test_words_that_do_not_fit(foot: Foot) -> None:
 
 
 def test_the_scripts_make_nodes_and_links_just_so_again_and_again_and_take_away_only_their_own(foot: Foot) -> None:
+    host = Host(foot.tmp / "host of it")
     foot.run("pair", "FOOT")
-    package = foot.tmp / "app-1-7.x86_64.rpm"
-    database = foot.tmp / "db"
-    rpm = ["rpm", "--dbpath", database, "--force-debian", "--nosignature", "--nodeps"]
-
-    def run(*words: str | Path) -> None:
-        done = subprocess.run([*rpm, *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0 and done.stderr == "", done.stderr
-
-    def device() -> tuple[int, int, int]:
-        status = (foot.sock / "dev/null").stat()
-        return status.st_mode, status.st_rdev, status.st_uid
-
-    before = os.umask(0o077)
-    try:
-        run("-U", package)
-    finally:
-        os.umask(before)
-    exact = (stat.S_IFCHR | 0o666, os.makedev(1, 3), 0)
-    assert device() == exact and foot.link.resolve() == foot.sock / "usr/bin/app"
-    run("-U", "--replacepkgs", package)
-    assert device() == exact
+    shutil.copy(foot.tmp / "app-1-7.x86_64.rpm", host.share / "1.rpm")
     foot.release("2", links=False)
     foot.run("pair", "FOOT")
-    run("-U", foot.tmp / "app-2-7.x86_64.rpm")
-    assert device() == exact and not os.path.lexists(foot.link)
-    os.unlink(foot.sock / "dev/null")
-    (foot.sock / "dev/null").write_text("mine")
-    run("-e", "app")
-    assert (foot.sock / "dev/null").read_text() == "mine"
-    shutil.rmtree(foot.sock)
-    run("-U", package)
-    run("-e", "app")
-    assert not foot.sock.exists() and not os.path.lexists(foot.link)
-    assert not os.path.lexists("/usr/share/hosier/made/app") and not os.path.lexists("/usr/share/doc/app")
+    shutil.copy(foot.tmp / "app-2-7.x86_64.rpm", host.share / "2.rpm")
+    database = ("--dbpath", "/var/lib/rpm-test", "--force-debian")
+    null, link = host.path(f"{foot.sock}/dev/null"), host.path(str(foot.link))
+
+    def rpm(*words: str, before: str = "") -> None:
+        line = f'{before} exec rpm "$@"'
+        done = host.run("sh", "-ec", line, "sh", *database, *words)
+        assert done.stderr == "", done.stderr
+
+    def device() -> tuple[int, int, int]:
+        status = null.stat()
+        return status.st_mode, status.st_rdev, status.st_uid
+
+    exact = (stat.S_IFCHR | 0o666, os.makedev(1, 3), 0)
+    rpm("--nodeps", "-U", "/mnt/1.rpm", before="umask 077;")
+    assert device() == exact and os.readlink(link) == f"{foot.sock}/usr/bin/app"
+    rpm("--nodeps", "-U", "--replacepkgs", "/mnt/1.rpm")
+    assert device() == exact and os.readlink(link) == f"{foot.sock}/usr/bin/app"
+    rpm("--nodeps", "-U", "/mnt/2.rpm")
+    assert device() == exact and not link.is_symlink()
+    host.run("sh", "-ec", f"rm {foot.sock}/dev/null; echo mine >{foot.sock}/dev/null")
+    rpm("-e", "app")
+    assert null.read_text() == "mine\n"
+    host.run("rm", "-r", str(foot.sock))
+    rpm("--nodeps", "-U", "/mnt/1.rpm")
+    rpm("-e", "app")
+    gone = (str(foot.sock), str(foot.link), "/usr/share/hosier", "/usr/share/doc/app")
+    host.run("sh", "-ec", 'for each; do [ ! -e "$each" ] && [ ! -L "$each" ]; done', "sh", *gone)

@@ -332,9 +332,12 @@ def test_without_exchange_the_two_are_renamed_and_a_kill_between_is_mended(
     assert texts(target) == {"new"} and rest(target) == ["lock", "record.json"]
 
 
-def killed(target: Path, times: int, *, longest: float) -> set[bool]:
+def killed(target: Path, times: int) -> set[bool]:
     """Kill runs at random moments; which of "the new root was there" and "it was not" came about."""
     perform(str(target), root("0", files=200))
+    started = time.monotonic()
+    perform(str(target), root("0", files=200))
+    longest = (time.monotonic() - started) * 1.3
     before, seen = 0, set()
     for number in range(1, times + 1):
         child = os.fork()
@@ -356,7 +359,75 @@ def killed(target: Path, times: int, *, longest: float) -> set[bool]:
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_root_and_the_next_run_mends_the_rest(tmp_path: Path) -> None:
-    assert False in killed(tmp_path / "deploy", 25, longest=0.06)
+    killed(tmp_path / "deploy", 25)
+
+
+def dying(step: int, work: Callable[[], object]) -> bool:
+    """Do it in another process that is killed before or after one of its steps; whether it came to its end instead."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        assert status in (0, signal.SIGKILL), status
+        return status == 0
+    count = 0
+
+    def counted(call: Callable[..., object]) -> Callable[..., object]:
+        def step_by_step(*words: object, **more: object) -> object:
+            nonlocal count
+            count += 1
+            if count == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = call(*words, **more)
+            count += 1
+            if count == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return step_by_step
+
+    status = 1
+    try:
+        for name in ("mkdir", "rename", "unlink", "rmdir", "symlink", "fsync"):
+            setattr(os, name, counted(getattr(os, name)))
+        for name in ("exchange", "syncfs"):
+            setattr(deploying.syscalls, name, counted(getattr(deploying.syscalls, name)))
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+@pytest.mark.parametrize("exchanges", [True, False], ids=["exchange", "rename"])
+def test_a_kill_at_each_step_leaves_a_whole_root_and_links_that_are_still_ours(
+    exchanges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, link, other = tmp_path / "deploy", str(tmp_path / "app"), str(tmp_path / "other")
+
+    def refused(first: str, second: str) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    if not exchanges:
+        monkeypatch.setattr(deploying.syscalls, "exchange", refused)
+    perform(str(target), root("0"), links=[(link, "0")])
+    step, ended, before = 0, False, "0"
+    while not ended:
+        step += 1
+        links = [(link, str(step)), *([(other, "x")] if step % 2 else [])]
+        ended = dying(step, lambda step=step, links=links: perform(str(target), root(str(step)), links=links))
+        if exchanges or target.exists():
+            (found,) = texts(target)
+            assert found in (before, str(step)) and len(os.listdir(target / "etc")) == 3
+        else:  # between the two renames
+            assert texts(tmp_path / ".sew-deploy/old") == {before}
+        assert os.readlink(link) in (f"{target}/{before}", f"{target}/{step}")
+        if step % 3 == 0:  # others begin with what the one before left
+            perform(str(target), root(f"{step} mended"), links=[(link, f"{step} mended")])
+            assert rest(target) == ["lock", "record.json"] and not os.path.lexists(other)
+        before = texts(target).pop() if target.exists() else before
+        link_says = os.readlink(link)
+        if link_says != f"{target}/{before}":
+            perform(str(target), root(before), links=[(link, before)])
+    assert step > 20 and texts(target) == {str(step)}
 
 
 def ended(foot: Foot, number: int, how: int, longest: float) -> tuple[int, str]:
@@ -416,7 +487,7 @@ def test_kill_9_at_a_hundred_random_moments_of_sew(foot: Foot) -> None:
 
 @pytest.mark.prove
 def test_a_kill_at_a_thousand_moments_of_the_engine(tmp_path: Path) -> None:
-    assert killed(tmp_path / "deploy", 1000, longest=0.06) == {True, False}
+    assert killed(tmp_path / "deploy", 1000) == {True, False}
 
 
 def test_ctrl_c_leaves_the_old_root_and_nothing_beside(foot: Foot) -> None:

@@ -325,7 +325,10 @@ def _mend(place: str, work: str) -> None:
         os.rename(f"{work}/{OLD}", place)
     for name in sorted(os.listdir(work)):
         if name not in (LOCK, RECORD):
-            removal.remove(f"{work}/{name}")
+            try:
+                removal.remove(f"{work}/{name}")
+            except StoreFailed as error:
+                raise DeployFailed(str(error).replace(work, os.path.realpath(work)), hint=error.hint) from error
 
 
 def _lay(todo: Plan, above: int, work: str, write: Callable[[str], object]) -> None:
