@@ -5,13 +5,37 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kit import rpms
-from kit.rpmworld import createrepo
+from kit.rpmworld import createrepo, world
 
-FILESYSTEM = {"/": rpms.Dir(), "/etc": rpms.Dir(), "/usr": rpms.Dir(), "/usr/share": rpms.Dir()}
+
+class Repo(Protocol):
+    """A repository that a spec may name; `key` is None where nothing in it is signed."""
+
+    name: str
+    repo: Path
+    key: Any
+    certificate: Path
+
+
+@dataclass
+class Source:
+    """A repository that somebody else made."""
+
+    name: str
+    repo: Path
+    key: Any
+    certificate: Path
+
+
+def programs() -> Source:
+    """The repository of programs of the tests' own distribution, for packages that have scriptlets."""
+    made = world()
+    return Source("base", made.repos["base"], True, made.key)
 
 
 class Shop:
@@ -48,11 +72,12 @@ class Shop:
         more: str = "",
         gpgcheck: bool | None = None,
         folder: Path | None = None,
-        repos: Sequence[Shop] = (),
+        repos: Sequence[Repo] = (),
     ) -> Path:
         """Write a spec over it and `repos`; `image`, `repo`, `packages` and `more` are further lines."""
         text = f'[image]\nname = "{name}"\nversion = "1"\n{image}\n'
-        for shop in (self, *repos):
+        every: tuple[Repo, ...] = (self, *repos)
+        for shop in every:
             check = shop.key is not None if gpgcheck is None else gpgcheck
             keys = f'gpgkey = ["{shop.certificate}"]' if check else "gpgcheck = false"
             text += (
