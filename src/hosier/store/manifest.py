@@ -10,8 +10,9 @@ import gc
 import hashlib
 import json
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from hosier.errors import StoreFailed
 
@@ -80,12 +81,8 @@ def loads(text: str) -> dict[str, Entry]:
     collecting = gc.isenabled()
     gc.disable()  # a hundred thousand new tuples and no garbage: the collector would walk them again and again
     try:
-        try:
-            rows = json.loads("[" + ",".join(text.splitlines()) + "]")
-        except (ValueError, RecursionError) as error:
-            raise StoreFailed(f"cannot read a manifest: {error}") from None
         entries: dict[str, Entry] = {}
-        for row in rows:
+        for row in _rows(text):
             try:
                 entry = _entry(*row)
             except (TypeError, ValueError):
@@ -97,6 +94,20 @@ def loads(text: str) -> dict[str, Entry]:
     finally:
         if collecting:
             gc.enable()
+
+
+_ROWS = 1000
+
+
+def _rows(text: str) -> Iterator[Any]:
+    """What the lines say, some at a time: what all are made of would take as much memory as what is made of them."""
+    lines = text.splitlines()
+    for at in range(0, len(lines), _ROWS):
+        try:
+            rows = json.loads("[" + ",".join(lines[at : at + _ROWS]) + "]")
+        except (ValueError, RecursionError) as error:
+            raise StoreFailed(f"cannot read a manifest: {error}") from None
+        yield from rows
 
 
 _decode = json.JSONDecoder().raw_decode
