@@ -274,3 +274,21 @@ def test_a_file_that_is_none_is_named(shop: Shop) -> None:
         shop.spec(server.url("/net-1-1.noarch.rpm"))
         assert said(shop, status=6)[0].startswith("error: cannot fetch net-1-1.noarch.rpm: ")
     assert not (shop.folder / "small.lock").exists()
+
+
+def test_what_is_of_another_architecture_moves_by_its_own_name(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, key=KEY)
+    for arch in ("x86_64", "i686"):
+        shop.put("lib", arch=arch, files={f"/usr/{arch}/lib": rpms.File(arch)})
+    shop.publish()
+    shop.spec("lib.x86_64", "lib.i686")
+    said(shop)
+    for arch in ("x86_64", "i686"):
+        shop.put("lib", "2", arch=arch, files={f"/usr/{arch}/lib": rpms.File(arch)})
+    shop.publish()
+    assert said(shop, "--update", "lib:i686")[0] == "~ lib 1-1 -> 2-1"
+    rows = json.loads(hosier("lock", tmp_path / "small.toml", "--json", store=tmp_path / "store").stdout)["packages"]
+    assert [(each["architecture"], each["version"]) for each in rows] == [("i686", "2-1"), ("x86_64", "1-1")]
+    assert said(shop, "--update", "lib.i686") == ["small.lock: 2 packages, 4.2 kB"]
+    assert said(shop, "--update", "lib")[0] == "~ lib 1-1 -> 2-1"
+    assert said(shop, "--update", "lib:arm", status=2)[0] == "error: cannot update lib:arm: not in small.lock"

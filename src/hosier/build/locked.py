@@ -14,6 +14,7 @@ from hosier.distro import family as families
 from hosier.errors import LockInvalid, UsageError
 from hosier.fetch.progress import Reporter, quantity
 from hosier.spec import lock as locks
+from hosier.spec.architectures import is_native
 from hosier.spec.lock import Lock, LockedPackage, LockFile
 from hosier.spec.model import Spec
 from hosier.spec.toml import read
@@ -176,7 +177,8 @@ def lock_spec(
     path = lock_path(spec_path)
     before = _before(path, anew=update is None)
     if update:
-        known = {p.name for lock in before.locks for p in lock.packages} if before is not None else set()
+        known = _names(before) if before is not None else set()
+        update = frozenset(_colon(name, known) for name in update)
         unknown = sorted(update - known)
         if unknown:
             raise UsageError(f"cannot update {', '.join(unknown)}: not in {path}", hint=_near(unknown, known))
@@ -187,6 +189,23 @@ def lock_spec(
     judge(before, file)
     _write(path, locks.dump_file(file))
     return Locked(file, path, tuple(changes(before, file)), proxies)
+
+
+def _names(file: LockFile) -> set[str]:
+    """What `--update` may name: packages, and those of another architecture by "name:arch" too."""
+    found = set()
+    for lock in file.locks:
+        for package in lock.packages:
+            found.add(package.name)
+            if not is_native(package.architecture, lock.architecture):
+                found.add(f"{package.name}:{package.architecture}")
+    return found
+
+
+def _colon(name: str, known: set[str]) -> str:
+    """A name as rpm's users write one of another architecture, "name.arch", as locks have it."""
+    written = ":".join(name.rsplit(".", 1))
+    return written if name not in known and written in known else name
 
 
 def _before(path: str, *, anew: bool) -> LockFile | None:

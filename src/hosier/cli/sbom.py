@@ -65,7 +65,9 @@ def read(store: Store, image: ImageRecord, ref: str) -> Bill:
                 copyright_of=lambda package: _unpacked_copyright(store, package),
             )
         except PackageInvalid as error:
-            raise StoreFailed(f"cannot list the packages of image {ref}: its dpkg status is damaged: {error}") from None
+            raise StoreFailed(
+                f"cannot list the packages of image {ref}: its package database is damaged: {error}"
+            ) from None
 
 
 def _unpacked_copyright(store: Store, package: LockedPackage) -> str:

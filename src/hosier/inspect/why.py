@@ -58,6 +58,9 @@ def why(lock: Lock, name: str) -> Answer:
 def _named(packages: Mapping[str, LockedPackage], lock: Lock, name: str) -> str:
     if name in packages:
         return name
+    dotted = ":".join(name.rsplit(".", 1))
+    if dotted in packages:  # as rpm's users write it
+        return dotted
     plain, colon, architecture = name.partition(":")
     if colon and architecture in (lock.architecture, "all", "any") and plain in packages:
         return plain
@@ -132,7 +135,7 @@ def owner(entries: Mapping[str, Entry], path: str) -> str:
     if not found.package:
         raise StoreFailed(
             f"cannot tell why {found.path} is there: no package owns it",
-            hint="a maintainer script, a [[file]] or a [[run]] step made it",
+            hint="a script of a package, a [[file]] or a [[run]] step made it",
         )
     return found.package
 
