@@ -194,7 +194,12 @@ def test_what_dnf_refuses_is_refused(each: Case, here: World, store: Path, tmp_p
     assert not spec.with_suffix(".lock").exists()
 
 
-@pytest.mark.parametrize("each", CASES, ids=lambda each: each.name)
+QUICK = ("plain", "scriptlets", "triggers", "every kind of file", "languages and no documentation", "multilib")
+"""Of the trees; the others are compared among the long proofs."""
+TREES = [pytest.param(each, id=each.name, marks=[] if each.name in QUICK else pytest.mark.prove) for each in CASES]
+
+
+@pytest.mark.parametrize("each", TREES)
 def test_the_tree_is_that_of_dnf(each: Case, here: World, store: Path, tmp_path: Path) -> None:
     built = build(_spec(each, here, tmp_path), store=store)
     ours = Path(str(built["path"]))

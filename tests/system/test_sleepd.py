@@ -208,6 +208,7 @@ def test_it_serves_without_systemd_and_is_gone_without_trace(
         assert "sleepd" not in host.run("cat", "/proc/mounts").stdout
 
 
+@pytest.mark.prove
 @pytest.mark.skipif(machines.cgroups() is None, reason="systemd needs control groups of the second kind")
 @pytest.mark.parametrize("form", ["deb", "rpm"])
 def test_systemd_runs_it_and_it_is_gone_without_trace(form: str, tmp_path: Path, toml: Path) -> None:
