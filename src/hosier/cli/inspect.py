@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from hosier.cli.images import facts, human_size, moment, table
+    from hosier.errors import HostLacks, StoreFailed
+    from hosier.fetch.progress import reporter
     from hosier.inspect import present
     from hosier.inspect.contents import contents
     from hosier.linux.printable import shown
@@ -42,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from hosier.store.layout import guard
     from hosier.store.objects import Store
 
+    report = reporter(quiet=args.quiet, verbose=args.verbose)
     store = Store.open(args.root_store, write=False)
     image = store.find(args.image)
     text = store.lock_text(image.digest)
@@ -53,8 +56,12 @@ def run(args: argparse.Namespace) -> int:
         if lock is not None:
             packages = lock.packages
         else:
+            packages = ()
             with Root.at(f"{tree}/root") as root:
-                packages = present.read(root) or ()
+                try:
+                    packages = present.read(root) or ()
+                except (StoreFailed, HostLacks) as error:
+                    report.warn(str(error))
     held = contents(entries.values(), packages, native=image.architecture)
     record = facts(image, store.tags()) | {
         "packages": len(packages),

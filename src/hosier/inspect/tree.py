@@ -116,8 +116,8 @@ def names(root: Root, path: str) -> dict[int, str]:
 
 
 def owners(root: Root) -> dict[str, str]:
-    """The package that owns each path, by the database of the root; of links, those at the top (a merged /usr) are
-    followed. Raises StoreFailed and HostLacks for a database of rpm's that cannot be read."""
+    """The package that owns each path, by the database of the root, and none where that cannot be read; of links, those
+    at the top (a merged /usr) are followed."""
     try:
         tops = {name: top for name in root.listdir("/") if (top := _top(root, name))}
     except OSError:
@@ -145,7 +145,10 @@ def _by_rpm(root: Root, folder: Callable[[str], str | None]) -> dict[str, str]:
     from hosier.distro.rpm import ownership as rpm
     from hosier.inspect import present
 
-    database = installed.read(root, files=True)
+    try:
+        database = installed.read(root, files=True)
+    except HosierError:
+        return {}
     if database is None:
         return {}
     native = present.architecture(present.of_rpm(database))
