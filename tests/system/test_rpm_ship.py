@@ -233,3 +233,31 @@ def test_packages_and_extensions_are_written(made: Made, tmp_path: Path) -> None
     assert not flags["/var/deploy/small/usr/bin/suid"].startswith("c")
     control = subprocess.run(["dpkg-deb", "-c", tmp_path / "s.deb"], check=True, capture_output=True, text=True).stdout
     assert "./var/deploy/small/usr/bin/suid" in control
+
+
+def test_an_upgrade_moves_the_layers_of_its_own_source_and_the_records(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    source = {1044: (rpms.STRING, "tools-1-1.src.rpm")}
+    for name in ("tool", "tool-extra"):
+        shop.put(name, tags=source)
+    for number in range(40):
+        shop.put(f"other{number}", files={f"/usr/share/other{number}": File(f"{number}\n" * 2000)})
+    shop.publish()
+    store = tmp_path / "store"
+    names = ("tool", "tool-extra", *(f"other{number}" for number in range(40)))
+    more = '[[file]]\npath = "/srv/page"\ncontent = "p\\n"\n'
+    spec = shop.spec(*names, more=more)
+    build(spec, store=store)
+    for name in ("tool", "tool-extra"):
+        shop.put(name, "2", tags=source)
+    shop.publish()
+    with docker_registry(tmp_path / "registry") as registry:
+        hosier("push", "small", f"{registry.host}/team/small:1", store=store)
+        hosier("lock", spec, "--update", "tool", "tool-extra", store=store)
+        build(spec, store=store)
+        said = json.loads(hosier("push", "small", f"{registry.host}/team/small:2", "--json", store=store).stdout)
+    layers = said["images"][0]["layers"]
+    (packed,) = [each["title"] for each in layers if each["sent"] and each["title"] != "records"]
+    assert packed.startswith("packages ") and {"records", packed, "files of no package"} < {
+        each["title"] for each in layers
+    }

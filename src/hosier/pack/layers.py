@@ -21,7 +21,7 @@ MOST = 127
 
 _FILES, _RECORDS = "\1files", "\2records"
 _INFO = "/var/lib/dpkg/info/"
-_RECORD_FOLDERS = ("/etc/", "/var/lib/", "/var/cache/", "/var/log/")
+_RECORD_FOLDERS = ("/etc/", "/usr/lib/sysimage/", "/var/lib/", "/var/cache/", "/var/log/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hosier.errors import StoreFailed
+from hosier.linux.rooted import Root
 from hosier.pack import layers as planning
 from hosier.pack import layout, tar
 from hosier.pack.layers import DEFAULT, Layer
@@ -88,7 +89,7 @@ def image(
     `advance` is told bytes of files as layers are done. Raises StoreFailed when a file is not what the manifest says
     or the store cannot be written, UsageError for a number of layers that cannot be.
     """
-    planned = planning.plan(source.entries, sources=sources(source.lock), budget=layers)
+    planned = planning.plan(source.entries, sources=_sources(source), budget=layers)
     with guard(f"pack {source.name}"):
         packed, reused = _layers(source, store, held, planned, compression, verify, advance or (lambda _count: None))
     media_type = layout.LAYERS[compression]
@@ -112,6 +113,16 @@ def image(
     )
     tag = f"{source.record.name}:{source.record.version}"
     return OciImage(manifest, config, made, where, tag, source.epoch, annotations, tuple(planned), reused)
+
+
+def _sources(source: Source) -> dict[str, str]:
+    """The source package of each package of an image: an archive's pool tells it, or the headers of RPM packages."""
+    if source.lock is not None and source.lock.family != "rpm":
+        return sources(source.lock)
+    from hosier.inspect import rpmsources
+
+    with guard(f"read {source.root}"), Root.at(source.root) as root:
+        return rpmsources.sources(root)
 
 
 def sources(lock: Lock | None) -> dict[str, str]:
