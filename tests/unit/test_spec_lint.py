@@ -325,6 +325,34 @@ scripts = "declared"
         ],
     ),
     Case(
+        "accounts that every root of the family has",
+        """\
+[image]
+name = "x"
+[[repo]]
+name = "a"
+type = "rpm"
+baseurl = "https://example.org"
+gpgcheck = false
+[[file]]
+path = "/a"
+content = ""
+owner = "operator"
+group = "wheel"
+[[file]]
+path = "/b"
+content = ""
+owner = "www-data"
+group = "sudo"
+[packages]
+install = ["bash"]
+""",
+        [
+            "13:1 warning[user-unknown] the user 'www-data' is not declared | declare it with [[user]], unless a package brings it",
+            "13:1 warning[group-unknown] the group 'sudo' is not declared | declare it with [[group]], unless a package brings it",
+        ],
+    ),
+    Case(
         "accounts, devices and files",
         HEAD
         + """\

@@ -98,7 +98,7 @@ def accounts(groups: Sequence[Group], users: Sequence[User], groups_before: Mapp
         place = order.get(user.group)
         if place is None:
             # Of groups that packages bring nothing is known here but that they have low numbers.
-            if user.group not in BASE_GROUPS and not (user.group.isdigit() and int(user.group) < 100):
+            if user.group not in BASE_GROUPS["rpm"] and not (user.group.isdigit() and int(user.group) < 100):
                 text = f"the group {user.group} of {user.name} is not added"
                 mend = f"write GroupAdd {user.group if user.group.isdigit() else 'GID'} … before it"
                 yield Problem(user.position, "group-unknown", WARNING, text, mend)

@@ -186,14 +186,16 @@ def _below_files(draft: Draft) -> Iterator[Problem]:
 
 
 def _accounts(draft: Draft) -> Iterator[Problem]:
-    users = BASE_USERS | {user.name for user in draft.users}
-    groups = BASE_GROUPS | {group.name for group in draft.groups} | {user.name for user in draft.users}
+    declared = {user.name for user in draft.users}
+    users = BASE_USERS[draft.family] | declared
+    groups = BASE_GROUPS[draft.family] | {group.name for group in draft.groups} | declared
+    base = BASE_USERS[draft.family] | BASE_GROUPS[draft.family]
 
     def user(name: str | None, position: Position | None) -> Iterator[Problem]:
-        yield from _undeclared("user", name, position, users)
+        yield from _undeclared("user", name, position, users, base)
 
     def group(name: str | None, position: Position | None) -> Iterator[Problem]:
-        yield from _undeclared("group", name, position, groups)
+        yield from _undeclared("group", name, position, groups, base)
 
     for account in draft.users:
         for name in (account.group, *account.groups):
@@ -209,10 +211,12 @@ def _accounts(draft: Draft) -> Iterator[Problem]:
                 yield from (user if key == "user" else group)(name, draft.service[key].at(key))
 
 
-def _undeclared(kind: str, name: str | None, position: Position | None, known: frozenset[str]) -> Iterator[Problem]:
+def _undeclared(
+    kind: str, name: str | None, position: Position | None, known: frozenset[str], base: frozenset[str]
+) -> Iterator[Problem]:
     if name is None or position is None or name in known or name.isdigit():
         return
-    near = nearest(name, known - BASE_USERS - BASE_GROUPS)
+    near = nearest(name, known - base)
     mend = f"write {near!r}, or " if near else ""
     mend += f"declare it with [[{kind}]], unless a package brings it"
     text = f"the {kind} {name!r} is not declared"

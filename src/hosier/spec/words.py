@@ -238,13 +238,22 @@ ARCHITECTURES = _names(
 )
 """Names that dpkg-architecture(1) knows and that Debian or its ports are made for."""
 
-BASE_USERS = _names(
-    "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats _apt nobody"
-)
-"""The users that every Debian root has: passwd.master of base-passwd, and _apt."""
+BASE_USERS = {
+    "deb": _names(
+        "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats _apt nobody"
+    ),
+    "rpm": _names("root bin daemon adm lp sync shutdown halt mail operator games ftp nobody"),
+}
+"""The users that every root of a family has: passwd.master of base-passwd, and _apt; /etc/passwd of setup."""
 
-BASE_GROUPS = _names(
-    "root daemon bin sys adm tty disk lp mail news uucp man proxy kmem dialout fax voice cdrom floppy tape sudo audio "
-    "dip www-data backup operator list irc src gnats shadow utmp video sasl plugdev staff games users nogroup"
-)
-"""The groups that every Debian root has: group.master of base-passwd."""
+BASE_GROUPS = {
+    "deb": _names(
+        "root daemon bin sys adm tty disk lp mail news uucp man proxy kmem dialout fax voice cdrom floppy tape sudo "
+        "audio dip www-data backup operator list irc src gnats shadow utmp video sasl plugdev staff games users nogroup"
+    ),
+    "rpm": _names(
+        "root bin daemon sys adm tty disk lp mem kmem wheel cdrom mail man dialout floppy games tape video ftp lock "
+        "audio users utmp clock nobody"
+    ),
+}
+"""The groups that every root of a family has: group.master of base-passwd; /etc/group of setup."""
