@@ -292,3 +292,45 @@ def test_what_is_of_another_architecture_moves_by_its_own_name(tmp_path: Path) -
     assert said(shop, "--update", "lib.i686") == ["small.lock: 2 packages, 4.2 kB"]
     assert said(shop, "--update", "lib")[0] == "~ lib 1-1 -> 2-1"
     assert said(shop, "--update", "lib:arm", status=2)[0] == "error: cannot update lib:arm: not in small.lock"
+
+
+DEBIAN = f"""format = 1
+spec = "sha256:{"0" * 64}"
+architecture = "amd64"
+epoch = 1
+requests = ["a"]
+repos = [ {{ name = "d", type = "deb", uris = ["file:/x"], suites = ["s"], components = ["m"] }} ]
+indices = []
+[[packages]]
+name = "a"
+version = "1"
+architecture = "all"
+size = 1
+sha256 = "{"0" * 64}"
+repo = "d"
+path = "p"
+why = "essential"
+stage = 3
+"""
+
+
+def test_a_lock_of_the_other_family_holds_nothing(shop: Shop) -> None:
+    spec = shop.spec("app")
+    (shop.folder / "small.lock").write_text(DEBIAN)
+    done = hosier("build", spec, store=shop.folder / "store", check=False)
+    assert (done.returncode, done.stderr.splitlines()[1]) == (4, "  - its packages are of the rpm family now")
+    assert said(shop) == ["- a 1", "+ a 1-1", "+ app 1-1", "+ b 1-1", "small.lock: 3 packages, 6.2 kB"]
+    assert "stage = 3" not in (shop.folder / "small.lock").read_text()
+
+
+@pytest.mark.parametrize("version", ["99999999999:1-1", "", "a b", "../x"])
+def test_an_edited_version_that_is_none_is_refused(version: str, shop: Shop) -> None:
+    spec = shop.spec("a")
+    said(shop)
+    lock = shop.folder / "small.lock"
+    shutil.copy(lock, shop.folder / "before.lock")
+    lock.write_text(lock.read_text().replace('version = "1-1"', f'version = "{version}"'))
+    for words in (("build", spec), ("diff", shop.folder / "before.lock", lock)):
+        done = hosier(*words, store=shop.folder / "store", check=False)
+        assert done.returncode == 4
+        assert f"version of an entry of packages is not well formed: {version!r}" in done.stderr

@@ -183,8 +183,11 @@ def lock_spec(
         if unknown:
             raise UsageError(f"cannot update {', '.join(unknown)}: not in {path}", hint=_near(unknown, known))
     store = Store.open(store_path, plain=True)
-    family = families.of(next(iter(specs.values())).family)
-    file, proxies = family.lock(specs, before, update=update, store_path=store.path, reporter=reporter, now=time.time())
+    name = next(iter(specs.values())).family
+    # What the other family's packages were says nothing of these.
+    held = before if before is not None and all(each.family == name for each in before.locks) else None
+    family = families.of(name)
+    file, proxies = family.lock(specs, held, update=update, store_path=store.path, reporter=reporter, now=time.time())
     file = LockFile(tuple(_relative(lock, specs[lock.architecture]) for lock in file.locks))
     judge(before, file)
     _write(path, locks.dump_file(file))

@@ -40,7 +40,7 @@ _DAMAGE = "take the file from version control, or choose everything anew with `h
 _TEXT = r'[^"\\\x00-\x1f\x7f\ud800-\udfff]'
 FORMS = {
     "name": r"[A-Za-z0-9_][A-Za-z0-9+._-]*",
-    "version": r"[A-Za-z0-9][A-Za-z0-9.+~:^_-]*",
+    "version": r"(?![0-9]{10,}:)[A-Za-z0-9][A-Za-z0-9.+~:^_-]*",  # no family has such an epoch
     "architecture": r"[a-z0-9][a-z0-9_-]*",
     "sha256": r"[0-9a-f]{64}",
     "fingerprint": r"[0-9A-F]{40}|[0-9A-F]{64}",
