@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kit.cli import build, hosier
+from kit.faults import complaints
 from kit.ordinary import ordinary
 from kit.rpms import CONFIG, DOC, NOREPLACE, Dir, File
 from kit.rpmshop import Shop, programs
@@ -297,3 +298,74 @@ def test_a_scriptlet_that_fails_is_named_with_its_own_words(tmp_path: Path) -> N
     assert done.returncode == 9
     assert "bad" in done.stderr and "its own words" in done.stderr
     assert json.loads(hosier("images", "--json", store=store).stdout) == []
+
+
+@dataclass(frozen=True)
+class Refused:
+    name: str
+    install: tuple[str, ...]
+    error: str
+    hint: str = ""
+    packages: str = ""
+    more: str = ""
+
+
+SAME = "hint: exclude one of the two, or ask for versions that do not share the file"
+REFUSED = [
+    Refused(
+        "a scriptlet where none is to run",
+        ("scripted",),
+        "error: cannot install scripted 1-1: it has a %post, and scriptlets of RPM packages are run or not at all",
+        'hint: say scripts = "run" in [packages]',
+        packages='scripts = "declared"',
+    ),
+    Refused(
+        "a file that two packages have",
+        ("one", "two"),
+        "error: cannot install two 1-1: its /usr/share/same is not the same as that of one 1-1",
+        SAME,
+    ),
+    Refused(
+        "a directory where another has a file",
+        ("one", "three"),
+        "error: cannot install three 1-1: its /usr/share/same is not the same as that of one 1-1",
+        SAME,
+    ),
+    Refused(
+        "a step without its program",
+        ("one",),
+        "error: cannot do run step 1 (/bin/sh -ec true): it is not in the root, or its interpreter is not",
+        more='[[run]]\ncommand = "true"\n',
+    ),
+    Refused(
+        "a group that there is not",
+        ("one",),
+        "error: cannot add user x: the root has no group team",
+        "hint: declare it as a [[group]]",
+        more='[[user]]\nname = "x"\ngroup = "team"\n',
+    ),
+    Refused(
+        "no package at all",
+        (),
+        "error: cannot build a root: no package is listed",
+        "hint: list one: install in [packages], or Rpm",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
+def test_what_cannot_be_built_is_named_and_leaves_nothing(case: Refused, tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.put("scripted", scripts={"post": "true\n"}, provides=["/bin/sh"])
+    shop.put("one", files={"/usr/share/same": File("1\n")})
+    shop.put("two", files={"/usr/share/same": File("2\n")})
+    shop.put("three", files={"/usr/share/same": Dir()})
+    shop.publish()
+    store = tmp_path / "store"
+    spec = shop.spec(*case.install, packages=case.packages, more=case.more)
+    done = hosier("build", spec, store=store, check=False)
+    lines = [line for line in done.stderr.splitlines() if line.startswith(("error: ", "hint: "))]
+    assert (done.returncode, done.stdout) == (9, "")
+    assert lines == [case.error, *([case.hint] if case.hint else [])]
+    assert json.loads(hosier("images", "--json", store=store).stdout) == []
+    assert complaints(store, "--deep") == []

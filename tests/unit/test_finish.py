@@ -16,7 +16,7 @@ from hosier.build.site import Site
 from hosier.build.tree import Tree
 from hosier.errors import BuildFailed
 from hosier.fetch.progress import reporter
-from hosier.linux.box import Box
+from hosier.linux.box import Box, CommandMissing
 from hosier.spec.model import Device, File, Group, RunStep, Spec, User
 from hosier.store.manifest import Entry
 from kit.unpacked import on_disk, scan
@@ -428,6 +428,19 @@ def test_run_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({b.upper for b in boxes} | {b.work for b in boxes}) == 6
     assert Path(site.root + "/etc/step2").read_text() == "2" and "/etc/step3" not in site.state.entries
     assert scan(site.root) == on_disk(site.state.entries)
+
+
+def test_a_run_step_without_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(box: Box) -> int:
+        raise CommandMissing("cannot run /bin/sh: it is not in the root, or its interpreter is not")
+
+    monkeypatch.setattr(finish, "run", run)
+    site = built(tmp_path)
+    with pytest.raises(BuildFailed) as caught:
+        finish.finish(site, Spec("x", run=(RunStep(("/bin/sh", "-ec", "true")),)))
+    assert str(caught.value) == (
+        "cannot do run step 1 (/bin/sh -ec true): it is not in the root, or its interpreter is not"
+    )
 
 
 def test_a_run_step_of_nobody(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hosier.build.place import Op
 from hosier.build.site import Site
 from hosier.errors import BuildFailed
 from hosier.fetch.progress import Phase
-from hosier.linux.box import Box, run
+from hosier.linux.box import Box, CommandMissing, CommandRefused, run
 from hosier.spec.model import RunStep, Spec, User
 
 DAY = 86400
@@ -136,6 +136,9 @@ def _run(site: Site, number: int, step: RunStep) -> None:
                 no_fsync=True,
             )
         )
+    except (CommandMissing, CommandRefused) as error:
+        reason = str(error).partition(": ")[2]
+        raise BuildFailed(f"cannot do run step {number} ({' '.join(step.command)[:60]}): {reason}") from error
     finally:
         os.close(log)
     if status != 0:
