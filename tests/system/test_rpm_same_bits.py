@@ -15,6 +15,7 @@ import pytest
 from kit import rpms
 from kit.builders import BUILDERS, PACKED, Builder, built, everywhere, readable
 from kit.cli import hosier
+from kit.confined import place
 from kit.rpms import CONFIG, DOC, GHOST, NOREPLACE, Dir, File, FileTrigger, HardLink, Script, Trigger
 from kit.rpmshop import Shop, programs
 
@@ -160,3 +161,63 @@ def test_a_build_says_nothing_of_when_and_where_it_was(tmp_path: Path) -> None:
         if path.is_file() and not path.is_symlink():
             content = path.read_bytes()
             assert told[0] not in content and (len(told[1]) < 6 or told[1] not in content), path
+
+
+def test_who_may_do_nothing_builds_the_same_of_packages_without_scriptlets(tmp_path: Path) -> None:
+    """No capability, no namespace, no mount: a plain store, for another architecture too; and what has a scriptlet is
+    refused by name."""
+    shop = Shop(tmp_path, key=KEY)
+    for arch in ("x86_64", "aarch64"):
+        files = {
+            "/usr/bin/suid": File(arch, 0o4755),
+            "/usr/bin/raw": File("r\n", 0o755, caps="cap_net_raw=ep"),
+            "/var/lib/mail": Dir(0o2770, user="mail", group="mail"),
+            "/var/lib/mail/box": File("b\n", 0o600, user="mail"),
+        }
+        shop.put("native", arch=arch, files=files, requires=["accounts"])
+    account = {
+        "/etc/passwd": File("root:x:0:0::/:/\nmail:x:8:12::/:/\n"),
+        "/etc/group": File("root:x:0:\nmail:x:12:\n"),
+    }
+    shop.put("accounts", files=account)
+    shop.put("scripted", scripts={"post": "true\n"}, provides=["/bin/sh"])
+    shop.publish()
+    two = 'architectures = ["amd64", "arm64"]'
+    declared = 'scripts = "declared"'
+    spec = shop.spec("native", image=two, packages=declared)
+    ours = [
+        (each["architecture"], each["digest"])
+        for each in json.loads(
+            hosier("build", spec, "--architecture", "all", "--json", store=tmp_path / "store").stdout
+        )
+    ]
+    shop.spec("scripted", name="scripted", packages=declared)
+    shop.spec("native", name="run")
+    readable(tmp_path / "shop")
+    with place(tmp_path) as there:
+        if there is None:
+            pytest.skip("no ordinary user can run this Python")
+        for path in (*tmp_path.glob("*.toml"), tmp_path / "small.lock"):
+            shutil.copy(path, there.path / path.name)
+            os.chown(there.path / path.name, there.uid, there.uid)
+        built = json.loads(there.hosier("build", "small.toml", "--architecture", "all", "--json").stdout)
+        assert [(each["architecture"], each["digest"]) for each in built] == ours
+        assert there.hosier("verify", "small:1").returncode == 0
+        assert there.hosier("verify", "small:1-arm64", "--files").returncode == 0
+        assert " is of native\n" in there.hosier("why", "small:1", "/var/lib/mail/box").stdout
+        there.hosier("pack", "small:1", "--format", "tar", "-o", there.path / "theirs.tar")
+        hosier("pack", "small:1", "--format", "tar", "-o", tmp_path / "ours.tar", store=tmp_path / "store")
+        assert (there.path / "theirs.tar").read_bytes() == (tmp_path / "ours.tar").read_bytes()
+        done = there.hosier("build", "scripted.toml", check=False)
+        assert (done.returncode, done.stderr.splitlines()[-2:]) == (
+            9,
+            [
+                "error: cannot install scripted 1-1: it has a %post, "
+                "and scriptlets of RPM packages are run or not at all",
+                'hint: say scripts = "run" in [packages]',
+            ],
+        )
+        done = there.hosier("build", "run.toml", check=False)
+        assert done.returncode == 11
+        assert done.stderr.splitlines()[-2].startswith("error: cannot build run:1 in a plain store: ")
+        assert 'scripts = "declared"' in done.stderr
