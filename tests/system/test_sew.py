@@ -397,7 +397,7 @@ def dying(step: int, work: Callable[[], object]) -> bool:
         os._exit(status)
 
 
-@pytest.mark.parametrize("exchanges", [True, False], ids=["exchange", "rename"])
+@pytest.mark.parametrize("exchanges", [True, pytest.param(False, marks=pytest.mark.prove)], ids=["exchange", "rename"])
 def test_a_kill_at_each_step_leaves_a_whole_root_and_links_that_are_still_ours(
     exchanges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
