@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import subprocess
 from pathlib import Path
 
@@ -37,42 +36,6 @@ def much() -> shipped.Tree:
             entry = Entry(path, "f", 0o644, folder, 0, shipped.OLD, len(content), shipped.sha(content))
             entries[path] = entry
     return entries, contents
-
-
-def usual() -> shipped.Tree:
-    """2 GB in 50,000 paths, most of it in a hole, so that xz is done with it soon."""
-    noise = random.Random(1)
-    block = noise.randbytes(1 << 16)
-    entries = {path: Entry(path, "d", 0o755, 0, 0, 0) for path in ("/", "/usr")}
-    contents = {}
-    for folder in range(100):
-        entries[f"/usr/f{folder}"] = Entry(f"/usr/f{folder}", "d", 0o755, 0, 0, 0)
-        for number in range(500):
-            path = f"/usr/f{folder}/some-file-of-a-usual-name-{number}.so"
-            at, size = noise.randrange(60_000), noise.randrange(3000)
-            contents[path] = content = block[at : at + size]
-            entries[path] = Entry(path, "f", 0o644, number % 3 * 33, 0, shipped.OLD, len(content), shipped.sha(content))
-    hole = 1_900_000_000
-    entries["/usr/hole"] = Entry("/usr/hole", "f", 0o644, 0, 0, shipped.OLD, hole, "0" * 64)
-    return entries, contents
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("usual") / "store"
-    shipped.stored(path, usual(), config={}, name="usual")
-    return path
-
-
-@pytest.mark.parametrize("compression", ["gz", "zstd", "xz"])
-@pytest.mark.parametrize("form", ["rpm", "deb"])
-def test_a_root_of_two_gigabytes_needs_less_than_150_megabytes(
-    form: str, compression: str, store: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / f"usual.{form}"
-    used = peak("pack", "usual", "-q", "-o", out, "--compression", compression, store=store)
-    print(f"{form} {compression}: {used / 1e6:.0f} MB")
-    assert used < 150_000_000
 
 
 @pytest.mark.parametrize("form", ["rpm", "deb"])
