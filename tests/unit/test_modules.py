@@ -271,6 +271,7 @@ YAML = [
     "a: http://example.org/b:c\nd: -e\nf: a-b?\n",
     "%YAML 1.2\n---\na: b\n...\n---\nc: d\n",
     "a:\r\n  - b\r\n  - c\r\n",
+    "a: \xa0\nb:\xa0c: \u3000d\u2003 # e\n\xa0f\xa0: [\xa0g\xa0]\nh:  \u3000#i\n",
     "plain\n",
     "",
 ]

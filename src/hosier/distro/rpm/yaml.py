@@ -21,10 +21,10 @@ FLOW_MAX = 1 << 20
 
 _SIMPLE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.+~^:-]*[A-Za-z0-9_.+~^-])?")
 _BREAK = re.compile(r"\r\n|\r|\n")
-_QUOTED_KEY = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*:(?=\s|$)""")
-_COLON = re.compile(r":(?=\s|$)")
-_HEADER = re.compile(r"([|>])(?:([+-])?([1-9])?|([1-9])([+-]))\s*(?:#.*)?")
-_COMMENT = re.compile(r"(?:^|\s)#")
+_QUOTED_KEY = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*')[ \t]*:(?=[ \t]|$)""")
+_COLON = re.compile(r":(?=[ \t]|$)")
+_HEADER = re.compile(r"([|>])(?:([+-])?([1-9])?|([1-9])([+-]))[ \t]*(?:#.*)?")
+_COMMENT = re.compile(r"(?:^|[ \t])#")
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(\n)|(.))", re.DOTALL)
 _ESCAPES = {"0": "\0", "a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r", "e": "\x1b"} | {
     "N": "\x85",
@@ -95,7 +95,7 @@ def documents(text: str, wanted: Wanted | None = None) -> Iterator[Value]:
             if not lines.blank():
                 yield _Reader(lines, last).document(wanted)
             begun = at + 1
-            rest = line[3:].strip()
+            rest = line[3:].strip(" \t")
             if line.startswith("---") and rest and not rest.startswith("#"):
                 raise YamlInvalid(f"line {at + 1}: something stands behind ---")
     lines = _Lines(broken[begun:], begun + 1)
@@ -281,7 +281,7 @@ class _Reader:
         if sign in ",]}|>%#" or (sign in "-?:" and text[1:2] in ("", " ", "\t")):
             raise self.wrong(line, f"{text[:20]!r} begins with a sign that needs quotes")
         comment = _COMMENT.search(text)
-        parts = [text[: comment.start()].rstrip() if comment else text]
+        parts = [text[: comment.start()].rstrip(" \t") if comment else text]
         if not comment:
             parts += self.continued(above)
         said = _folded(parts)
@@ -297,7 +297,7 @@ class _Reader:
             if line.text and (line.indent <= above or line.text.startswith("#")):
                 break
             comment = _COMMENT.search(line.text)
-            said = line.text[: comment.start()].rstrip() if comment else line.text
+            said = line.text[: comment.start()].rstrip(" \t") if comment else line.text
             if _parted(said) is not None:
                 raise self.wrong(line, "a key stands within a value")
             parts.append(said)
@@ -338,7 +338,7 @@ class _Flow:
 
     def end(self) -> None:
         """See that nothing but a comment follows in the line."""
-        rest = self.text[self.pos :].strip()
+        rest = self.text[self.pos :].strip(" \t")
         if rest and not rest.startswith("#"):
             raise self.reader.wrong(self.number, f"{rest[:20]!r} stands behind a value")
         self.reader.at += 1
@@ -459,14 +459,14 @@ def _parted(text: str) -> tuple[str, str] | None:
     """The key of a line and what follows its colon; None where there is no key."""
     if text[:1] in ('"', "'"):
         quoted = _QUOTED_KEY.match(text)
-        return None if quoted is None else (quoted[1], text[quoted.end() :].strip())
+        return None if quoted is None else (quoted[1], text[quoted.end() :].strip(" \t"))
     if not text or text[0] in "[]{},#&*!|>%@`" or (text[0] in "-?" and text[1:2] in ("", " ", "\t")):
         return None
     colon = _COLON.search(text)
     if colon is None or _COMMENT.search(text, 0, colon.start()):
         return None
-    key = text[: colon.start()].rstrip()
-    return (key, text[colon.end() :].strip()) if key else None
+    key = text[: colon.start()].rstrip(" \t")
+    return (key, text[colon.end() :].strip(" \t")) if key else None
 
 
 def _is_item(text: str) -> bool:
