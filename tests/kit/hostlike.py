@@ -28,10 +28,17 @@ class Host:
         for name in ("upper", "work", "merged", "share"):
             (folder / name).mkdir(parents=True)
 
-    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command there."""
-        enter = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _ENTER, "sh", str(self.folder)]
-        done = subprocess.run([*enter, *words], capture_output=True, text=True, errors="surrogateescape", check=False)
+    def run(self, *words: str, check: bool = True, given: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command there, with `given` to read; what it leaves running ends with it."""
+        enter = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
+        done = subprocess.run(
+            [*enter, "sh", "-ec", _ENTER, "sh", str(self.folder), *words],
+            input=given,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            check=False,
+        )
         if check and done.returncode != 0:
             raise AssertionError(f"{' '.join(words)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done

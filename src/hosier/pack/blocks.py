@@ -11,8 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import Any, TypeVar
 
-Compress = Callable[[bytes], bytes]
+Buffer = bytes | bytearray | memoryview
+Block = TypeVar("Block", bound=Buffer)
+Compress = Callable[[Buffer], bytes]
 
 
 def zstd(level: int) -> Callable[[], Compress]:
@@ -49,7 +52,7 @@ class Pipeline:
         self._make = make
         self._local = threading.local()
         self._most = queue * threads
-        self._waiting: deque[tuple[Future[bytes], bytes, Callable[[bytes, bytes], None]]] = deque()
+        self._waiting: deque[tuple[Future[bytes], Buffer, Callable[[Any, bytes], None]]] = deque()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compress")
 
     def __enter__(self) -> Pipeline:
@@ -61,7 +64,7 @@ class Pipeline:
         self._waiting.clear()
         self._pool.shutdown(cancel_futures=True)
 
-    def put(self, block: bytes, done: Callable[[bytes, bytes], None]) -> None:
+    def put(self, block: Block, done: Callable[[Block, bytes], None]) -> None:
         """Hand in a block."""
         while len(self._waiting) >= self._most:
             self._take()
@@ -76,7 +79,7 @@ class Pipeline:
         future, block, done = self._waiting.popleft()
         done(block, future.result())
 
-    def _compress(self, block: bytes) -> bytes:
+    def _compress(self, block: Buffer) -> bytes:
         compress: Compress | None = getattr(self._local, "compress", None)
         if compress is None:
             compress = self._local.compress = self._make()

@@ -18,6 +18,7 @@ from email.utils import format_datetime
 
 from hosier.errors import StoreFailed
 from hosier.pack import additions, compressing, gnutar, package, scripts
+from hosier.pack.blocks import Buffer
 from hosier.pack.content import Contents
 from hosier.pack.directory import Written
 from hosier.pack.package import Item, Package
@@ -158,16 +159,18 @@ class _Data:
         self.planned = planned
         self.size = 0
         self.installed = 0
-        self.sums: list[str] = []
+        self._summed: list[Item] = []
+        self._sums = bytearray()
         self._contents = contents
         self._made = (compression, level, threads)
         self._advance = advance
-        self._digests: dict[str, str] = {}
+        # Of files that have further names, once it is known.
+        self._digests = {item.entry.hardlink: b"" for item in planned.items if item.entry.hardlink}
 
     def run(self, out: int) -> None:
         compression, level, threads = self._made
 
-        def emit(content: bytes) -> None:
+        def emit(content: Buffer) -> None:
             _put(out, content)
             self.size += len(content)
 
@@ -208,13 +211,21 @@ class _Data:
             total.update(content)
             tar.put(content)
         tar.put(gnutar.padding(entry.size))
-        self._digests[entry.path] = total.hexdigest()
-        self._sum(item, total.hexdigest())
+        if entry.path in self._digests and item.content is None:
+            self._digests[entry.path] = total.digest()
+        self._sum(item, total.digest())
         self._advance(entry.size)
 
-    def _sum(self, item: Item, digest: str) -> None:
+    def _sum(self, item: Item, digest: bytes) -> None:
         if not item.config:  # of those dpkg keeps digests itself
-            self.sums.append(f"{digest}  {item.path[1:]}\n")
+            self._summed.append(item)
+            self._sums += digest
+
+    def sums(self) -> str:
+        """md5sums."""
+        digests = (self._sums[at : at + 16].hex() for at in range(0, len(self._sums), 16))
+        lines = [f"{digest}  {item.path[1:]}\n" for digest, item in zip(digests, self._summed, strict=True)]
+        return "".join(sorted(lines, key=lambda line: line[34:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +242,10 @@ class _Control:
         conffiles = "".join(f"{item.path}\n" for item in planned.items if item.config)
         if conffiles:
             files["conffiles"] = (0o644, conffiles)
-        files["md5sums"] = (0o644, "".join(sorted(self.data.sums, key=lambda line: line[34:])))
+        files["md5sums"] = (0o644, self.data.sums())
         for name, text in self.scripts().items():
             files[name] = (0o755, text)
-        parts: list[bytes] = []
+        parts: list[Buffer] = []
         with compressing.Stream(parts.append, compression, level=level, threads=threads) as tar:
             tar.put(gnutar.header(b"./", "d", mode=0o755, uid=0, gid=0, mtime=planned.epoch))
             for name, (mode, text) in sorted(files.items()):
@@ -401,7 +412,7 @@ def _beside(out: int) -> str:
     return os.path.dirname(os.readlink(f"/proc/self/fd/{out}"))
 
 
-def _put(out: int, content: bytes) -> None:
+def _put(out: int, content: Buffer) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(out, view) :]

@@ -30,15 +30,21 @@ _LABEL = "org.opencontainers.image."  # OCI image specification, annotations.md
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A path of the package. `entry` says all but where it is: that is `path`, on the host.
+    """A path of the package. `entry` says all but where it is: below `prefix`, "" for a path of the host's own.
 
     `content` is that of a file that is not on disk. `config`: a file that the host's owner may change.
     """
 
-    path: str
+    prefix: str
     entry: Entry
     content: bytes | None = None
     config: bool = False
+
+    @property
+    def path(self) -> str:
+        """Where it is on the host."""
+        path = self.entry.path
+        return self.prefix + path if path != "/" else self.prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,6 @@ def plan(source: Source, contents: Contents, *, prefix: str | None, named: str =
     notes: list[str] = []
     labelled = 0
     for entry in sorted(source.entries.values(), key=lambda each: each.path):
-        path = prefix + entry.path if entry.path != "/" else prefix
         kept = tuple(pair for pair in entry.xattrs if pair[0] != "security.selinux")
         if len(kept) != len(entry.xattrs):
             labelled += 1
@@ -96,7 +101,7 @@ def plan(source: Source, contents: Contents, *, prefix: str | None, named: str =
             if entry.hardlink:
                 notes.append(f"{entry.path} is a node of its own, no longer a link to {entry.hardlink}")
         else:
-            items.append(Item(path, entry, config=entry.path in config))
+            items.append(Item(prefix, entry, config=entry.path in config))
     if labelled:
         notes.append(f"the SELinux labels of {labelled} paths are left out: the host's policy says them")
     links = tuple(Link(host, prefix + "/" + target.lstrip("/")) for host, target in _pairs(source.config.get("links")))
@@ -114,7 +119,7 @@ def plan(source: Source, contents: Contents, *, prefix: str | None, named: str =
         read=contents.whole,
         name=source.name,
     )
-    items += [Item(prefix + each.path, each, service.contents.get(each.path)) for each in service.entries]
+    items += [Item(prefix, each, service.contents.get(each.path)) for each in service.entries]
     if service.text:
         extra[f"{UNITS}/{name}.service"] = service.text.encode("utf-8", "surrogateescape")
     if special or links:
@@ -196,7 +201,7 @@ def _rpm_config(root: str) -> Iterator[str]:
 def added(path: str, content: bytes, epoch: int) -> Item:
     """A file of the host's own."""
     digest = hashlib.sha256(content).hexdigest()
-    return Item(path, Entry(path, "f", 0o644, 0, 0, epoch, size=len(content), sha256=digest), content)
+    return Item("", Entry(path, "f", 0o644, 0, 0, epoch, size=len(content), sha256=digest), content)
 
 
 def _service(source: Source) -> Mapping[str, object]:

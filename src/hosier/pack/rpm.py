@@ -13,12 +13,14 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from hosier.distro.rpm import tags
 from hosier.distro.rpm.header import Malformed
 from hosier.errors import StoreFailed, UsageError
 from hosier.pack import additions, compressing, filecaps, package, scripts
 from hosier.pack import rpmheader as header
+from hosier.pack.blocks import Buffer
 from hosier.pack.content import Contents
 from hosier.pack.directory import Written
 from hosier.pack.package import Item, Package
@@ -179,7 +181,7 @@ def _named(planned: Package, source: Source) -> Package:
 class _File:
     """A file of the package, as its header tells it."""
 
-    path: bytes
+    prefix: str
     entry: Entry
     content: bytes | None = None
     mode: int = 0
@@ -187,6 +189,12 @@ class _File:
     verify: int = _SIZE_MAX
     caps: str = ""
     mtime: int = 0
+
+    @property
+    def path(self) -> bytes:
+        """Where it is on the host."""
+        path = self.entry.path
+        return os.fsencode(self.prefix + path if path != "/" else self.prefix)
 
 
 def _files(planned: Package, source: Source) -> tuple[list[_File], list[Mend], list[str]]:
@@ -197,7 +205,7 @@ def _files(planned: Package, source: Source) -> tuple[list[_File], list[Mend], l
     for path in package.parents(planned):
         if path not in _SHARED:
             entry = Entry(path, "d", 0o755, 0, 0, planned.epoch)
-            found.append(_File(os.fsencode(path), entry, mode=stat.S_IFDIR | 0o755, mtime=_mtime(planned.epoch)))
+            found.append(_File("", entry, mode=stat.S_IFDIR | 0o755, mtime=_mtime(planned.epoch)))
     for item in planned.items:
         file, mend = _file(item, source, left)
         found.append(file)
@@ -205,6 +213,12 @@ def _files(planned: Package, source: Source) -> tuple[list[_File], list[Mend], l
             mends.append(mend)
     found.sort(key=lambda file: file.path)
     return found, mends, left
+
+
+@lru_cache
+def _same(number: int) -> int:
+    """One object for equal numbers, of which 100,000 files have many."""
+    return number
 
 
 def _file(item: Item, source: Source, left: list[str]) -> tuple[_File, Mend | None]:
@@ -242,7 +256,7 @@ def _file(item: Item, source: Source, left: list[str]) -> tuple[_File, Mend | No
                 )
     else:
         xattrs = list(entry.xattrs)
-    file = _File(os.fsencode(item.path), entry, item.content, _TYPES[entry.kind] | mode, flags, verify, caps, mtime)
+    file = _File(item.prefix, entry, item.content, _same(_TYPES[entry.kind] | mode), flags, _same(verify), caps, mtime)
     if entry.hardlink or not (foreign or xattrs):
         return file, None
     owner = (entry.uid, entry.gid) if foreign else None
@@ -267,7 +281,7 @@ class _Payload:
     def run(self, out: int, compression: str, level: int, threads: int) -> None:
         """Write it to where `out` stands."""
 
-        def emit(content: bytes) -> None:
+        def emit(content: Buffer) -> None:
             self.packed.update(content)
             self.size += len(content)
             view = memoryview(content)

@@ -82,6 +82,7 @@ set -e
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
 export PATH LC_ALL
+umask 022
 """
 
 INTO = """\
@@ -111,14 +112,30 @@ node() {
 """
 
 _LINK = """\
+# Folders that are not there are noted, to go with the package.
+above() {
+    above=${1%/*}
+    case $above in *'
+'*) mkdir -p -- "$above"; return ;; esac
+    absent=
+    while [ ! -e "$above/" ] && [ ! -L "$above" ]; do
+        mkdir -p -- "${folders%/*}"
+        printf '%s\\n' "$above" >>"$folders"
+        absent=$above
+        above=${above%/*}
+    done
+    mkdir -p -- "${1%/*}/"
+    [ -z "$absent" ] || [ ! -x /usr/sbin/restorecon ] || /usr/sbin/restorecon -R -- "$absent" || :
+}
 link() {
     [ "$(readlink -- "$1")" != "$2" ] || return 0
     if [ -e "$1" ] || [ -L "$1" ]; then
         [ -z "$later" ] || return 0
         fail "cannot make the link $1: something else is there"
     fi
-    mkdir -p -- "${1%/*}/"
+    above "$1"
     ln -s -- "$2" "$1"
+    [ ! -x /usr/sbin/restorecon ] || /usr/sbin/restorecon -- "$1" || :
 }
 """
 
@@ -134,12 +151,23 @@ gone_link() {
     ! kept "$1" || return 0
     [ "$(readlink -- "$2")" != "$3" ] || rm -f -- "$2"
 }
+# When no version is left that has this script.
+gone_folders() {
+    [ -z "$upgrade" ] || [ ! -e "$list" ] || return 0
+    [ -f "$folders" ] || return 0
+    sort -ru -- "$folders" | while IFS= read -r above; do rmdir -- "$above" 2>/dev/null || :; done
+    rm -f -- "$folders"
+    rmdir -- "${folders%/*}" 2>/dev/null || :
+}
 """
+NOTED = "/var/lib/hosier-made"
+"""Where it is noted which folders of the host were made for links."""
 
 
 def variables(name: str, prefix: str, listed: str) -> str:
     """What the functions know the package by."""
-    return f"name={quote(name)}\nprefix={quote(prefix)}\nlist={quote(listed)}\n"
+    noted = quote(f"{NOTED}/{name}")
+    return f"name={quote(name)}\nprefix={quote(prefix)}\nlist={quote(listed)}\nfolders={noted}\n"
 
 
 def quote(text: str) -> str:
@@ -213,7 +241,7 @@ def unmake(nodes: Sequence[Node], links: Sequence[Link]) -> str:
         said += [f"into {quote(_folder(path))} && rmdir {_base(path)} 2>/dev/null || :\n" for path in _above(nodes)]
         said.append("fi\n")
     said += ["cd /\n", *(f"gone_link {' '.join(map(quote, (link.key, link.host, link.target)))}\n" for link in links)]
-    return "".join(said)
+    return "".join([*said, "gone_folders\n"])
 
 
 def _above(nodes: Iterable[Node]) -> list[str]:
