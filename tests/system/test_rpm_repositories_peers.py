@@ -12,13 +12,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from hosier.distro.rpm import archive, comps, hostconf, modules, variables
+from hosier.distro.rpm import archive, comps, hostconf, locking, variables
 from hosier.distro.rpm.archive import Refreshed
-from hosier.errors import NotAuthentic
+from hosier.distro.rpm.locking import Task
+from hosier.distro.rpm.universe import full_nevra
+from hosier.errors import NotAuthentic, Unsolvable
 from hosier.fetch.progress import Reporter, _Quiet
 from hosier.spec.model import Repo
 from kit import gpg, rpms
 from kit.rpmrepo import COMPS
+from kit.rpmtask import locked, spec
 
 NEEDED = [program for program in ("createrepo_c", "modifyrepo_c", "gpg", "dnf") if shutil.which(program) is None]
 pytestmark = pytest.mark.skipif(bool(NEEDED), reason=f"lacks {', '.join(NEEDED)}")
@@ -179,7 +182,7 @@ def test_a_signature_of_gpg(folder: Path, tmp_path: Path) -> None:
 
 
 READ_BY_DNF = """
-import dnf, json, sys
+import dnf, dnf.module.module_base, json, sys
 base = dnf.Base()
 base.conf.read(sys.argv[1] + "/etc/dnf/dnf.conf")
 base.conf.reposdir = [sys.argv[1] + "/etc/yum.repos.d"]
@@ -269,6 +272,8 @@ data:
   license: {module: [MIT]}
   dependencies:
   - requires: {platform: [el9]}
+  profiles:
+    common: {rpms: [perl]}
   artifacts:
     rpms: [perl-0:5.26-1.x86_64, perl-libs-0:5.26-1.x86_64]
 ...
@@ -286,6 +291,8 @@ data:
   license: {module: [MIT]}
   dependencies:
   - requires: {platform: [el9]}
+  profiles:
+    common: {rpms: [perl, perl-libs, bash]}
   artifacts:
     rpms: [perl-0:5.30-1.x86_64, perl-libs-0:5.30-1.x86_64]
 ...
@@ -303,6 +310,8 @@ data:
   license: {module: [MIT]}
   dependencies:
   - requires: {platform: [el9], perl: ["5.26"]}
+  profiles:
+    one: {rpms: [dbd]}
   artifacts:
     rpms: [dbd-0:1-1.x86_64]
 ...
@@ -320,6 +329,8 @@ data:
   license: {module: [MIT]}
   dependencies:
   - requires: {platform: [el9], perl: ["5.30"]}
+  profiles:
+    two: {rpms: [dbd]}
   artifacts:
     rpms: [dbd-0:1-2.x86_64]
 ...
@@ -335,6 +346,8 @@ data:
   summary: s
   description: d
   license: {module: [MIT]}
+  profiles:
+    all: {rpms: [alone]}
   artifacts:
     rpms: [alone-0:1-1.x86_64]
 ...
@@ -354,21 +367,50 @@ data:
 ...
 """
 CHOSEN_BY_DNF = """
-import dnf, json, sys
-base = dnf.Base()
-base.conf.installroot = sys.argv[1] + "/root"
-base.conf.cachedir = sys.argv[1] + "/cache"
-base.conf.persistdir = sys.argv[1] + "/persist"
-base.conf.logdir = sys.argv[1]
-base.conf.module_platform_id = "platform:el9"
-base.conf.pluginpath = []
-base.conf.substitutions.update({"arch": "x86_64", "basearch": "x86_64", "releasever": "9"})
-for at, name in enumerate(sys.argv[2:]):
-    base.repos.add_new_repo("r%d" % at, base.conf, baseurl=["file://" + name], gpgcheck=False,
-        module_hotfixes=name.endswith("hot"))
-base.fill_sack(load_system_repo=False)
-print(json.dumps(sorted(f"{p.name}-{p.epoch}:{p.version}-{p.release}.{p.arch}" for p in base.sack.query().available())))
+import dnf, dnf.exceptions, dnf.module.module_base, json, sys
+found = []
+for asked in json.loads(sys.argv[2]):
+    base = dnf.Base()
+    base.conf.installroot = sys.argv[1] + "/root"
+    base.conf.cachedir = sys.argv[1] + "/cache"
+    base.conf.persistdir = sys.argv[1] + "/persist"
+    base.conf.logdir = sys.argv[1]
+    base.conf.module_platform_id = "platform:el9"
+    base.conf.pluginpath = []
+    base.conf.substitutions.update({"arch": "x86_64", "basearch": "x86_64", "releasever": "9"})
+    for at, name in enumerate(sys.argv[3:]):
+        base.repos.add_new_repo("r%d" % at, base.conf, baseurl=["file://" + name], gpgcheck=False,
+            module_hotfixes=name.endswith("hot"))
+    base.fill_sack(load_system_repo=False)
+    ask = dnf.module.module_base.ModuleBase(base)
+    try:
+        profiles = [each for each in asked if "/" in each]
+        ask.enable([each for each in asked if "/" not in each])
+        packages = base.sack.query().available()
+        if profiles:
+            ask.install(profiles)
+            base.resolve()
+            packages = base.transaction.install_set
+        found.append(sorted(f"{p.name}-{p.epoch}:{p.version}-{p.release}.{p.arch}" for p in packages))
+    except dnf.exceptions.Error:
+        found.append([])
+    base.close()
+print(json.dumps(found))
 """
+STREAMS = [
+    [],
+    ["perl:5.30"],
+    ["perl:5.26", "alone:x"],
+    ["dbd:a"],
+    ["dbd:a", "perl:5.30"],
+    ["perl:5.30/common"],
+    ["perl/common", "alone:x/all"],
+    ["dbd:a/two", "perl:5.30"],
+    ["dbd:a/all"],
+    ["perl:5.40"],
+    ["perl:5.30", "perl:5.26"],
+]
+"""Asked of dnf as `module enable`, and as `module install` where a profile is named; [] is an error."""
 
 
 def test_dnf_hides_the_same_modular_packages(tmp_path: Path) -> None:
@@ -388,13 +430,34 @@ def test_dnf_hides_the_same_modular_packages(tmp_path: Path) -> None:
         run("createrepo_c", "-q", tmp_path / name)
     run("modifyrepo_c", "--mdtype=modules", tmp_path / "modules.yaml", tmp_path / "modular/repodata")
     (tmp_path / "root").mkdir()
-    words = ["/usr/bin/python3", "-c", CHOSEN_BY_DNF, str(tmp_path), *(str(tmp_path / name) for name in packages)]
-    theirs = json.loads(run(*words, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)}))
-    found = refresh(tmp_path / "modular", tmp_path)
-    rule = modules.merged([each.file for each in found.indices if each.kind == "modules"]).filter()
-    every = [
-        (name, package, f"{package}-0:{version}-1.x86_64") for name, of in packages.items() for package, version in of
+    places = [str(tmp_path / name) for name in packages]
+    words = ["/usr/bin/python3", "-c", CHOSEN_BY_DNF, str(tmp_path), json.dumps(STREAMS), *places]
+    theirs = json.loads(run(*words, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)}).splitlines()[-1])
+    repos = [
+        Repo(name, type="rpm", uris=(f"file://{place}",), gpgcheck=False, module_hotfixes=name == "hot")
+        for name, place in zip(packages, places, strict=True)
     ]
-    every += [("modular", "dbd", f"dbd-0:1-{release}.x86_64") for release in ("1", "2")]
-    ours = sorted(nevra for repo, name, nevra in every if rule.allows(name, nevra, hotfixes=repo == "hot"))
-    assert ours == theirs
+    found = archive.refresh(
+        {"amd64": repos},
+        str(tmp_path / "store"),
+        reporter=Reporter(_Quiet()),
+        now=2e9,
+        root=str(tmp_path),
+        environment={},
+    )
+    ours = [_with_streams(each, found["amd64"]) for each in STREAMS]
+    assert dict(zip(map(str, STREAMS), ours, strict=True)) == dict(zip(map(str, STREAMS), theirs, strict=True))
+
+
+def _with_streams(asked: list[str], found: Refreshed) -> list[str]:
+    """What may be chosen with these streams, or what their profiles install."""
+    said = spec(*(f"@{each}" for each in asked))
+    try:
+        lock = locked(said, found)
+    except Unsolvable:
+        return []
+    if lock.packages:
+        return sorted(f"{each.name}-0:{each.version}.{each.architecture}" for each in lock.packages)
+    every = locking.universe(Task(said, found, (), "amd64"))
+    numbers = [each for ids in every.pool.by_name.values() for each in ids]
+    return sorted(full_nevra(every.package(each)) for each in every.usable(numbers))

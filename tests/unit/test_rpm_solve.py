@@ -441,6 +441,97 @@ def test_a_package_of_a_module_never_gets_in_by_its_version(tmp_path: Path) -> N
     assert chosen(locked(spec("pre1"), refreshed(tmp_path, {"base": packages}))) == "pre1=9-1"
 
 
+STREAMS = """---
+document: modulemd
+version: 2
+data:
+  name: db
+  stream: "1"
+  version: 1
+  artifacts: {rpms: [db-0:1-1.x86_64, db-tools-0:1-1.x86_64]}
+  profiles:
+    server: {description: d, rpms: [db, low]}
+---
+document: modulemd
+version: 2
+data:
+  name: db
+  stream: "2"
+  version: 1
+  artifacts: {rpms: [db-0:2-1.x86_64]}
+  profiles: {server: {rpms: [db]}, gone: {rpms: [away]}}
+---
+document: modulemd
+version: 2
+data:
+  name: app
+  stream: x
+  dependencies: [{requires: {db: ["2"]}}]
+  artifacts: {rpms: [app-0:1-1.x86_64]}
+---
+document: modulemd
+version: 2
+data:
+  name: odd
+  stream: x
+  dependencies: [{requires: {away: []}}]
+---
+document: modulemd-defaults
+version: 1
+data: {module: db, stream: "1"}
+"""
+MODULAR = [
+    *(P("db", f"{number}-1", "x86_64") for number in (1, 2, 3)),
+    *(P("db-tools", f"{number}-1", "x86_64") for number in (1, 3)),
+    P("low"),
+    P("app", "1-1", "x86_64"),
+]
+ASKED = [
+    ("the default stream is active", ["db"], "db=1-1.x86_64"),
+    ("a stream is active and installs nothing", ["@db:2"], ""),
+    ("a stream is active", ["@db:2", "db"], "db=2-1.x86_64"),
+    ("wherever it stands", ["db", "@db:2"], "db=2-1.x86_64"),
+    ("what an active stream does not have is of no module", ["@db:2", "db-tools"], "db-tools=3-1.x86_64"),
+    ("a profile", ["@db:2/server"], "db=2-1.x86_64"),
+    ("a profile of the default stream", ["@db/server"], "db=1-1.x86_64 low=1-1"),
+    ("what a stream requires is active", ["@app:x", "app", "db"], "app=1-1.x86_64 db=2-1.x86_64"),
+    ("and what is asked for is asked for twice", ["@app:x", "@db:2/server"], "db=2-1.x86_64"),
+    ("what is not active", ["app"], "app is asked for, and app-1-1.x86_64 is of a module's stream that is not active"),
+    ("no stream", ["@db:9"], "no stream 9 of the module db is in base"),
+    ("no module", ["@ap:x"], "no module ap is in base"),
+    ("no group", ["@db"], "no group db is in base, but a module"),
+    ("no default", ["@app/all"], "the module app in base has no default stream"),
+    ("no profile", ["@db:2/all"], "db:2 has no profile all"),
+    ("no package", ["@db:2/gone"], "@db:2/gone has the package away, and none of that name is in base"),
+    ("two streams", ["@db:1", "@db:2"], "@db:1 and @db:2 are asked for, and only one stream of a module can be active"),
+    ("a stream of another", ["@app:x", "@db:1"], "app:x cannot be active: it needs db:2, and db:1 is active"),
+    ("a stream of none", ["@odd:x"], "odd:x cannot be active: it needs away, and no repository has that"),
+]
+
+
+WITHOUT = ("two streams", "a stream of another", "a stream of none", "no package")
+"""Errors whose mend names no request."""
+
+
+@pytest.mark.parametrize(("says", "requests", "expected"), ASKED, ids=[each[0] for each in ASKED])
+def test_streams_of_modules(says: str, requests: Sequence[str], expected: str, tmp_path: Path) -> None:
+    found = refreshed(tmp_path, {"base": MODULAR}, more={"base": {"modules": STREAMS}})
+    try:
+        assert chosen(locked(spec(*requests), found)) == expected
+    except HosierError as error:
+        assert str(error).removeprefix(IN).partition("; ")[0] == expected
+        assert "@" in (error.hint or "") or says in WITHOUT
+
+
+def test_another_stream_moves_what_was_of_the_one_before(tmp_path: Path) -> None:
+    found = refreshed(tmp_path, {"base": MODULAR}, more={"base": {"modules": STREAMS}})
+    first = locked(spec("db"), found)
+    notes: list[str] = []
+    second = locked(spec("@db:2", "db"), found, previous=first, note=notes.append)
+    assert chosen(second) == "db=2-1.x86_64"
+    assert notes == ["db 1-1 is of a module's stream that is not active, so it moves"]
+
+
 # what is held
 
 

@@ -98,6 +98,8 @@ def taken_back(number: int, universe: Universe) -> str:
     package, reason = universe.package(number), universe.reasons[number]
     if reason == EXCLUDED:
         return f"take what excludes {package.name} out of packages.exclude"
+    if reason == INACTIVE and (stream := universe.of_stream(number)):
+        return f"ask for {stream} to make that stream the active one"
     if reason in (INACTIVE, HIDDEN):
         return (
             f'say module_hotfixes = true in the [[repo]] "{package.repo}" to take its packages whatever their modules'

@@ -57,6 +57,7 @@ def universe(task: Task) -> Universe:
         architecture=task.architecture,
         local=[package.declared for package in task.local],
         excluded=task.spec.packages.exclude,
+        asked=[request.name for request in task.spec.packages.install],
         lists=task.lists,
     )
 

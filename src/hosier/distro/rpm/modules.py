@@ -30,16 +30,19 @@ _WANTED: Wanted = {
         "dependencies": None,
         "artifacts": None,
         "demodularized": None,
+        "profiles": None,
     },
 }
 _ARTIFACT = re.compile(r"(?P<name>[^\s/]+)-(?P<epoch>[0-9]+:)?(?P<rest>[^-\s/]+-[^-\s/]+\.[^-.\s/]+)")
+_ASKED = re.compile(r"(?P<module>[^:/]+)(?::(?P<stream>[^:/]+))?(?:/(?P<profile>[^:/]+))?")
 _PLATFORM = "platform"
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
     """One build of one stream of a module. `requires` are alternatives: of one of them, each module in one of its
-    streams (none named: in any). `artifacts` are NEVRAs with their epoch, without sources."""
+    streams (none named: in any). `artifacts` are NEVRAs with their epoch, without sources. `profiles` are names of
+    packages, by the name of the profile."""
 
     name: str
     stream: str
@@ -49,6 +52,16 @@ class Stream:
     requires: tuple[Mapping[str, tuple[str, ...]], ...] = ()
     artifacts: tuple[str, ...] = ()
     demodularized: tuple[str, ...] = ()
+    profiles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What `NAME[:STREAM][/PROFILE]` says (dnf(8), "Specifying Modules")."""
+
+    module: str
+    stream: str | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,28 @@ class Modules:
                 hidden.update(each.artifacts)
         return Filter(frozenset(hidden - active), frozenset(active), frozenset(names - plain))
 
+    def known(self, module: str) -> tuple[str, ...]:
+        """The streams of a module, sorted; none: there is no such module."""
+        return tuple(sorted({each.stream for each in self.streams if each.name == module}))
+
+    def builds(self, module: str, stream: str, chosen: Mapping[str, str]) -> tuple[Stream, ...]:
+        """The builds of a stream that are active when the streams `chosen` are; the newest first."""
+        found = [each for each in self.streams if (each.name, each.stream) == (module, stream) and _met(each, chosen)]
+        return tuple(sorted(found, key=lambda each: _number(each.version), reverse=True))
+
+    def lacks(self, module: str, stream: str, chosen: Mapping[str, str]) -> str:
+        """Why no build of a stream is active when the streams `chosen` are, in words."""
+        for build in self.streams:
+            if (build.name, build.stream) == (module, stream):
+                for required, streams in sorted(build.requires[0].items() if build.requires else ()):
+                    if required == _PLATFORM or (required in chosen and _fits(chosen[required], streams)):
+                        continue
+                    needs = f"it needs {required}{':' if streams else ''}{' or '.join(streams)}"
+                    if required in chosen:
+                        return f"{needs}, and {required}:{chosen[required]} is active"
+                    return f"{needs}, and no repository has that"
+        return "no repository has it"
+
     def _require(self, name: str, stream: str, chosen: dict[str, str], *, defaults: bool) -> bool:
         """Add what a stream requires; whether all of it can be had. `defaults`: of a module that has a default stream,
         no other is taken."""
@@ -146,6 +181,12 @@ class Modules:
                     return True
                 del chosen[module]
         return False
+
+
+def asked(text: str) -> Asked | None:
+    """Read what a request says behind its "@"; None: it can be no module."""
+    said = _ASKED.fullmatch(text)
+    return None if said is None else Asked(said["module"], said["stream"], said["profile"])
 
 
 def parse(content: bytes, *, name: str) -> Modules:
@@ -223,7 +264,16 @@ def _stream(data: Mapping[str, Value]) -> Stream:
         requires=tuple(_requires(data.get("dependencies"))),
         artifacts=tuple(found),
         demodularized=tuple(each for each in names if isinstance(each, str)) if isinstance(names, list) else (),
+        profiles=_profiles(data.get("profiles")),
     )
+
+
+def _profiles(said: Value) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for name, profile in said.items() if isinstance(said, dict) else ():
+        rpms = profile.get("rpms") if isinstance(profile, dict) else None
+        found[name] = tuple(each for each in rpms if isinstance(each, str)) if isinstance(rpms, list) else ()
+    return found
 
 
 def _requires(said: Value) -> list[Mapping[str, tuple[str, ...]]]:
@@ -262,6 +312,10 @@ def _met(build: Stream, chosen: Mapping[str, str]) -> bool:
         )
         for alternative in build.requires
     )
+
+
+def _number(version: str) -> int:
+    return int(version) if version.isascii() and version.isdigit() and len(version) <= 20 else 0
 
 
 def _word(value: Value) -> str:

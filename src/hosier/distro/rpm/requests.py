@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hosier.distro.rpm import evr, explain
+from hosier.distro.rpm import evr, explain, modules
+from hosier.distro.rpm.modules import Asked, Modules
 from hosier.distro.rpm.tags import SENSE_EQUAL, SENSE_GREATER, SENSE_LESS
-from hosier.distro.rpm.universe import Universe, is_pattern, version_of
+from hosier.distro.rpm.universe import Universe, full_nevra, is_pattern, version_of
 from hosier.errors import Unsolvable
 from hosier.solve.rpm import Damaged
 from hosier.spec.architectures import rpm_name
@@ -42,7 +43,7 @@ def wanted(requests: Sequence[Request], universe: Universe, files: Sequence[str]
     problems: list[tuple[str, str]] = []
     for request in requests:
         try:
-            out += _request(request, universe, files)
+            out += _request(request, requests, universe, files)
         except Unsolvable as error:
             problems.append((str(error), error.hint or ""))
     if problems:
@@ -51,12 +52,12 @@ def wanted(requests: Sequence[Request], universe: Universe, files: Sequence[str]
     return out
 
 
-def _request(request: Request, universe: Universe, files: Sequence[str]) -> list[Wanted]:
+def _request(request: Request, requests: Sequence[Request], universe: Universe, files: Sequence[str]) -> list[Wanted]:
     file = request.path or request.url
     if file is not None:
         return [_file(file, str(request), universe, files)]
     if request.name.startswith("@"):
-        return _group(request.name[1:], str(request), universe)
+        return _module(request.name[1:], str(request), requests, universe)
     if request.operator is not None and request.version is not None:
         return [_versions(request, universe)]
     return _word(request, universe)
@@ -172,6 +173,71 @@ def _all_out(words: str, packages: Sequence[int], universe: Universe) -> Unsolva
     package = universe.package(universe.newest(out)[0])
     reason = universe.reasons[package.id]
     return Unsolvable(f"{words} is asked for, and {package} {reason}", hint=explain.taken_back(package.id, universe))
+
+
+def _module(name: str, words: str, requests: Sequence[Request], universe: Universe) -> list[Wanted]:
+    """Of NAME:STREAM nothing but that the stream is active; of a profile of it, its packages; else a group."""
+    said, known = modules.asked(name), universe.modules
+    comps = universe.comps
+    if comps is not None and comps.members(name) is not None:
+        return _group(name, words, universe)
+    if known is None or said is None or not (streams := known.known(said.module)):
+        if said is None or said.stream is None:
+            return _group(name, words, universe)
+        near = explain.like(said.module, {each.name for each in known.streams} if known is not None else ())
+        mend = f"did you mean @{near}:{said.stream}?" if near else None
+        raise Unsolvable(f"no module {said.module} is in {universe.described}", hint=mend)
+    stream = said.stream or (known.defaults.get(said.module) if said.profile else None)
+    if stream not in streams:
+        where, every = universe.described, ", ".join(f"@{said.module}:{each}" for each in streams)
+        if said.stream is not None:
+            reason = f"no stream {stream} of the module {said.module} is in {where}"
+        elif said.profile is not None:
+            reason = f"the module {said.module} in {where} has no default stream"
+        else:
+            reason = f"no group {said.module} is in {where}, but a module"
+        raise Unsolvable(reason, hint=f"ask for a stream of it: {every}")
+    for other in requests:
+        theirs = modules.asked(other.name[1:]) if other.name.startswith("@") else None
+        if theirs is not None and theirs.module == said.module and theirs.stream not in (None, stream):
+            raise Unsolvable(
+                f"{words} and {other} are asked for, and only one stream of a module can be active",
+                hint="ask for one of them",
+            )
+    builds = known.builds(said.module, stream, universe.streams)
+    if universe.streams.get(said.module) != stream or not builds:
+        raise Unsolvable(
+            f"{said.module}:{stream} cannot be active: {known.lacks(said.module, stream, universe.streams)}",
+            hint="ask for a stream of each that goes with the others",
+        )
+    return [] if said.profile is None else _profile(said, words, known, universe)
+
+
+def _profile(said: Asked, words: str, known: Modules, universe: Universe) -> list[Wanted]:
+    """The packages of a profile: those of the stream, else those that are called so, as dnf takes them."""
+    stream = universe.streams[said.module]
+    builds = known.builds(said.module, stream, universe.streams)
+    names = builds[0].profiles.get(said.profile or "")
+    if names is None:
+        every = ", ".join(f"@{said.module}:{stream}/{each}" for each in sorted(builds[0].profiles))
+        raise Unsolvable(
+            f"{said.module}:{stream} has no profile {said.profile}",
+            hint=f"ask for {every}" if every else f"ask for @{said.module}:{stream}, and for its packages by name",
+        )
+    artifacts = {each for build in builds for each in build.artifacts}
+    hotfixes = {name for name, repo in universe.channels.items() if repo.module_hotfixes}
+    out = []
+    for name in names:
+        there = universe.usable(each for each in universe.pool.named(name) if universe.known(each))
+        own = tuple(
+            each
+            for each in there
+            if universe.package(each).repo in hotfixes or full_nevra(universe.package(each)) in artifacts
+        )
+        if not there:
+            raise Unsolvable(f"{words} has the package {name}, and none of that name is in {universe.described}")
+        out.append(Wanted(words, own or there))
+    return out
 
 
 def _group(name: str, words: str, universe: Universe) -> list[Wanted]:

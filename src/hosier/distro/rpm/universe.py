@@ -19,6 +19,7 @@ from hosier.spec.architectures import rpm_name
 if TYPE_CHECKING:
     from hosier.distro.rpm.archive import Index, Refreshed
     from hosier.distro.rpm.comps import Comps
+    from hosier.distro.rpm.modules import Modules
 
 _NAME, _PART = r"(?P<name>[^:(/=<> ]+)", r"[^-:(/=<> ]+"
 _EVR = rf"(?:(?P<epoch>[0-9]+):)?(?P<version>{_PART})"
@@ -58,8 +59,8 @@ def is_pattern(text: str) -> bool:
 class Universe:
     """Packages of repositories and files, without those that are left out. Raises PackageInvalid.
 
-    `lists` brings the file lists of the repositories, when one is needed. `described` says in messages where packages
-    were looked for.
+    `lists` brings the file lists of the repositories, when one is needed. `asked` are the requests, of which those for
+    streams of modules say what is left out. `described` says in messages where packages were looked for.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Universe:
         architecture: str,
         local: Sequence[Declared],
         excluded: Sequence[str],
+        asked: Sequence[str] = (),
         lists: Callable[[], Sequence[Index]] | None = None,
     ) -> None:
         self.native = architecture
@@ -95,6 +97,8 @@ class Universe:
             raise PackageInvalid(f"cannot choose packages: {reason}") from None
         self.reasons: dict[int, str] = {}
         """Why a package is left out, in words."""
+        self.streams = self._streams(asked)
+        """The stream of each module that is active."""
         self._leave_out()
 
     def _source(self, index: Index) -> Source:
@@ -137,21 +141,50 @@ class Universe:
 
     def _leave_out_modules(self, out: dict[int, str]) -> None:
         """As dnf does: default streams of modules are active, what others have is hidden."""
-        files = [index.file for index in self.indices if index.kind == "modules"]
-        if not files:
+        if self.modules is None:
             return
-        from hosier.distro.rpm import modules
-
         hotfixes = {name for name, repo in self.channels.items() if repo.module_hotfixes}
-        rule = modules.merged(files).filter()
+        rule = self.modules.filter(self.streams)
         hidden = (_FORMS[0].fullmatch(each) for each in rule.hidden)
         for name in sorted(rule.names.union(said["name"] for said in hidden if said is not None)):
             for each in self.pool.named(name):
                 package = self.pool.package(each)
-                own = version_of(package)
-                full = f"{name}-{own.epoch}:{own.version}-{own.release}.{package.architecture}"
+                full = full_nevra(package)
                 if package.local is None and not rule.allows(name, full, hotfixes=package.repo in hotfixes):
                     out.setdefault(each, INACTIVE if full in rule.hidden else HIDDEN)
+
+    def _streams(self, asked: Sequence[str]) -> Mapping[str, str]:
+        """What the requests for streams make active, with what those require, and the defaults."""
+        if self.modules is None:
+            return {}
+        from hosier.distro.rpm import modules
+
+        enabled = {}
+        for request in asked:
+            said = modules.asked(request[1:]) if request.startswith("@") else None
+            if said is not None and (said.stream or said.profile):
+                stream = said.stream or self.modules.defaults.get(said.module)
+                if stream in self.modules.known(said.module):
+                    enabled[said.module] = stream
+        return self.modules.active(enabled)
+
+    @cached_property
+    def modules(self) -> Modules | None:
+        """The modules of all repositories."""
+        files = [index.file for index in self.indices if index.kind == "modules"]
+        if not files:
+            return None
+        from hosier.distro.rpm import modules
+
+        return modules.merged(files)
+
+    def of_stream(self, number: int) -> str | None:
+        """The module's stream that a package is of, as it is asked for."""
+        full = full_nevra(self.pool.package(number))
+        for each in self.modules.streams if self.modules is not None else ():
+            if full in each.artifacts:
+                return f"@{each.name}:{each.stream}"
+        return None
 
     def limited(self, only: Mapping[str, frozenset[str]]) -> None:
         """Leave out, too, all versions of a package but those that `only` has for its name."""
@@ -239,6 +272,12 @@ def version_of(package: Package) -> Evr:
         return evr.parse(package.evr)
     except ValueError:
         return Evr(0, package.evr, "")
+
+
+def full_nevra(package: Package) -> str:
+    """A package as modules name it, its epoch written always."""
+    own = version_of(package)
+    return f"{package.name}-{own.epoch}:{own.version}-{own.release}.{package.architecture}"
 
 
 def _fits(package: Package, said: re.Match[str]) -> bool:
