@@ -57,6 +57,11 @@ CASES = [
     Case("a build time in words", {1006: (STRING, "now")}, "the value of tag 1006 in its header is not numbers"),
     Case("a scriptlet that is a number", {1024: (INT32, 5)}, "the value of tag 1024 in its header is not a text"),
     Case("a group that is a number", {1016: (INT32, 5)}, "the value of tag 1016 in its header is not a text"),
+    Case(
+        "a folder that fills the memory once for each of its files",
+        {1118: (STRINGS, [f"/{'a' * 2**24}/"]), 1117: (STRINGS, ["x"] * 9999), 1116: (INT32, [0] * 9999)},
+        f"a name is too long: '/{'a' * 59}'…",
+    ),
     Case("colors of other files", {1140: (INT32, [1, 2])}, "it has 1 files and 2 values of tag 1140"),
     *(
         Case(f"a condition of no trigger, {sort}", trigger(kind, number), "a condition names a trigger that it has not")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hosier.distro.rpm import places
 from hosier.distro.rpm.installed import Database
 from hosier.errors import UsageError
-from hosier.inspect import drift
+from hosier.inspect import drift, drift_deb, drift_rpm, running
 from hosier.inspect.drift import FileDrift, Installed, Said, Wanted
 from hosier.inspect.drift_declared import of_spec
 from hosier.inspect.drift_rpm import RpmRecords, capabilities
@@ -171,6 +171,23 @@ def test_a_spec_declares_packages_by_their_files_and_what_it_adds() -> None:
         "/etc/app": ("", None, [], False),
         "/srv": ("", None, [], False),
     }
+
+
+FOLDERS = {"/a": "one", "/a/b": "two", "/b/a/b": "three"}
+
+
+@given(st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=6))
+def test_the_nearest_folder_is_the_one_that_lies_deepest(parts: list[str]) -> None:
+    above = ["/" + "/".join(parts[:count]) for count in range(len(parts) - 1, 0, -1)]
+    expected = next((FOLDERS[each] for each in above if each in FOLDERS), "")
+    assert running.nearest("/" + "/".join(parts), FOLDERS, len("/b/a/b")) == expected
+
+
+def test_what_lies_far_below_a_folder_is_known_at_once() -> None:
+    deep = "/d" * 500_000  # each folder by itself, from the deepest on, would take hours
+    assert (running.expected(f"/tmp{deep}"), running.expected(deep)) == ("temporary files", "")
+    assert (drift_rpm.added(f"/var/lib/dnf{deep}"), drift_rpm.added(deep)) == ("records of dnf", "")
+    assert (drift_deb.added(f"/var/lib/apt{deep}"), drift_deb.added(deep)) == ("records of apt", "")
 
 
 def test_requests_that_only_a_lock_decides_are_noted() -> None:

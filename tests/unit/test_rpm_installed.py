@@ -242,6 +242,11 @@ CASES = [
     Case("a path that climbs", blobs(paths(["/usr/../../"], ["x"], [0])), "package demo: one of its files is called"),
     Case("a path that is relative", blobs(paths(["usr/"], ["x"], [0])), "package demo: one of its files is called"),
     Case("a folder that is not there", blobs(paths(["/"], ["x"], [9])), "package demo: one of its files is in"),
+    Case(
+        "a folder that fills the memory once for each of its files",
+        blobs(paths([f"/{'a' * 2**24}/"], ["x"] * 9999, [0] * 9999)),
+        "package demo: one of its files has a path that is too long",
+    ),
     Case("a folder too few", blobs(paths(["/"], ["x", "y"], [0])), "package demo: it has 2 files and 1 folders"),
     Case("modes too few", blobs(paths(["/"], ["x", "y"], [0, 0])), "package demo: tag 1028 speaks of 1 files"),
     Case("no version", blobs(rpmdb.blob(tags={1001: None})), "one of its packages has no name or no version"),

@@ -15,7 +15,7 @@ from hosier.distro.deb import dpkgdb, version
 from hosier.errors import HosierError, StoreFailed
 from hosier.inspect import installed
 from hosier.inspect.drift import Installed, Said, Wanted
-from hosier.inspect.running import expected
+from hosier.inspect.running import expected, nearest
 from hosier.linux.rooted import Root
 
 LIST_MOST = 64 << 20
@@ -70,6 +70,7 @@ ADDED_EXACTLY = {
     **dict.fromkeys(("/usr/lib32", "/usr/lib64", "/usr/libx32"), "a merged /usr"),
 }
 """What no package owns and is no drift, each with its reason: docs/drift.md has the list."""
+_LONGEST = max(map(len, ADDED_BELOW))
 
 _MD5 = re.compile(r"([0-9a-f]{32})  (.+)")
 _FACTS = frozenset(("content", "type"))
@@ -186,12 +187,7 @@ def added(path: str) -> str:
     """Why a path that no package owns is there all the same; "" when there is no such reason."""
     if path in ADDED_EXACTLY:
         return ADDED_EXACTLY[path]
-    at = len(path)
-    while at > 0:
-        if path[:at] in ADDED_BELOW:
-            return ADDED_BELOW[path[:at]]
-        at = path.rfind("/", 0, at)
-    return ""
+    return ADDED_BELOW.get(path) or nearest(path, ADDED_BELOW, _LONGEST)
 
 
 def _conffiles(field: str) -> dict[str, tuple[str, bool]]:

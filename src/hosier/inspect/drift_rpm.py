@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from hosier.distro.rpm import evr, tags
 from hosier.distro.rpm.installed import Database, File, Package, read
 from hosier.inspect.drift import Installed, Said, Wanted
-from hosier.inspect.running import expected
+from hosier.inspect.running import expected, nearest
 from hosier.linux.capabilities import NAMES
 from hosier.linux.rooted import Root
 
@@ -61,6 +61,7 @@ ADDED_EXACTLY = {
     ),
 }
 """What no package owns and is no drift, each with its reason: docs/drift.md has the list."""
+_LONGEST = max(map(len, ADDED_BELOW))
 
 
 class RpmRecords:
@@ -109,12 +110,7 @@ def added(path: str) -> str:
     """Why a path that no package owns is there all the same; "" when there is no such reason."""
     if path in ADDED_EXACTLY:
         return ADDED_EXACTLY[path]
-    at = path.rfind("/")
-    while at > 0:
-        if path[:at] in ADDED_BELOW:
-            return ADDED_BELOW[path[:at]]
-        at = path.rfind("/", 0, at)
-    return ADDED_BELOW.get(path, "")
+    return nearest(path, ADDED_BELOW, _LONGEST) or ADDED_BELOW.get(path, "")
 
 
 def _compared(installed: str, wanted: Wanted) -> int:

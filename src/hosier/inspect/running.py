@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from hosier.distro.deb.leftovers import leftover
 
@@ -36,20 +37,31 @@ EXACTLY = {
     "/root/.viminfo": "what was typed",
 }
 
+_LONGEST = max(map(len, BELOW))
 _COMPILED = re.compile(r"/__pycache__(/[^/]*\.pyc)?$")
 
 
 def expected(path: str) -> str:
     """Why a running root has `path` of its own; "" when it should be as it was built."""
-    at = path.rfind("/")
-    while at > 0:
-        above = path[:at]
-        if above in BELOW:
-            return BELOW[above]
-        at = path.rfind("/", 0, at)
+    known = nearest(path, BELOW, _LONGEST)
+    if known:
+        return known
     if path in EXACTLY:
         return EXACTLY[path]
-    known = leftover(path)
-    if known is not None:
-        return known.why
+    left = leftover(path)
+    if left is not None:
+        return left.why
     return "compiled when it was imported" if _COMPILED.search(path) else ""
+
+
+def nearest(path: str, folders: Mapping[str, str], longest: int) -> str:
+    """What `folders` say of the nearest of them that `path` is in; "" where it is in none.
+
+    `longest` is the length of the longest of them: of a path with thousands of folders only the first few are asked.
+    """
+    at = path.rfind("/", 0, longest + 1)
+    while at > 0:
+        if path[:at] in folders:
+            return folders[path[:at]]
+        at = path.rfind("/", 0, at)
+    return ""

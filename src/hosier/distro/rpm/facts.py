@@ -282,12 +282,17 @@ def _paths(header: Header) -> list[str]:
 
 
 def _folder(folder: str) -> None:
-    """Refuse what is not an absolute plain path with a slash at its end."""
+    """Refuse what is not an absolute plain path with a slash at its end.
+
+    Before any name is put behind it: a header holds one folder of many MiB, and a hundred thousand names for it.
+    """
+    if len(folder) > _PATH_MAX:
+        raise Malformed(f"a name is too long: {folder[:60]!r}…")
     if not folder.startswith("/") or not folder.endswith("/"):
-        raise Malformed(f"{folder!r} is not an absolute path")
+        raise Malformed(f"{folder[:60]!r} is not an absolute path")
     if "//" in folder or "/./" in folder or "/../" in folder:
         climbs = "climbs out with .." if "/../" in folder else "is not a plain path"
-        raise Malformed(f"{folder!r} {climbs}")
+        raise Malformed(f"{folder[:200]!r} {climbs}")
 
 
 def _placed(files: Sequence[File]) -> None:

@@ -42,6 +42,8 @@ HEADER_MOST = 64 << 20
 PACKAGES_MOST = 200_000
 FILES_MOST = 10_000_000
 """Files of all packages together; a desktop has 500,000."""
+PATH_MOST = 4096
+"""Characters of a folder of a package, and of a name in it (PATH_MAX of linux/limits.h)."""
 SECONDS = 120.0
 
 
@@ -324,6 +326,9 @@ def _paths(header: Header) -> list[str]:
             raise Malformed(f"it has {len(names)} files and {len(indexes)} folders for them")
         if max(indexes) >= len(folders):
             raise Malformed("one of its files is in no folder")
+        # before a folder of many MiB comes before each of a hundred thousand names
+        if max(map(len, (*folders, *names))) > PATH_MOST:
+            raise Malformed("one of its files has a path that is too long")
         # "/" itself is an empty name in the folder "/".
         found = [f"{folders[index]}{name}" for index, name in zip(indexes, names, strict=True)]
     for at, path in enumerate(found):
