@@ -25,7 +25,8 @@ from hosier.build import scripts as maintainer
 from hosier.build.rpm import scriptlets
 from hosier.distro.deb import control
 from hosier.errors import BuildFailed
-from hosier.linux.box import Box, Job
+from hosier.linux import memory
+from hosier.linux.box import Box, Job, TooMuchMemory
 from hosier.linux.jobs import Outcome, run_jobs
 from kit import rpms, tiny
 from kit.rpmscripts import Ours
@@ -300,6 +301,7 @@ def test_what_a_scriptlet_leaves_behind_is_dead_before_the_next(base: str, usern
 @PROGRAMS
 def test_a_fork_bomb_is_bounded_and_ended(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scriptlets, "SECONDS", 2.0)
+    monkeypatch.setenv(memory.VARIABLE, "none")  # which may end it sooner
     ours = Ours(tmp_path / "ours")
     text = "f() { f | f & }; f; while :; do :; done"
     if program == rpms.LUA:
@@ -325,6 +327,77 @@ def test_a_maintainer_script_that_never_ends_is_ended(base: str) -> None:
     assert str(caught.value) == (
         "cannot configure slow: its preinst failed: was killed, since all took more than 1 seconds\n  | begun"
     )
+
+
+GROW = "x=0123456789abcdef; i=0; while [ $i -lt {} ]; do x=$x$x; i=$((i+1)); done; "
+MANY = f"for i in 1 2 3 4 5 6 7 8; do ({GROW.format(19)} sleep 1) & done; wait; echo got"
+GLUTTONS = {
+    "one process": GROW.format(22) + "echo got",  # 64 MiB
+    "many processes": MANY,
+    "files in memory": "for d in /tmp /run /dev/shm; do dd if=/dev/zero of=$d/x bs=1M count=20; done 2>/dev/null; "
+    "sleep 0.3; echo got",
+    "Lua": 't = {} for i = 1, 80 do t[i] = ("x"):rep(1 << 20) end print("got")',
+}
+LIMIT = 48 << 20
+
+
+@pytest.mark.parametrize("kind", GLUTTONS)
+def test_a_scriptlet_that_takes_all_memory_fails_alone(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its package is named, and the script after it runs."""
+    program = rpms.LUA if kind == "Lua" else rpms.SHELL
+    ours = lua_root(tmp_path)
+    monkeypatch.setenv(memory.VARIABLE, str(LIMIT))
+    scripts = {"post": rpms.Script(GLUTTONS[kind], program), "posttrans": rpms.Script("echo alive >/log")}
+    ours.install([rpms.write(tmp_path, "bad", scripts=scripts)])
+    (told,) = ours.told()
+    assert told.startswith("warning: %post of bad-1.0-1.noarch failed: ")
+    assert kind in ("one process", "Lua") or "was killed for taking more than 48 MiB of memory" in told
+    assert "got" not in ours.output() and ours.log() == ["alive"]
+    monkeypatch.setenv(memory.VARIABLE, "none")  # the control
+    install(ours, tmp_path, GLUTTONS[kind], program, name="control")
+    assert ours.output().splitlines()[-1] == "got"
+
+
+@pytest.mark.parametrize("mode", tiny.MODES)
+def test_whoever_calls_a_box_may_not_take_all_memory(mode: str, base: str) -> None:
+    try:
+        told = tiny.boxed(mode, base, MANY, limit=LIMIT).output
+    except TooMuchMemory as error:
+        told = str(error)
+    assert told.rstrip().endswith("cannot let the command go on: it took more than 48 MiB of memory")
+    assert tiny.boxed(mode, base, MANY) == (0, "got\n")
+
+
+@pytest.mark.parametrize("mode", ["mapped", "host-root"])
+def test_the_kernel_ends_what_is_in_a_box_first(base: str, mode: str) -> None:
+    """What nobody counts, such as files without a name, is then given back before a process of the host suffers."""
+    tell = "cat /proc/self/oom_score_adj"
+    assert tiny.boxed(mode, base, tell, limit=LIMIT) == (0, "1000\n")
+    assert tiny.boxed(mode, base, tell) == (0, "0\n")
+
+
+def test_a_maintainer_script_that_takes_all_memory_is_named(base: str) -> None:
+    info = f"{base}/root/var/lib/dpkg/info"
+    os.makedirs(info)
+    Path(f"{info}/big.preinst").write_text(f"#!/bin/sh\necho begun\n{MANY}\n")
+    os.chmod(f"{info}/big.preinst", 0o755)
+    big = control.parse(b"Package: big\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: b\n")
+    script = [maintainer.Script(big, "preinst", ("install",))]
+    for name in ("upper", "again"):
+        os.mkdir(f"{base}/{name}")
+    with pytest.raises(BuildFailed) as caught:
+        maintainer.run_scripts(
+            maintainer.Workplace(f"{base}/root", f"{base}/upper", f"{base}/log", 0, memory=LIMIT), script
+        )
+    assert str(caught.value) == (
+        "cannot configure big: its preinst failed: was killed for taking more than 48 MiB of memory "
+        "(HOSIER_SCRIPT_MEMORY allows more)\n  | begun"
+    )
+    maintainer.run_scripts(
+        maintainer.Workplace(f"{base}/root", f"{base}/again", f"{base}/log", 0), script
+    )  # the control
 
 
 @PROGRAMS
@@ -500,6 +573,10 @@ ROWS |= {
         test_box_hostile.test_what_runs_on_in_the_background_is_ended,
     ),
     20: (
+        test_a_scriptlet_that_takes_all_memory_fails_alone,
+        test_whoever_calls_a_box_may_not_take_all_memory,
+        test_the_kernel_ends_what_is_in_a_box_first,
+        test_a_maintainer_script_that_takes_all_memory_is_named,
         test_a_fork_bomb_is_bounded_and_ended,
         test_a_maintainer_script_that_never_ends_is_ended,
         test_attack_box.test_a_maintainer_script_cannot_take_all_process_ids,

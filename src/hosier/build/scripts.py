@@ -11,12 +11,14 @@ import shlex
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hosier.distro.deb.control import Control
 from hosier.distro.deb.dpkgdb import ADMIN, INFO, info_name
 from hosier.errors import BuildFailed
-from hosier.linux.box import Box, TimedOut, run
+from hosier.linux.box import Box, TimedOut, TooMuchMemory, run
+from hosier.linux.memory import VARIABLE, for_scripts
+from hosier.linux.memory import shown as bytes_shown
 from hosier.linux.printable import shown
 
 LAST_LINES = 12
@@ -77,7 +79,7 @@ _SCRIPT = re.compile(r"installed (.+) package (\S+) script subprocess")
 class Workplace:
     """Where scripts run: the tree, the overlay's upper folder, the log, what they see of the time (seconds).
 
-    `seconds` is how long they may take in all.
+    `seconds` is how long they may take in all, `memory` how many bytes at once (None: as many as there are).
     """
 
     root: str
@@ -85,6 +87,7 @@ class Workplace:
     log: str
     epoch: int
     seconds: float = DEADLINE
+    memory: int | None = field(default_factory=for_scripts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,8 @@ def run_scripts(place: Workplace, scripts: Sequence[Script]) -> None:
         why = ending(status)
     except TimedOut:
         status, why = 1, f"was killed, {_late(place)}"
+    except TooMuchMemory:
+        status, why = 1, overfull(place)
     if status == 0 and seen and seen[-1] == "end":
         return
     begun = [int(line.split()[1]) for line in seen if line.startswith("begin ")]
@@ -159,10 +164,11 @@ def configure(place: Workplace, progress: Callable[[str], None]) -> None:
     argv = ("dpkg", *FORCE, f"--status-fd={STATUS_FD}", "--configure", "-a")
     try:
         status = _boxed(place, argv, status_line)
-    except TimedOut:
+    except (TimedOut, TooMuchMemory) as error:
         package = at_work[0].partition(":")[0] or "the packages"
+        why = f"were killed, {_late(place)}" if isinstance(error, TimedOut) else overfull(place, "were")
         raise BuildFailed(
-            f"cannot configure {package}: its scripts were killed, {_late(place)}{tail(place.log, start, package)}",
+            f"cannot configure {package}: its scripts {why}{tail(place.log, start, package)}",
             hint=f"the full log is {place.log}",
         ) from None
     if status == 0 and not errors:
@@ -210,6 +216,7 @@ def _boxed(place: Workplace, argv: tuple[str, ...], line: Callable[[str], None])
                 overlay_files=stand_ins(place.root),
                 confined=True,
                 no_fsync=True,
+                limit=place.memory,
                 terminate_after=place.seconds,
             )
         )
@@ -221,6 +228,12 @@ def _boxed(place: Workplace, argv: tuple[str, ...], line: Callable[[str], None])
 
 def _late(place: Workplace) -> str:
     return f"since all took more than {place.seconds:g} seconds"
+
+
+def overfull(place: Workplace, was: str = "was") -> str:
+    """How scripts ended that took more memory than they may, as the rest of a sentence."""
+    most = "it may" if place.memory is None else bytes_shown(place.memory)
+    return f"{was} killed for taking more than {most} of memory ({VARIABLE} allows more)"
 
 
 def fresh_work(place: Workplace) -> str:

@@ -11,7 +11,7 @@ from _collections_abc import Callable
 from _thread import allocate_lock
 
 from hosier.errors import HosierError, HostLacks
-from hosier.linux import capabilities, seccomp, signals, syscalls, userns
+from hosier.linux import capabilities, memory, seccomp, signals, syscalls, userns
 from hosier.linux.outlets import Outlets
 from hosier.linux.plan import Step, bind_sources, plan
 from hosier.linux.stdio import Streams
@@ -49,6 +49,13 @@ class TimedOut(HosierError):
     status = 13
 
 
+class TooMuchMemory(HosierError):
+    """The command and its children were ended since they took more memory than they may."""
+
+    code = "too-much-memory"
+    status = 13
+
+
 class Box:
     """One command and the root that it runs in. Every path is of the host, unless it says "in the root".
 
@@ -62,6 +69,8 @@ class Box:
     - overlay_files: (path in the root, content, mode): shown there, never written to the tree.
     - overlays: (host folder, path in the root): shown there, and what is changed in it is forgotten.
     - memory: bytes that all that is forgotten may take, in each of its places; None: half of the memory.
+    - limit: bytes that all processes may take together with all that is forgotten; None: no limit. Where they take more
+      all are killed, and TooMuchMemory raised.
     - tmpfs: paths in the root that are empty and forgotten; /run and /tmp when `confined`.
     - confined: for maintainer scripts: fewer capabilities, a stricter system call filter, masked /proc, empty /sys.
     - no_fsync: fsync(2) and its kin do nothing and succeed.
@@ -77,6 +86,7 @@ class Box:
     __slots__ = (
         *("argv", "binds", "confined", "cwd", "descriptors", "env", "forward", "gid", "groups", "hostname", "jobs"),
         *(
+            "limit",
             "lower",
             "memory",
             "network",
@@ -115,6 +125,7 @@ class Box:
         overlay_files: tuple[tuple[str, bytes, int], ...] = (),
         overlays: tuple[tuple[str, str], ...] = (),
         memory: int | None = None,
+        limit: int | None = None,
         tmpfs: tuple[str, ...] = (),
         confined: bool = False,
         no_fsync: bool = False,
@@ -147,6 +158,7 @@ class Box:
         self.overlay_files = overlay_files
         self.overlays = overlays
         self.memory = memory
+        self.limit = limit
         self.tmpfs = tmpfs
         self.confined = confined
         self.no_fsync = no_fsync
@@ -255,6 +267,7 @@ class Prepared:
         "steps",
         "upper",
         "userns_fd",
+        "watch",
         "work_through",
     )
 
@@ -265,6 +278,7 @@ class Prepared:
         self.mask = mask
         self.channel = channel
         self.awaits_order = False
+        self.watch: memory.Watch | None = None
         self.work_through: Callable[[Prepared, int | None, Streams], None] | None = None
         if box.jobs:
             from hosier.linux import jobs
@@ -292,11 +306,15 @@ class Prepared:
             binds=box.binds,
             overlay_files=box.overlay_files,
             overlays=box.overlays,
-            memory=box.memory,
+            memory=box.limit if box.memory is None else box.memory,
             confined=box.confined,
             masked=masked,
-            volatile=box.tmpfs or (("/run", "/tmp") if box.confined else ()),
+            volatile=self.volatile(),
         )
+
+    def volatile(self) -> tuple[str, ...]:
+        """Where a tmpfs of the box's own is."""
+        return self.box.tmpfs or (("/run", "/tmp") if self.box.confined else ())
 
     def masked_steps(self) -> list[Step]:
         """The plan for a box that has to do without a user namespace."""
@@ -348,7 +366,7 @@ def run(box: Box) -> int:
     """Run the box's command; returns its raw wait status (os.waitstatus_to_exitcode reads it).
 
     When this returns or raises, whatever way, every process of the box is dead and its mounts are gone. Raises
-    CommandMissing, CommandRefused, BoxFailed (naming the step), HostLacks (naming the mend), TimedOut.
+    CommandMissing, CommandRefused, BoxFailed (naming the step), HostLacks (naming the mend), TimedOut, TooMuchMemory.
     """
     return verdict(box.argv, run_told(box))
 
@@ -517,6 +535,10 @@ def _tidy(box: Box, told: list[list[str]]) -> None:
 def verdict(argv: tuple[str, ...], told: list[list[str]]) -> int:
     """The wait status that process 1 told, or the error that it means."""
     for record in told:
+        if record[0] == "over":
+            raise TooMuchMemory(
+                f"cannot let the command go on: it took more than {memory.shown(int(record[1]))} of memory"
+            )
         if record[0] == "status":
             return int(record[1])
         if record[0] == "exec":

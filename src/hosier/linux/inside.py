@@ -13,7 +13,7 @@ import os
 import select
 from _collections_abc import Callable
 
-from hosier.linux import capabilities, network, overlay, seccomp, signals, syscalls
+from hosier.linux import capabilities, memory, network, overlay, seccomp, signals, syscalls
 from hosier.linux.box import ENTER, Prepared
 from hosier.linux.furnish import Furnisher
 from hosier.linux.rooted import Root
@@ -89,6 +89,8 @@ def _first_process(prepared: Prepared, reader: int) -> None:
     os.setsid()
     signals.default(signals.CHLD)
     _forget_command_line()
+    if box.limit is not None:
+        memory.go_first()  # not later: who cannot be looked into cannot write its own /proc/self either
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     spaces = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWCGROUP
     if box.network == "none":
@@ -112,6 +114,8 @@ def _first_process(prepared: Prepared, reader: int) -> None:
     slave: int | None = None
     if box.tty:
         slave = _terminal(prepared, prepared.base if userns_fd is not None else 0)
+    if box.limit is not None:
+        prepared.watch = memory.Watch(box.limit, (*prepared.volatile(), "/dev/shm"))
     if prepared.work_through is not None:
         prepared.work_through(prepared, userns_fd, streams)
     if slave is None and box.uid == 0 and not box.confined and hasattr(os, "posix_spawn"):
@@ -409,6 +413,8 @@ def renounce(prepared: Prepared, userns_fd: int | None) -> None:
     capabilities.limit(keep)
     if box.confined:
         capabilities.limit_processes(capabilities.PROCESSES)
+    if box.limit is not None:
+        memory.limit_data(box.limit)
     _do(f"{ENTER}{box.cwd}", lambda: os.chdir(box.cwd))
     os.umask(0o022)
 
@@ -473,10 +479,16 @@ def _keep_house(prepared: Prepared, child: int, slave: int | None, streams: Stre
     capabilities.bound(0, prepared.last_capability)
     capabilities.limit(capabilities.KILL)
     # An open slave keeps the master readable until the very end; see `terminal.Proxy`.
-    keep_only((prepared.report, *streams.kept(), *(() if slave is None else (slave,))))
+    watch = prepared.watch
+    watched = () if watch is None else watch.fds()
+    keep_only((prepared.report, *streams.kept(), *(() if slave is None else (slave,)), *watched))
     while True:
-        number = signals.wait()
-        if number != signals.CHLD:
+        number = signals.wait() if watch is None else signals.wait_for(memory.PERIOD)
+        if watch is not None and watch.exceeded(child):
+            tell(prepared.report, "over", str(prepared.box.limit))
+            watch = None
+            os.kill(-1, signals.KILL)
+        if number is not None and number != signals.CHLD:
             _pass_on(number, child)
             continue
         while True:

@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from hosier.linux import capabilities, inside, signals
+from hosier.linux import capabilities, inside, memory, signals
 from hosier.linux.box import Box, BoxFailed, Job, Prepared, run_told, verdict
 from hosier.linux.stdio import Streams
 
@@ -23,16 +23,17 @@ _TEMPORARY = 0o600
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended: its wait status; why it could not be started; or that it took too long."""
+    """How a job ended: its wait status; why it could not be started; or that it took too long or too much memory."""
 
     status: int
     reason: str = ""
     late: bool = False
+    over: bool = False
 
     @property
     def good(self) -> bool:
         """Whether it did what it was to do."""
-        return self.status == 0 and not self.late
+        return self.status == 0 and not self.late and not self.over
 
 
 def run_jobs(box: Box) -> list[Outcome]:
@@ -60,7 +61,8 @@ def _outcomes(told: list[list[str]], count: int) -> list[Outcome]:
         if record is None:
             found.append(Outcome(0))
         else:
-            found.append(Outcome(int(record[2]), reasons.get(name, ""), late=record[3] == "late"))
+            why = record[3]
+            found.append(Outcome(int(record[2]), reasons.get(name, ""), late=why == "late", over=why == "over"))
     return found
 
 
@@ -74,17 +76,18 @@ def work_through(prepared: Prepared, userns_fd: int | None, streams: Streams) ->
     setting_up = capabilities.SYS_ADMIN | capabilities.SETPCAP | capabilities.SETUID | capabilities.SETGID
     capabilities.limit(prepared.keep | setting_up | capabilities.KILL)
     spaces = () if userns_fd is None else (userns_fd,)
-    inside.keep_only((prepared.report, *spaces, *streams.fds, *streams.kept()))
+    watched = () if prepared.watch is None else prepared.watch.fds()
+    inside.keep_only((prepared.report, *spaces, *streams.fds, *streams.kept(), *watched))
     done = 0
     for number, job in enumerate(jobs):
         child = os.fork()
         if child == 0:
             _begin(prepared, number, job, userns_fd, streams)
-        status, late = _await(child, job.seconds)
+        status, why = _await(child, job.seconds, prepared.watch)
         _clear()
         done += 1
-        if status != 0 or late:
-            inside.tell(prepared.report, "job", str(number), str(status), "late" if late else "ended")
+        if status != 0 or why != "ended":
+            inside.tell(prepared.report, "job", str(number), str(status), why)
             if job.vital:
                 break
     streams.settle()
@@ -92,22 +95,29 @@ def work_through(prepared: Prepared, userns_fd: int | None, streams: Streams) ->
     os._exit(0)
 
 
-def _await(child: int, seconds: float | None) -> tuple[int, bool]:
-    """The wait status of the command, and whether it was killed since it took too long."""
+def _await(child: int, seconds: float | None, watch: memory.Watch | None) -> tuple[int, str]:
+    """The wait status of the command, and how it "ended": by itself, or killed since it was "late" or "over"."""
     end = None if seconds is None else time.monotonic() + seconds
-    late = False
+    why = "ended"
     while True:
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == child:
-                return status, late
+                return status, why
             if pid == 0:
                 break
-        if end is None or late:
+        if why != "ended" or (end is None and watch is None):
             signals.wait()
-        elif signals.wait_for(end - time.monotonic()) is None:
-            late = True
-            os.kill(-1, signals.KILL)
+            continue
+        left = memory.PERIOD if end is None else end - time.monotonic()
+        if left <= 0:
+            why = "late"
+        elif watch is not None and watch.exceeded(child):
+            why = "over"
+        else:
+            signals.wait_for(left if watch is None else min(left, memory.PERIOD))
+            continue
+        os.kill(-1, signals.KILL)
 
 
 def _clear() -> None:

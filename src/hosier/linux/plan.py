@@ -46,7 +46,7 @@ HIDDEN = (
 HOST_FILES = ("/etc/resolv.conf", "/etc/hosts")
 
 DEV = "mode=755,size=4m;nosuid,noexec"
-SHM = "mode=1777;nosuid,nodev,noexec"
+SHM = ";nosuid,nodev,noexec"
 PTS = "newinstance,ptmxmode=0666,mode=0620,gid=5;nosuid,noexec"
 PROC = ";nosuid,nodev,noexec"
 SYS_EMPTY = "mode=555,size=4k;ro,nosuid,nodev,noexec"
@@ -64,7 +64,8 @@ def plan(
     memory: int | None = None,
 ) -> list[Step]:
     """The steps in their order. `masked` hides parts of /proc; `volatile` are paths that get a tmpfs of their own,
-    of `memory` bytes at most."""
+    of `memory` bytes at most, as /dev/shm."""
+    size = "" if memory is None else f",size={memory}"
     steps: list[Step] = [("fs", "/proc", "proc", PROC)]
     if masked:
         steps += [("ro", path, "", "") for path in READ_ONLY]
@@ -73,11 +74,10 @@ def plan(
     steps += [("node", f"/dev/{name}", number, "") for name, number in NODES]
     steps += [("link", f"/dev/{name}", target, "") for name, target in LINKS]
     steps += [("mkdir", "/dev/pts", "", ""), ("fs", "/dev/pts", "devpts", PTS)]
-    steps += [("mkdir", "/dev/shm", "", ""), ("fs", "/dev/shm", "tmpfs", SHM)]
+    steps += [("mkdir", "/dev/shm", "", ""), ("fs", "/dev/shm", "tmpfs", f"mode=1777{size}{SHM}")]
     if masked:
         steps += [("hide", path, "", "") for path in HIDDEN]
     for path in volatile:
-        size = "" if memory is None else f",size={memory}"
         mode = "mode=755" if path == "/run" else "mode=1777"
         steps.append(("fs", path, "tmpfs", f"{mode}{size};nosuid,nodev"))
     if network == "host":

@@ -144,7 +144,7 @@ def _lua(order: Order, library: Library) -> Callable[[], int]:
     return call
 
 
-_BOX = ("lower", "upper", "work", "env", "tmpfs", "overlay_files", "confined", "no_fsync", "userns")
+_BOX = ("lower", "upper", "work", "env", "tmpfs", "overlay_files", "confined", "limit", "no_fsync", "userns")
 
 
 def run_orders(box: Box, orders: Sequence[Order]) -> list[Outcome]:
@@ -230,7 +230,7 @@ def main() -> None:
         library = Library()
         jobs = tuple(job(Order(*row), library) for row in rows)
         outcomes = run_jobs(Box(argv=(), jobs=jobs, stdout=1, stderr=2, **given))
-        answer = ("outcomes", [(each.status, each.reason, each.late) for each in outcomes])
+        answer = ("outcomes", [(each.status, each.reason, each.late, each.over) for each in outcomes])
     except HosierError as error:
         answer = ("error", (str(error), error.hint, isinstance(error, HostLacks)))
     content = memoryview(marshal.dumps(answer))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from hosier.build.rpm import lua, triggers
 from hosier.build.rpm.lua import Order
 from hosier.build.rpm.triggers import Installed, Run
-from hosier.build.scripts import Workplace, ending, fresh_work, last, written
+from hosier.build.scripts import Workplace, ending, fresh_work, last, overfull, written
 from hosier.build.site import Site
 from hosier.distro.rpm import queryformat
 from hosier.distro.rpm.scripts import Scriptlet, Scripts
@@ -96,7 +96,7 @@ def _perform(site: Site, runs: Sequence[Run]) -> None:
     outcomes = _boxed(place, orders)
     for run, outcome in zip(runs, outcomes, strict=False):
         if not outcome.good:
-            _tell(site, run, outcome, start)
+            _tell(site, run, outcome, place, start)
     site.take_in(place)
 
 
@@ -115,6 +115,7 @@ def _boxed(place: Workplace, orders: Sequence[Order]) -> list[Outcome]:
                 tmpfs=EMPTY,
                 confined=True,
                 no_fsync=True,
+                limit=place.memory,
             ),
             orders,
         )
@@ -157,11 +158,13 @@ def _text(package: Scripts, script: Scriptlet) -> bytes | None:
     return text.encode("utf-8", "surrogateescape").partition(b"\0")[0]
 
 
-def _tell(site: Site, run: Run, outcome: Outcome, start: int) -> None:
+def _tell(site: Site, run: Run, outcome: Outcome, place: Workplace, start: int) -> None:
     """Tell of a script that failed. Raises BuildFailed where that keeps its package out."""
     why = ending(outcome.status)
     if outcome.late:
         why = f"was killed after {SECONDS:g} seconds"
+    elif outcome.over:
+        why = overfull(place)
     elif outcome.reason:
         why = f"cannot be run: {outcome.reason}"
     said = _said(site.log, start, run.title)
