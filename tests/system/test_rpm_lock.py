@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from kit import rpms
 from kit.cli import build, hosier
 from kit.http import Server
 from kit.rpmshop import Shop
+from kit.rpmworld import createrepo
 
 pytestmark = pytest.mark.skipif(shutil.which("createrepo_c") is None, reason="needs createrepo_c")
 
@@ -264,6 +266,42 @@ def test_files_and_addresses_are_locked_by_their_digest(shop: Shop) -> None:
     rpms.write(shop.folder, "mine", "1", "1", requires=["a"], summary="another")
     done = hosier("build", spec, store=store, check=False)
     assert done.returncode == 4 and "a file that it names, changed" in done.stderr
+
+
+def test_an_address_is_asked_whether_it_changed(shop: Shop) -> None:
+    path = "/net-1-1.noarch.rpm"
+    with Server({path: rpms.build("net", "1")}) as server:
+        shop.spec(server.url(path))
+        said(shop)
+        said(shop)
+        first, second = [each.headers.get("if-none-match") for each in server.requests]
+        assert first is None and second
+        server.files[path] = rpms.build("net", "2")
+        said(shop)
+        assert (locked(shop), server.asked(path)) == ({"net": "2-1"}, 5)
+        server.validators = False
+        said(shop)
+        assert [bool(each.headers.get("if-none-match")) for each in server.requests][5:] == [True, False]
+
+
+def test_packages_with_another_strong_digest(shop: Shop) -> None:
+    """They are fetched to be locked, checked by it, and not fetched again."""
+    shutil.rmtree(shop.repo / "repodata")
+    createrepo(shop.repo, "--no-database", "--checksum=sha512", "--repomd-checksum=sha384")
+    files = {f"/{each.relative_to(shop.repo)}": each.read_bytes() for each in shop.repo.rglob("*") if each.is_file()}
+    with Server(files) as server:
+        spec = shop.spec("app")
+        spec.write_text(spec.read_text().replace(shop.repo.as_uri(), server.url("")))
+        said(shop)
+        found = json.loads(hosier("lock", spec, "--json", store=shop.folder / "store").stdout)["packages"]
+        digests = {each["path"]: each["sha256"] for each in found}
+        assert digests == {each: hashlib.sha256(files[f"/{each}"]).hexdigest() for each in digests}
+        assert sorted(digests) == ["a-1-1.noarch.rpm", "app-1-1.noarch.rpm", "b-1-1.noarch.rpm"]
+        build(spec, store=shop.folder / "store")
+        assert [server.asked(f"/{each}") for each in digests] == [1, 1, 1]
+        server.files["/b-1-1.noarch.rpm"] = b"x" + files["/b-1-1.noarch.rpm"][1:]
+        done = hosier("lock", spec, store=shop.folder / "other", check=False)
+        assert done.returncode == 7 and f"b-1-1.noarch: {server.url('/b-1-1.noarch.rpm')}: sha512 is " in done.stderr
 
 
 def test_a_file_that_is_none_is_named(shop: Shop) -> None:

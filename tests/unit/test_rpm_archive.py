@@ -312,7 +312,7 @@ CASES = [
         "a wrong digest of another kind",
         lambda w: w.serve(lies=Lies(digest=["primary"]), algorithm="sha512"),
         NotAuthentic,
-        f"cannot fetch {PRIMARY}: sha512 is FOUND, expected SHA256",
+        f"cannot fetch {PRIMARY}: URL/base/repodata/primary.xml.gz: sha512 is FOUND, expected SHA256",
         AGAIN,
     ),
     Case(

@@ -23,9 +23,9 @@ from hosier.fetch.transport import Limits
 class Wanted:
     """One index: `file` is where its text belongs, `urls` where it is served, `compression` one of `expand`'s.
 
-    `size` and `sha256` are those of what is served, `expanded` is the size of the text and `most` a bound to it, all in
-    bytes. `served` and `text` are called with the path of what was fetched, and of the text before it is kept, and
-    raise what is wrong with it.
+    `size` and `sha256` are those of what is served, or `digest` by `algorithm`; `expanded` is the size of the text and
+    `most` a bound to it, all in bytes. `served` and `text` are called with the path of what was fetched, and of the
+    text before it is kept, and raise what is wrong with it.
     """
 
     name: str
@@ -38,6 +38,8 @@ class Wanted:
     most: int | None = None
     served: Callable[[str], None] | None = field(default=None, compare=False)
     text: Callable[[str], None] | None = field(default=None, compare=False)
+    digest: str | None = None
+    algorithm: str = "sha256"
 
 
 def bring(
@@ -56,7 +58,16 @@ def bring(
             return
         by_dest = {f"{each.file}.{each.compression or 'plain'}": each for each in missing}
         objects = [
-            Object(each.name, each.urls, dest, size=each.size, sha256=each.sha256) for dest, each in by_dest.items()
+            Object(
+                each.name,
+                each.urls,
+                dest,
+                size=each.size,
+                sha256=each.sha256,
+                digest=each.digest,
+                algorithm=each.algorithm,
+            )
+            for dest, each in by_dest.items()
         ]
         count = len(objects)
         title = f"fetch {count} {'index' if count == 1 else 'indices'}"

@@ -31,8 +31,9 @@ _LONGEST_BUSY = 0.2
 class Object:
     """One thing to fetch: `urls` are its origins in order of preference, `dest` the file to make of it.
 
-    `size` in bytes and `sha256` in hex are checked when given. `name` is what messages call it, `places` what they call
-    the origin of each URL (none: they go by their hosts).
+    `size` in bytes and `sha256` in hex are checked when given; where another digest is known instead, `digest` is that
+    and `algorithm` what hashlib calls it. `name` is what messages call it, `places` what they call the origin of each
+    URL (none: they go by their hosts).
     """
 
     name: str
@@ -41,6 +42,13 @@ class Object:
     size: int | None = None
     sha256: str | None = None
     places: tuple[str, ...] = ()
+    digest: str | None = None
+    algorithm: str = "sha256"
+
+    @property
+    def expected(self) -> str | None:
+        """The digest that it must have, in hex, by `algorithm`."""
+        return self.sha256 or self.digest
 
 
 class _Wrong(Refused):
@@ -89,6 +97,7 @@ def download(
     limits: Limits | None = None,
     doors: Mapping[str, Door] | None = None,
     transport: Transport | None = None,
+    validators: dict[str, str] | None = None,
 ) -> None:
     """Fetch all `objects`, `jobs` at a time; those whose `dest` exists are taken as fetched.
 
@@ -102,7 +111,7 @@ def download(
     download. Raises FetchFailed or NotAuthentic with the object, its origins and what each did; StoreFailed when the
     disk is full or not ours to write. Whatever is raised, no thread goes on writing afterwards. `title` and `key` are
     those of the phase that is reported. `transport` is one that knows more of its servers than `proxies` do; it is
-    used up.
+    used up. `validators` takes in what the server calls this state of each file, by its `dest` (`texts.unchanged`).
     """
     if not objects:
         return
@@ -111,7 +120,7 @@ def download(
     title = title or f"fetch {count} {'file' if count == 1 else 'files'}"
     with transport or Transport(proxies, limits=limits, connections=jobs, doors=doors) as transport:
         with reporter.phase(title, key=key, total=total or None, unit="B") as phase:
-            _Fetching(objects, transport, reporter, phase, on_done).run(min(jobs, count))
+            _Fetching(objects, transport, reporter, phase, on_done, validators).run(min(jobs, count))
 
 
 class _Fetching:
@@ -124,7 +133,9 @@ class _Fetching:
         reporter: Reporter,
         phase: Phase,
         on_done: Callable[[Object], None] | None,
+        validators: dict[str, str] | None,
     ) -> None:
+        self._validators = validators
         self._transport = transport
         self._limits = transport.limits
         self._reporter = reporter
@@ -278,6 +289,8 @@ class _Fetching:
                     os.unlink(part)
                 raise
             os.rename(part, thing.dest)
+            if self._validators is not None and task.validator is not None:
+                self._validators[thing.dest] = task.validator[1]
             return False
         finally:
             os.close(descriptor)
@@ -298,7 +311,7 @@ class _Fetching:
             self._empty(task, descriptor)
             if since == 0 and have:
                 raise _Wrong(problem)
-        digest, have, _ = self._receive(task, origin, descriptor, hashlib.sha256(), 0)
+        digest, have, _ = self._receive(task, origin, descriptor, hashlib.new(thing.algorithm), 0)
         problem = _problem(thing, digest, have)
         if problem is not None:
             self._empty(task, descriptor)
@@ -308,11 +321,11 @@ class _Fetching:
         """The digest and length of the part that can be gone on with; an unusable part is emptied."""
         thing = task.object
         have = os.fstat(descriptor).st_size
-        vouched = thing.sha256 is not None or (task.validator is not None and task.validator[0] == origin.url)
+        vouched = thing.expected is not None or (task.validator is not None and task.validator[0] == origin.url)
         if have and (not vouched or (thing.size is not None and have > thing.size)):
             have = 0
             self._empty(task, descriptor)
-        digest = hashlib.sha256()
+        digest = hashlib.new(thing.algorithm)
         os.lseek(descriptor, 0, os.SEEK_SET)
         read = 0
         while read < have and (piece := os.read(descriptor, 1 << 20)):
@@ -342,7 +355,7 @@ class _Fetching:
             if answer.status == 200:
                 if have:
                     self._empty(task, descriptor)
-                    digest, have = hashlib.sha256(), 0
+                    digest, have = hashlib.new(thing.algorithm), 0
             elif answer.status != 206:
                 raise Refused(f"unexpected answer {answer.status}")
             since = have
@@ -379,8 +392,8 @@ def _origins(thing: Object) -> list[_Origin]:
 def _problem(thing: Object, digest: hashlib._Hash, have: int) -> str | None:
     if thing.size is not None and have != thing.size:
         return f"{have} bytes, expected {thing.size}"
-    if thing.sha256 is not None and digest.hexdigest() != thing.sha256:
-        return f"sha256 is {digest.hexdigest()}, expected {thing.sha256}"
+    if thing.expected is not None and digest.hexdigest() != thing.expected:
+        return f"{thing.algorithm} is {digest.hexdigest()}, expected {thing.expected}"
     return None
 
 

@@ -37,6 +37,17 @@ def fetch(
     raise AssertionError
 
 
+def unchanged(transport: Transport, url: str, validator: str) -> bool:
+    """Whether `url` is still what `validator` was said of, an ETag or a Last-Modified (`download`); False, too, where
+    that cannot be known."""
+    name = "If-None-Match" if validator.startswith('"') else "If-Modified-Since"
+    try:
+        with transport.open(url, {name: validator, "Cache-Control": "max-age=0"}) as answer:
+            return answer.status == 304
+    except (Refused, Passing):
+        return False
+
+
 def _once(transport: Transport, url: str, etag: str | None, modified: str | None, most: int) -> Text:
     headers = {}
     if etag:

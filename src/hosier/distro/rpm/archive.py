@@ -213,8 +213,10 @@ def _as_index(each: Later, folder: str) -> indices.Wanted:
         sha256=metadata.digest.value if known else None,
         expanded=metadata.expanded,
         most=TEXT_MAX,
-        served=None if known else _other(metadata.digest, name, folder),
+        served=None if known else _other(metadata.digest, folder),
         text=_text(metadata, name),
+        digest=None if known else metadata.digest.value,
+        algorithm=metadata.digest.algorithm,
     )
 
 
@@ -242,21 +244,19 @@ def _sha256(digest: Digest, folder: str) -> str:
         return said
 
 
-def _other(digest: Digest, name: str, folder: str) -> Callable[[str], None]:
-    def check(path: str) -> None:
+def _other(digest: Digest, folder: str) -> Callable[[str], None]:
+    """What writes down the sha256 of a file that is known by another digest, for the lock."""
+
+    def note(path: str) -> None:
         with open(path, "rb") as file:
-            found = hashlib.file_digest(file, digest.algorithm).hexdigest()
-            file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != digest.value:
-            raise _wrong(name, f"{digest.algorithm} is {found}, expected {digest.value}")
         record = _record(digest, folder)
         temporary = f"{record}.new-{os.getpid()}-{threading.get_ident()}"
         with open(temporary, "w", encoding="ascii") as out:
             json.dump({"digest": f"{digest.algorithm}:{digest.value}", "sha256": sha256}, out)
         os.rename(temporary, record)
 
-    return check
+    return note
 
 
 def _text(metadata: Metadata, name: str) -> Callable[[str], None]:

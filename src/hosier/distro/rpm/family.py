@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -34,27 +32,30 @@ def lock(
     """As `hosier.distro.family.Family` promises."""
     from hosier.distro.rpm import together
     from hosier.distro.rpm.archive import filelists, refresh
+    from hosier.distro.rpm.bringing import Bringing
     from hosier.distro.rpm.local import local
     from hosier.distro.rpm.locking import Task
+    from hosier.store import Store
 
     repos = {architecture: spec.repos for architecture, spec in specs.items()}
     refreshed = refresh(repos, store_path, reporter=reporter, now=now)
     known = next(iter(refreshed.values())).proxies
     keys = _own_keys(next(iter(specs.values())), known)
-    with _bringing(store_path, known, reporter) as bring:
-        tasks = [
-            Task(
-                spec,
-                refreshed[each],
-                local(spec, bring=bring),
-                each,
-                before.of(each) if before is not None else None,
-                lists=partial(filelists, refreshed[each], store_path, reporter=reporter),
-            )
-            for each, spec in specs.items()
-        ]
-        with reporter.phase("solve"):
-            file = together.solve(tasks, update=update, note=reporter.note)
+    bringing = Bringing(Store.open(store_path, plain=True), known, reporter)
+    tasks = [
+        Task(
+            spec,
+            refreshed[each],
+            local(spec, bring=bringing.at),
+            each,
+            before.of(each) if before is not None else None,
+            lists=partial(filelists, refreshed[each], store_path, reporter=reporter),
+            digests=bringing.digests,
+        )
+        for each, spec in specs.items()
+    ]
+    with reporter.phase("solve"):
+        file = together.solve(tasks, update=update, note=reporter.note)
     if keys:
         file = LockFile(tuple(replace(each, keys=(*keys, *each.keys)) for each in file.locks))
     return file, known
@@ -88,28 +89,3 @@ def _own_keys(spec: Spec, known: Proxies) -> tuple[LockedKey, ...]:
 
     with Transport(known) as transport:
         return keys.locked("", keys.Keys(transport).find(spec.keys, repo="[packages]"))
-
-
-@contextlib.contextmanager
-def _bringing(store_path: str, known: Proxies, reporter: Reporter) -> Iterator[Callable[[str], str]]:
-    """What fetches the package at a URL, once, and says where the file is: in the store, by its digest."""
-    from hosier.fetch.download import Object, download
-    from hosier.store import Store
-
-    store = Store.open(store_path, plain=True)
-    brought: dict[str, str] = {}
-
-    def bring(url: str) -> str:
-        if url not in brought:
-            with store.work("url") as folder:
-                name = url.rpartition("/")[2]
-                there = f"{folder}/package"
-                download([Object(name, (url,), there)], proxies=known, reporter=reporter, title=f"fetch {name}")
-                with open(there, "rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                place = store.deb(digest)
-                os.replace(there, place)
-            brought[url] = place
-        return brought[url]
-
-    yield bring

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from hosier.distro import continuing
 from hosier.distro.rpm import explain
@@ -19,16 +19,19 @@ from hosier.distro.rpm.local import LocalPackage
 from hosier.distro.rpm.requests import Wanted, wanted
 from hosier.distro.rpm.universe import Universe
 from hosier.errors import PackageInvalid, Unsolvable
-from hosier.solve.rpm import Damaged, Solution
+from hosier.solve.rpm import Damaged, Package, Solution
 from hosier.spec.architectures import is_native
 from hosier.spec.lock import Lock, LockedIndex, LockedPackage
 from hosier.spec.model import Spec
 
 if TYPE_CHECKING:
     from hosier.distro.rpm.archive import Index, Refreshed
+    from hosier.distro.rpm.bringing import Strange
 
 _EVR = re.compile(r"(?:[0-9]{1,10}:)?[A-Za-z0-9._+~^]+-[A-Za-z0-9._+~^]+")
 """No other can be that of a package (`facts.nevra`)."""
+_STRONG = ("sha384", "sha512")
+"""Digests that are as good as sha256, and are not what the store calls packages by."""
 SIZE_MAX = 1 << 40
 """The most bytes that a package may have."""
 _WELL_NAMED = re.compile(
@@ -48,6 +51,8 @@ class Task:
     previous: Lock | None = None
     lists: Callable[[], Sequence[Index]] | None = None
     """Brings the file lists of the repositories; asked at most once, when a path is needed that only they can have."""
+    digests: Callable[[Sequence[Strange]], Mapping[str, str]] | None = None
+    """Fetches packages whose metadata has another strong digest, checks it and says their sha256."""
 
 
 def universe(task: Task) -> Universe:
@@ -284,9 +289,10 @@ def _lock(
     why = _why(_requested(asked, closure, keys), depends, recommends)
     stages = _stages(depends, previous)
     packages = []
+    strange = _strange(chosen, universe, task)
     for number in sorted(chosen, key=lambda each: (universe.package(each).name, universe.package(each).architecture)):
         package, key = universe.package(number), keys[number]
-        repo, path, size, sha256 = _origin(number, universe, task.local)
+        repo, path, size, sha256 = _origin(number, universe, task.local, strange)
         packages.append(
             LockedPackage(
                 name=package.name,
@@ -319,22 +325,52 @@ def _names(numbers: Sequence[int], keys: Mapping[int, str]) -> tuple[str, ...]:
     return tuple(sorted({keys[each] for each in numbers}))
 
 
-def _origin(number: int, universe: Universe, local: Sequence[LocalPackage]) -> tuple[str, str, int, str]:
+def _strange(chosen: Sequence[int], universe: Universe, task: Task) -> Mapping[str, str]:
+    """The sha256 of packages whose metadata has another strong digest, by that."""
+    if task.digests is None:
+        return {}
+    from hosier.distro.rpm.bringing import Strange
+
+    uris = {repo.name: repo.uris for repo in task.refreshed.repos}
+    asked = []
+    for number in chosen:
+        package, (kind, digest) = universe.package(number), universe.pool.checksum(number)
+        if package.local is None and kind in _STRONG:
+            _check_name(package, f"the metadata of {package.repo}")
+            path, size = _place(number, universe)
+            urls = tuple(f"{uri.rstrip('/')}/{quote(path)}" for uri in uris[package.repo])
+            asked.append(Strange(str(package), urls, size, kind, digest))
+    return task.digests(asked) if asked else {}
+
+
+def _origin(
+    number: int, universe: Universe, local: Sequence[LocalPackage], strange: Mapping[str, str]
+) -> tuple[str, str, int, str]:
+    """The repo of a package, its path there, its size and its sha256, which `strange` has by other digests."""
     package = universe.package(number)
-    if not _WELL_NAMED.fullmatch(package.nevra) or not _EVR.fullmatch(package.evr):
-        where = f"the metadata of {package.repo}" if package.repo else local[package.local or 0].path
-        raise PackageInvalid(f"cannot lock {package.nevra[:120]!r}: that is no name of a package, and {where} has it")
+    _check_name(package, f"the metadata of {package.repo}" if package.repo else local[package.local or 0].path)
     if package.local is not None:
         file = local[package.local]
         return "", file.path, file.size, file.sha256
-    pool = universe.pool
-    kind, digest = pool.checksum(number)
-    if kind != "sha256":
+    kind, digest = universe.pool.checksum(number)
+    sha256 = digest if kind == "sha256" else strange.get(digest, "") if kind in _STRONG else ""
+    if not sha256:
         said = f"only its {kind}" if kind else "no digest of it"
         raise PackageInvalid(
             f"cannot lock {package}: the metadata of {package.repo} has {said}, and a lock needs its sha256",
             hint="make the metadata anew with createrepo_c --checksum sha256, or name the package by its URL",
         )
+    return package.repo, *_place(number, universe), sha256
+
+
+def _check_name(package: Package, where: str) -> None:
+    if not _WELL_NAMED.fullmatch(package.nevra) or not _EVR.fullmatch(package.evr):
+        raise PackageInvalid(f"cannot lock {package.nevra[:120]!r}: that is no name of a package, and {where} has it")
+
+
+def _place(number: int, universe: Universe) -> tuple[str, int]:
+    """Where a package is in its repository, and how many bytes it has. Raises PackageInvalid."""
+    package, pool = universe.package(number), universe.pool
     path, size = pool.location(number), pool.size(number)
     if size > SIZE_MAX:
         raise PackageInvalid(f"cannot lock {package}: the metadata of {package.repo} says that it has {size} bytes")
@@ -349,7 +385,7 @@ def _origin(number: int, universe: Universe, local: Sequence[LocalPackage]) -> t
             f"cannot lock {package}: the metadata of {package.repo} says that it is at {base}, outside the repository",
             hint=f"add a [[repo]] with the baseurl {base}",
         )
-    return package.repo, path.removeprefix("./"), size, digest
+    return path.removeprefix("./"), size
 
 
 def _requested(asked: Sequence[Wanted], closure: Closure, keys: Mapping[int, str]) -> list[str]:
