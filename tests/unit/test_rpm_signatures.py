@@ -7,9 +7,11 @@ tests/system/test_rpm_read.py has signatures that rpmsign made.
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +38,8 @@ from kit.rpms import (
     split,
 )
 
-YEAR = 365 * 24 * 3600
+DAY = 24 * 3600
+YEAR = 365 * DAY
 PACKAGE = build(files={"/a": File("x")})
 
 
@@ -210,3 +213,67 @@ def test_a_changed_header_is_refused(data: st.DataObject) -> None:
     signature = Header.parse(header(SIGNATURES, parts.signature), region=SIGNATURES)
     with pytest.raises(NotAuthentic, match=r"cannot trust demo\.rpm: "):
         signatures.verify("demo.rpm", bytes(main), signature, [certificate(keys()["ed25519"])])
+
+
+def once(record: Path, package: bytes, *trusted: str, now: float) -> None:
+    parts = split(package)
+    certificates = [certificate(keys()[name]) for name in trusted]
+    signatures.verify_once(
+        str(record), "demo.rpm", parts.main, header(SIGNATURES, parts.signature), certificates, now=now
+    )
+
+
+def test_what_was_found_good_is_believed_of_the_same_bytes_for_a_week(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, record, now = sign(PACKAGE, keys()["short"]), tmp_path / "signed", time.time()
+    asked: list[float] = []
+    genuine = signatures._verified
+
+    def counted(*rest: Any) -> Any:
+        asked.append(rest[-1])
+        return genuine(*rest)
+
+    monkeypatch.setattr(signatures, "_verified", counted)
+
+    def looks(moment: float, *trusted: str, what: bytes = package) -> bool:
+        """Whether the signature itself is looked at."""
+        asked.clear()
+        once(record, what, *(trusted or ("short",)), now=moment)
+        return bool(asked)
+
+    assert looks(now)
+    assert [path.name for path in tmp_path.iterdir()] == ["signed"]
+    assert not looks(now) and not looks(now + 6 * DAY)
+    assert looks(now - 1), "from before it was looked at"
+    assert not looks(now)
+    assert looks(now + 8 * DAY)
+    assert looks(now), "the record is of a later day"
+    assert looks(now, "short", "other"), "other certificates"
+    assert looks(now, what=sign(build(name="other"), keys()["short"])), "another package"
+    assert looks(now)
+    for damage in ("", "x", record.read_text()[:-9], "é" * 9, "1 2 3", record.read_text() * 2):
+        record.write_text(damage)
+        assert looks(now), damage
+    record.unlink()
+    record.mkdir()
+    assert looks(now) and looks(now), "what cannot be written is not believed"
+    assert list(tmp_path.iterdir()) == [record]
+
+
+def test_what_was_found_good_is_not_believed_of_a_key_that_expired(tmp_path: Path) -> None:
+    package, now = sign(PACKAGE, keys()["short"]), time.time()
+    end = keys()["short"].extract_certificate().expiration.timestamp()
+    once(tmp_path / "signed", package, "short", now=end - DAY)
+    once(tmp_path / "signed", package, "short", now=end - 1)
+    with pytest.raises(KeyExpired):
+        once(tmp_path / "signed", package, "short", now=end)
+    with pytest.raises(Unsigned):
+        once(tmp_path / "signed", package, "other", now=now)
+    assert (tmp_path / "signed").exists(), "of the same package, by the same key, it holds still"
+
+
+def test_what_is_refused_leaves_no_record(tmp_path: Path) -> None:
+    with pytest.raises(Unsigned):
+        once(tmp_path / "signed", PACKAGE, "rsa", now=time.time())
+    assert not list(tmp_path.iterdir())

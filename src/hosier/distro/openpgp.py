@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hosier.errors import NotAuthentic
@@ -67,10 +68,12 @@ class Keyring:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A certificate whose signature was found good: upper-case fingerprint, and its bytes in base64."""
+    """A certificate whose signature was found good: upper-case fingerprint, its bytes in base64, and when it stops to be
+    valid (seconds since 1970; None: never)."""
 
     fingerprint: str
     data: str = field(repr=False)
+    until: float | None = field(default=None, repr=False, compare=False)
 
 
 def verify(message: bytes, keyring: Keyring, *, name: str, now: float) -> tuple[bytes, tuple[Signer, ...]]:
@@ -139,7 +142,7 @@ def _checked(
             revoked.append(fingerprint)
             continue
         end = _expiration(cert, valid.signing_key)
-        signer = Signer(fingerprint, base64.b64encode(minimal(cert)).decode())
+        signer = Signer(fingerprint, base64.b64encode(minimal(cert)).decode(), None if end is None else end.timestamp())
         if end is not None and end.timestamp() <= now:
             expired[f"{fingerprint} on {end:%Y-%m-%d}"] = signer
         else:
@@ -216,6 +219,7 @@ def _keys(cert: Cert) -> Iterable[str]:
             yield packet.fingerprint.lower()
 
 
+@lru_cache(maxsize=64)
 def _expiration(cert: Cert, key: str) -> datetime | None:
     """When `key` of `cert` stops being valid: the certificate's end, or the subkey's when that is earlier."""
     from pysequoia.packet import PacketPile
@@ -238,6 +242,7 @@ def _expiration(cert: Cert, key: str) -> datetime | None:
     return min(ends, default=None)
 
 
+@lru_cache(maxsize=64)
 def _is_revoked(cert: Cert, key: str) -> bool:
     """Whether `cert`, or its subkey `key`, is revoked, for whatever reason and since whenever."""
     from pysequoia.packet import PacketPile
@@ -254,6 +259,7 @@ def _is_revoked(cert: Cert, key: str) -> bool:
     return False
 
 
+@lru_cache(maxsize=64)
 def minimal(cert: Cert) -> bytes:
     """The certificate without what others certified about it: enough to verify, and a fifth of the size."""
     import pysequoia

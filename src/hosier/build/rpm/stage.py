@@ -27,6 +27,9 @@ from hosier.store.manifest import Entry
 ACCOUNTS = frozenset(("/etc/passwd", "/etc/group"))
 """A package that has one of these says whose files those of the next packages are."""
 
+SIGNED = "signed"
+"""The file of an unpacked package that says whose signature was found good (`signatures.verify_once`)."""
+
 
 def load(folder: str, locked: LockedPackage, lock: Lock) -> Unpacked:
     """As `hosier.build.families.Stages` promises."""
@@ -45,8 +48,8 @@ def load(folder: str, locked: LockedPackage, lock: Lock) -> Unpacked:
     keys = tuple(base64.b64decode(key.data) for key in signers or ())
     package = Unpacked(folder, *said, label, meta["members"], keys)
     if signers is not None:
-        signature = Header.parse(package.signature, region=tags.HEADERSIGNATURES)
-        signatures.verify(package.nevra, package.raw, signature, keys, origin="the lock's keys")
+        record = f"{folder}/{SIGNED}"
+        signatures.verify_once(record, package.nevra, package.raw, package.signature, keys, origin="the lock's keys")
     return package
 
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import hashlib
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hosier.distro import openpgp
-from hosier.distro.openpgp import Keyring, Words
+from hosier.distro.openpgp import Keyring, Signer, Words
 from hosier.distro.rpm import tags
 from hosier.distro.rpm.header import Header, Malformed
 from hosier.errors import NotAuthentic
@@ -28,8 +31,12 @@ WORDS = Words(
     late="name the newest keys of the distribution in gpgkey",
 )
 
+BELIEVED = 7 * 24 * 3600.0
+"""For how long a signature that was found good is believed: what is accepted of old algorithms changes with time."""
+
 _SIGNATURE_MAX = 64 * 1024
 _SIGNATURES_MAX = 32
+_RECORD_MAX = 1024
 _LEGACY = (tags.SIG_PGP, tags.SIG_GPG)
 
 
@@ -48,6 +55,75 @@ def verify(
     package, `origin` where the certificates come from; `now` is in seconds since the epoch. Raises NotAuthentic, or its
     kinds Unsigned and KeyExpired.
     """
+    return _verified(name, header_raw, signature_header, certificates, origin, now).fingerprint
+
+
+def verify_once(
+    record: str,
+    name: str,
+    header_raw: bytes,
+    signature_raw: bytes,
+    certificates: Sequence[bytes],
+    *,
+    origin: str = "gpgkey",
+    now: float | None = None,
+) -> None:
+    """As `verify`, but for what the file `record` says was found good already.
+
+    Only of these very bytes and certificates, by this OpenPGP library, in the last `BELIEVED` seconds, and not once the
+    key has expired. The file has to lie where only those write who could put another package there as well.
+    """
+    moment = time.time() if now is None else now
+    asked = _identity(header_raw, signature_raw, certificates)
+    if _recorded(record, asked, moment):
+        return
+    signature = Header.parse(signature_raw, region=tags.HEADERSIGNATURES)
+    signer = _verified(name, header_raw, signature, certificates, origin, moment)
+    mine = f"{record}.{os.getpid()}"
+    try:
+        with open(mine, "w", encoding="ascii") as file:
+            file.write(f"{asked} {moment!r} {signer.until!r}\n")
+        os.replace(mine, record)
+    except OSError:  # the next build looks again
+        with contextlib.suppress(OSError):
+            os.unlink(mine)
+
+
+def _recorded(record: str, asked: str, now: float) -> bool:
+    try:
+        with open(record, encoding="ascii") as file:
+            said, made, until = file.read(_RECORD_MAX).split()
+        return said == asked and float(made) <= now < float(made) + BELIEVED and (until == "None" or now < float(until))
+    except (OSError, ValueError):
+        return False
+
+
+def _identity(header: bytes, signature: bytes, certificates: Iterable[bytes]) -> str:
+    """What a record is about: all that decides, but for the time."""
+    total = hashlib.sha256(_library().encode("utf-8", "surrogateescape"))
+    for part in (header, signature, *certificates):
+        total.update(b"%d:" % len(part))
+        total.update(part)
+    return total.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _library() -> str:
+    """Which OpenPGP library this is: another installation of it is another."""
+    import pysequoia.pysequoia as library
+
+    status = os.stat(library.__file__)
+    return f"{library.__file__} {status.st_size} {status.st_mtime_ns}"
+
+
+def _verified(
+    name: str,
+    header_raw: bytes,
+    signature_header: Header,
+    certificates: Sequence[bytes],
+    origin: str,
+    now: float | None,
+) -> Signer:
     found = _header_signatures(name, signature_header)
     if not found:
         if any(tag in signature_header for tag in _LEGACY):
@@ -90,7 +166,7 @@ def _is_signature(packet: bytes) -> bool:
 
 def _signer(
     name: str, signed: bytes, packets: Sequence[bytes], certificates: Sequence[bytes], origin: str, now: float | None
-) -> str:
+) -> Signer:
     for packet in packets:
         # One packet each: a compressed one could be anything, of any size.
         if len(packet) > _SIGNATURE_MAX or not _is_signature(packet):
@@ -99,7 +175,7 @@ def _signer(
     # Whether a key is valid is asked of today, not of a build's SOURCE_DATE_EPOCH.
     moment = time.time() if now is None else now
     _, signers = openpgp.verify_detached(signed, b"".join(packets), keyring, name=name, now=moment)
-    return signers[0].fingerprint
+    return signers[0]
 
 
 @lru_cache(maxsize=64)
