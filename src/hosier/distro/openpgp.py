@@ -68,8 +68,8 @@ class Keyring:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A certificate whose signature was found good: upper-case fingerprint, its bytes in base64, and when its validity ends
-    (seconds since 1970; None: never)."""
+    """A certificate whose signature was found good: upper-case fingerprint, its bytes in base64, and until when it is
+    valid (seconds since 1970; None: for ever)."""
 
     fingerprint: str
     data: str = field(repr=False)
