@@ -284,6 +284,23 @@ CASES = [
         more=[P("weaksum", checksum="sha1")],
     ),
     Case(
+        "two kernels",
+        ["kernel = 1", "kernel = 2"],
+        error=IN + "kernel-1-1.noarch and kernel-2-1.noarch cannot be locked together: dnf would keep both, and a lock "
+        "has one version of each",
+        hint="ask for only one of kernel (= 1), kernel (= 2)",
+        more=[P("kernel", "1-1"), P("kernel", "2-1")],
+    ),
+    Case(
+        "two of another kind that are listed",
+        ["mod = 1", "mod = 2"],
+        options={"dependencies": False},
+        error=IN + "mod-1-1.noarch and mod-2-1.noarch cannot be locked together: dnf would keep both, and a lock has "
+        "one version of each",
+        hint="ask for one of them",
+        more=[P("mod", f"{each}-1", provides=["installonlypkg(kernel-module)"]) for each in (1, 2)],
+    ),
+    Case(
         "another machine's package that is needed",
         ["broken"],
         error=IN + "broken-1-1.noarch needs foreign, and the foreign in base is for aarch64",

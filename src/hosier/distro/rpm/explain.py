@@ -13,6 +13,11 @@ from hosier.solve.rpm import Damaged, Rule
 if TYPE_CHECKING:
     from hosier.distro.rpm.requests import Wanted
 
+INSTALLONLY = (
+    *("kernel", "kernel-PAE", "installonlypkg(kernel)", "installonlypkg(kernel-module)", "installonlypkg(vm)"),
+    "multiversion(kernel)",
+)
+"""What the packages provide that dnf keeps several versions of (dnf.conf(5), installonlypkgs)."""
 _WAY = 6
 """How many steps from a request to the cause are told."""
 
@@ -175,12 +180,27 @@ def refusal(rules: Sequence[Rule], *, asked: Sequence[Wanted], universe: Univers
     return "; ".join(sentences) or "the requests contradict each other", "; or ".join(mends) or None
 
 
+def one_of(one: int, two: int, universe: Universe) -> str:
+    """That a root has one version of each package, also of those that dnf keeps several of (installonlypkgs)."""
+    first, second = sorted((str(universe.package(one)), str(universe.package(two))))
+    if universe.package(one).name == universe.package(two).name and _several(one, universe):
+        return (
+            f"{first} and {second} cannot be locked together: dnf would keep both, and a lock has one version of each"
+        )
+    return f"only one of {first} and {second} can be installed"
+
+
+def _several(number: int, universe: Universe) -> bool:
+    given = universe.pool.dependencies(number, "provides")
+    names = {universe.package(number).name, *(each.partition(" ")[0] for each in given)}
+    return not names.isdisjoint(INSTALLONLY)
+
+
 def _clash(rule: Rule, universe: Universe) -> str:
     assert rule.package is not None and rule.other is not None
     one, two = universe.package(rule.package), universe.package(rule.other)
     if rule.kind == "same-name" or not rule.dependency:
-        first, second = sorted((str(one), str(two)))
-        return f"only one of {first} and {second} can be installed"
+        return one_of(one.id, two.id, universe)
     verb = "obsoletes" if rule.kind == "obsoletes" else "conflicts with"
     name = rule.dependency.partition(" ")[0]
     through = "" if name == two.name or rule.dependency.startswith("(") else f", which {two} provides"

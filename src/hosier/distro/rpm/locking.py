@@ -266,11 +266,7 @@ def listed(universe: Universe, asked: Sequence[Wanted], held: Mapping[str, int])
         best = of_held[0] if of_held else universe.pool.best(one.packages)
         key = universe.key(best)
         if chosen.setdefault(key, best) != best:
-            two = universe.package(chosen[key])
-            raise Unsolvable(
-                f"{two} and {universe.package(best)} are asked for, and only one of them can be installed",
-                hint="ask for one of them",
-            )
+            raise Unsolvable(explain.one_of(chosen[key], best, universe), hint="ask for one of them")
     return tuple(sorted(chosen.values()))
 
 
