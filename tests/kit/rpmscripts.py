@@ -97,14 +97,17 @@ class Ours:
         """One transaction of package files."""
         out = frozenset(left_out)
         read = [scripts.read(rpmfile.read(path)[0], left_out=out) for path in packages]
-        scriptlets.pretrans(self.site, read, self.installed)
-        for package in read:
-            scriptlets.pre(self.site, package, self.installed)
-            for path in package.files:
-                ops = self.site.folders(os.path.dirname(path))
-                self.site.perform([*ops, self.site.write(path, f"{package.name}\n")])
-            scriptlets.after(self.site, [package], self.installed)
-        scriptlets.posttrans(self.site, read, self.installed)
+        with scriptlets.Transaction(self.site, self.installed) as transaction:
+            transaction.pretrans(read)
+            for package in read:
+                transaction.pre(package)
+                transaction.perform()
+                for path in package.files:
+                    ops = self.site.folders(os.path.dirname(path))
+                    self.site.perform([*ops, self.site.write(path, f"{package.name}\n")])
+                transaction.after([package])
+            transaction.posttrans(read)
+            transaction.perform()
 
     def log(self) -> list[str]:
         return (self.base / "root/log").read_text().splitlines() if (self.base / "root/log").exists() else []

@@ -358,7 +358,9 @@ def test_a_long_list_of_files_is_read_or_not(tmp_path: Path) -> None:
     package = rpms.write(tmp_path, "many", files=files(*paths), file_triggers=[ignoring, counting, counting_lua])
     ours = Ours(tmp_path / "ours")
     found = scripts.read(rpmfile.read(package)[0])
-    scriptlets.after(ours.site, [found], ours.installed)
+    with scriptlets.Transaction(ours.site, ours.installed) as transaction:
+        transaction.after([found])
+        transaction.perform()
     assert ours.log() == [f"4000 {paths[0]}", "4000"]
     assert ours.told() == []
 
@@ -373,8 +375,9 @@ from hosier.linux.box import Box
 base = sys.argv[2]
 log = os.open(base + "/log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
 def order(title, text, program):
-    path = "/var/tmp/rpm-tmp.a"
-    return lua.Order(title, (program,), text, path, (1,), (), ("/a",), program == "<lua>", False, False, 5.0)
+    return lua.Order(title=title, argv=(program,), text=text, path="/var/tmp/rpm-tmp.a", numbers=(1,), paths=("/a",),
+                     lua=program == "<lua>", seconds=5.0)
+boxes = lua.Boxes()
 for number, orders in enumerate((
     [order("shell", b"cat; id; kill -9 $PPID; kill -9 1; touch /x; chown www /x; exit 3", "/bin/sh")],
     [order("lua", b"print(rpm.next_file(), arg[2]) os.execute('id') posix.kill(1, 9)", "<lua>")],
@@ -383,7 +386,8 @@ for number, orders in enumerate((
     box = Box(argv=(), lower=(base + "/root",), upper=base + "/upper", work=f"{base}/work{number}",
               env={"PATH": "/bin"}, stdout=log, stderr=log, tmpfs=("/run", "/tmp", "/var/tmp"),
               confined=True, no_fsync=True)
-    print([each.status for each in lua.run_orders(box, orders)])
+    print([each.status for each in boxes.run(box, orders)])
+boxes.__exit__()
 print(open(base + "/log").read())
 """
 

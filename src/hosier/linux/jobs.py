@@ -10,7 +10,6 @@ import fcntl
 import os
 import sys
 import time
-from dataclasses import dataclass
 
 from hosier.linux import capabilities, inside, memory, signals
 from hosier.linux.box import Box, BoxFailed, Job, Prepared, run_told, verdict
@@ -21,14 +20,16 @@ NOT_STARTED = 127
 _TEMPORARY = 0o600
 
 
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a job ended: its wait status; why it could not be started; or that it took too long or too much memory."""
 
-    status: int
-    reason: str = ""
-    late: bool = False
-    over: bool = False
+    __slots__ = ("late", "over", "reason", "status")
+
+    def __init__(self, status: int, reason: str = "", late: bool = False, over: bool = False) -> None:
+        self.status = status
+        self.reason = reason
+        self.late = late
+        self.over = over
 
     @property
     def good(self) -> bool:

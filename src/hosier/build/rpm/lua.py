@@ -12,9 +12,7 @@ import marshal
 import os
 import select
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from functools import partial
+from _collections_abc import Callable, Sequence
 
 from hosier.errors import HosierError, HostLacks
 from hosier.linux import rpmio, signals, syscalls
@@ -26,28 +24,46 @@ MACROS = b"/usr/lib/rpm/macros"
 _NEXT_FILE = b"local n = 0; rpm.next_file = function() n = n + 1; return arg[n] end; rpm.input = rpm.next_file"
 """`rpm.input` was its name before rpm 4.16."""
 _PREFIXES = b"RPM_INSTALL_PREFIX = arg"
-_ANSWER = 3
+_ORDERS, _ANSWERS = 3, 4
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from hosier.build.rpm import lua; lua.main()"
 
 
-@dataclass(frozen=True, slots=True)
 class Order:
     """One script for a box. `argv` is its interpreter with arguments; with a `text` its file comes behind them.
 
     `numbers` come last, and only with a text. `expanded`: macros in the text are expanded first.
     """
 
-    title: str
-    argv: tuple[str, ...]
-    text: bytes | None
-    path: str
-    numbers: tuple[int, ...]
-    prefixes: tuple[str, ...]
-    paths: tuple[str, ...] | None
-    lua: bool
-    expanded: bool
-    vital: bool
-    seconds: float
+    __slots__ = (
+        *("argv", "expanded", "lua", "numbers", "path", "paths", "prefixes", "seconds", "text", "title", "vital"),
+    )
+
+    def __init__(
+        self,
+        *,
+        title: str,
+        argv: tuple[str, ...],
+        text: bytes | None,
+        path: str,
+        numbers: tuple[int, ...],
+        prefixes: tuple[str, ...] = (),
+        paths: tuple[str, ...] | None = None,
+        lua: bool = False,
+        expanded: bool = False,
+        vital: bool = False,
+        seconds: float,
+    ) -> None:
+        self.title = title
+        self.argv = argv
+        self.text = text
+        self.path = path
+        self.numbers = numbers
+        self.prefixes = prefixes
+        self.paths = paths
+        self.lua = lua
+        self.expanded = expanded
+        self.vital = vital
+        self.seconds = seconds
 
     @property
     def apart(self) -> bool:
@@ -111,18 +127,23 @@ def job(order: Order, library: Library | None) -> Job:
     env = {f"RPM_INSTALL_PREFIX{number}": prefix for number, prefix in enumerate(order.prefixes)}
     if order.prefixes:
         env["RPM_INSTALL_PREFIX"] = order.prefixes[0]
-    made = partial(Job, title=f"== {order.title}\n", vital=order.vital, seconds=order.seconds)
+    title = f"== {order.title}\n"
     if order.lua:
         assert library is not None
-        return made(call=_lua(order, library))
-    if order.text is None:
-        return made(argv=order.argv, env=env, stdin=stdin)
-    return made(
-        argv=(*order.argv, "{script}", *map(str, order.numbers)),
+        return Job(call=_lua(order, library), title=title, vital=order.vital, seconds=order.seconds)
+    argv, script = order.argv, None
+    if order.text is not None:
+        argv = (*argv, "{script}", *map(str, order.numbers))
+        script = (order.path, order.text)
+    return Job(
+        argv=argv,
         env=env,
         stdin=stdin,
-        script=(order.path, order.text),
+        script=script,
         prepare=library.expand if order.expanded and library is not None else None,
+        title=title,
+        vital=order.vital,
+        seconds=order.seconds,
     )
 
 
@@ -147,92 +168,139 @@ def _lua(order: Order, library: Library) -> Callable[[], int]:
 _BOX = ("lower", "upper", "work", "env", "tmpfs", "overlay_files", "confined", "limit", "no_fsync", "userns")
 
 
-def run_orders(box: Box, orders: Sequence[Order]) -> list[Outcome]:
-    """Run `orders` one after the other in `box`, as `jobs.run_jobs`.
+class Boxes:
+    """Runs orders in boxes: from this process, until one of them takes the library; from then on from a fresh one.
 
-    Its stdout and stderr must be one descriptor, and of its other fields none but those in `_BOX` may be set.
+    That one has the library, and starts each further box too: it is small, and so are its copies. No script runs in it.
+    All boxes write to one log, and have one environment.
     """
-    if not any(order.apart for order in orders):
-        box = box.copy()
-        box.jobs = tuple(job(order, None) for order in orders)
-        return run_jobs(box)
-    rows = [tuple(getattr(order, each.name) for each in fields(order)) for order in orders]
-    log = 1 if box.stdout is None else box.stdout
-    return _apart(marshal.dumps(({name: getattr(box, name) for name in _BOX}, rows)), log)
+
+    def __init__(self) -> None:
+        self._apart: _Apart | None = None
+
+    def __enter__(self) -> Boxes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._apart is not None:
+            self._apart.close()
+            self._apart = None
+
+    def begin(self, log: int) -> None:
+        """Start the process that has the library, which takes a moment, for boxes that write to `log`."""
+        if self._apart is None:
+            self._apart = _Apart(log)
+
+    def run(self, box: Box, orders: Sequence[Order]) -> list[Outcome]:
+        """Run `orders` one after the other in `box`, as `jobs.run_jobs`.
+
+        Its stdout and stderr must be one descriptor, and of its other fields none but those in `_BOX` may be set.
+        """
+        if self._apart is None and any(order.apart for order in orders):
+            self.begin(1 if box.stdout is None else box.stdout)
+        if self._apart is None:
+            box = box.copy()
+            box.jobs = tuple(job(order, None) for order in orders)
+            return run_jobs(box)
+        given = {name: getattr(box, name) for name in _BOX}
+        rows = [{name: getattr(order, name) for name in Order.__slots__} for order in orders]
+        return self._apart.run(marshal.dumps((given, rows)))
 
 
-def _apart(order: bytes, log: int) -> list[Outcome]:
-    """Have a fresh Python do it."""
-    source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    given = os.memfd_create("order", os.MFD_CLOEXEC)
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    pid = 0
-    try:
-        view = memoryview(order)
-        while view:
-            view = view[os.write(given, view) :]
-        os.lseek(given, 0, os.SEEK_SET)
+class _Apart:
+    """A fresh Python, which runs boxes when it is told to, and ends with this object or with this process."""
+
+    def __init__(self, log: int) -> None:
+        self._pid = self._orders = self._answers = -1
+        source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+        given, self._orders = os.pipe2(os.O_CLOEXEC)
+        self._answers, writer = os.pipe2(os.O_CLOEXEC)
         # First out of the way of the numbers that they are to have.
         moved = [os.dup(fd) for fd in (given, log, writer)]
         try:
-            pid = os.posix_spawn(
+            self._pid = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-I", "-S", "-B", "-c", _BOOT, source],
                 {"LC_ALL": "C"},
                 file_actions=[
-                    (os.POSIX_SPAWN_DUP2, moved[0], 0),
+                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, moved[0], _ORDERS),
                     (os.POSIX_SPAWN_DUP2, moved[1], 1),
                     (os.POSIX_SPAWN_DUP2, 1, 2),
-                    (os.POSIX_SPAWN_DUP2, moved[2], _ANSWER),
+                    (os.POSIX_SPAWN_DUP2, moved[2], _ANSWERS),
                 ],
                 setsid=True,
             )
+        except BaseException:
+            self.close()
+            raise
         finally:
-            for fd in moved:
+            for fd in (given, writer, *moved):
                 os.close(fd)
-        os.close(writer)
-        writer = -1
-        parts = []
-        while part := os.read(reader, 1 << 16):
-            parts.append(part)
-        os.waitpid(pid, 0)
-        pid = 0
-    finally:
-        for fd in (given, reader, writer):
-            if fd >= 0:
-                os.close(fd)
-        if pid:
-            os.kill(pid, signals.KILL)
-            os.waitpid(pid, 0)
-    if not parts:
-        raise BoxFailed("cannot tell how the scriptlets ended: the process that runs them was killed")
-    kind, said = marshal.loads(b"".join(parts))
-    if kind == "outcomes":
-        return [Outcome(*row) for row in said]
-    message, hint, lacking = said
-    raise (HostLacks if lacking else BoxFailed)(message, hint=hint)
+
+    def run(self, order: bytes) -> list[Outcome]:
+        """Have it run one box. Raises as `jobs.run_jobs`."""
+        try:
+            _send(self._orders, order)
+        except BrokenPipeError:
+            pass  # it says nothing either
+        answer = _receive(self._answers)
+        if answer is None:
+            raise BoxFailed("cannot tell how the scriptlets ended: the process that runs them was killed")
+        kind, said = marshal.loads(answer)
+        if kind == "outcomes":
+            return [Outcome(*row) for row in said]
+        message, hint, lacking = said
+        raise (HostLacks if lacking else BoxFailed)(message, hint=hint)
+
+    def close(self) -> None:
+        """End it, and any box of it."""
+        for fd in (self._orders, self._answers):
+            os.close(fd)
+        if self._pid > 0:
+            os.kill(self._pid, signals.KILL)
+            os.waitpid(self._pid, 0)
+
+
+def _send(fd: int, content: bytes) -> None:
+    view = memoryview(len(content).to_bytes(8, "little") + content)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _receive(fd: int) -> bytes | None:
+    """What was sent; None when who would send it has gone."""
+    found = b""
+    length = 8
+    while len(found) < length:
+        part = os.read(fd, min(length - len(found), 1 << 16))
+        if not part:
+            return None
+        found += part
+        if length == 8 and len(found) == 8:
+            length += int.from_bytes(found, "little")
+    return found[8:]
 
 
 def main() -> None:
-    """Be the fresh Python: read the order from 0, write the answer to 3."""
+    """Be the fresh Python: read orders, run each in a box, write answers, until there are no more."""
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signals.KILL)
     alone = select.poll()
-    alone.register(_ANSWER, 0)
+    alone.register(_ANSWERS, 0)
     if alone.poll(0):
-        return  # who wants the answer died before that
-    os.set_inheritable(_ANSWER, False)
-    with open(0, "rb") as file:
-        given, rows = marshal.loads(file.read())
-    os.open("/dev/null", os.O_RDONLY)  # is 0
-    os.environ.update({**given["env"], "LC_ALL": "C"})  # no locale or conversion of the root's is loaded
-    answer: object
-    try:
-        library = Library()
-        jobs = tuple(job(Order(*row), library) for row in rows)
-        outcomes = run_jobs(Box(argv=(), jobs=jobs, stdout=1, stderr=2, **given))
-        answer = ("outcomes", [(each.status, each.reason, each.late, each.over) for each in outcomes])
-    except HosierError as error:
-        answer = ("error", (str(error), error.hint, isinstance(error, HostLacks)))
-    content = memoryview(marshal.dumps(answer))
-    while content:
-        content = content[os.write(_ANSWER, content) :]
+        return  # who wants the answers died before that
+    for fd in (_ORDERS, _ANSWERS):
+        os.set_inheritable(fd, False)
+    library: Library | None = None
+    while (content := _receive(_ORDERS)) is not None:
+        given, rows = marshal.loads(content)
+        os.environ.update({**given["env"], "LC_ALL": "C"})  # no locale or conversion of the root's is loaded
+        answer: object
+        try:
+            library = library or Library()
+            jobs = tuple(job(Order(**row), library) for row in rows)
+            outcomes = run_jobs(Box(argv=(), jobs=jobs, stdout=1, stderr=2, **given))
+            answer = ("outcomes", [(each.status, each.reason, each.late, each.over) for each in outcomes])
+        except HosierError as error:
+            answer = ("error", (str(error), error.hint, isinstance(error, HostLacks)))
+        _send(_ANSWERS, marshal.dumps(answer))

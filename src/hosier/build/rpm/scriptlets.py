@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from hosier.build.rpm import lua, triggers
 from hosier.build.rpm.lua import Order
@@ -40,87 +41,116 @@ SECONDS = 3600.0
 RUN_HERE = ("pretrans", "pre", "post", "posttrans", "triggerprein", "triggerin", "filetriggerin", "transfiletriggerin")
 
 
-def check(packages: Iterable[Scripts]) -> None:
-    """Refuse packages that have a script which cannot be run on this host. Raises HostLacks, BuildFailed."""
+def check(packages: Iterable[Scripts]) -> bool:
+    """Refuse packages that have a script which cannot be run on this host. Raises HostLacks, BuildFailed.
+
+    Whether any of them takes rpm's library.
+    """
+    apart = False
     for package in packages:
         for script in package.all:
             if script.kind not in RUN_HERE:
                 continue
             if script.lua or script.expanded:
+                apart = True
                 lua.require(package.nevra)
             if script.formatted:
                 _text(package, script)
+    return apart
 
 
-def pretrans(site: Site, packages: Sequence[Scripts], installed: Installed) -> None:
-    """Before anything of `packages` is unpacked. Raises BuildFailed where one fails, as all here do."""
-    check(packages)
-    _perform(site, [run for package in packages for run in triggers.before_all(package, installed)])
+class Transaction:
+    """The scripts of packages that are added together.
+
+    Each call adds to what is to run; it runs in one box when `perform` is called, which has to be before anything is
+    placed that comes after it.
+    """
+
+    def __init__(self, site: Site, installed: Installed) -> None:
+        """`installed` are the packages that are there; those that are added join them."""
+        self._site = site
+        self._installed = installed
+        self._waiting: list[Run] = []
+        self._boxes = lua.Boxes()
+
+    def __enter__(self) -> Transaction:
+        self._boxes.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._boxes.__exit__(*error)
+
+    def pretrans(self, packages: Sequence[Scripts]) -> None:
+        """Before anything of `packages` is unpacked. Raises HostLacks, BuildFailed for what cannot be run."""
+        if check(packages):
+            with _written(self._site.log) as log:
+                self._boxes.begin(log)
+        self._waiting += [run for package in packages for run in triggers.before_all(package, self._installed)]
+
+    def pre(self, package: Scripts) -> None:
+        """Before the files of `package` are unpacked."""
+        self._waiting += triggers.before_files(package, self._installed)
+
+    def has_pre(self, package: Scripts, batch: Iterable[Scripts] = ()) -> bool:
+        """Whether anything has to run before the files of `package` are unpacked, when `batch` is already."""
+        if next(triggers.before_files(package, self._installed), None) is not None:
+            return True
+        pairs = ((one, other) for each in batch for one, other in ((package, each), (each, package)))
+        return any(triggers.is_met(one, other, prein=True) for one, other in pairs)
+
+    def after(self, batch: Sequence[Scripts]) -> None:
+        """When the files of `batch` are unpacked; adds it to what is installed."""
+        for package in batch:
+            self._installed.add(package)
+            self._waiting += triggers.after_files(package, self._installed)
+
+    def posttrans(self, packages: Sequence[Scripts]) -> None:
+        """When all `packages` of this transaction are installed."""
+        self._waiting += triggers.after_all(packages, self._installed)
+
+    def perform(self) -> None:
+        """Run what waits, take in what it changed, and tell what failed.
+
+        Raises BuildFailed where a %pretrans or %pre failed, or another script that its package calls critical.
+        """
+        runs, self._waiting = self._waiting, []
+        if not runs:
+            return
+        place = self._site.workplace()
+        start = _size(place.log)
+        orders = [_order(number, run) for number, run in enumerate(runs)]
+        with _written(place.log) as log:
+            outcomes = self._boxes.run(_box(place, log), orders)
+        for run, outcome in zip(runs, outcomes, strict=False):
+            if not outcome.good:
+                _tell(self._site, run, outcome, place, start)
+        self._site.take_in(place)
 
 
-def pre(site: Site, package: Scripts, installed: Installed) -> None:
-    """Before the files of `package` are unpacked."""
-    _perform(site, list(triggers.before_files(package, installed)))
-
-
-def has_pre(package: Scripts, installed: Installed, batch: Iterable[Scripts] = ()) -> bool:
-    """Whether anything has to run before the files of `package` are unpacked, when `batch` is already."""
-    if next(triggers.before_files(package, installed), None) is not None:
-        return True
-    return any(
-        triggers.is_met(one, other, prein=True) for each in batch for one, other in ((package, each), (each, package))
-    )
-
-
-def after(site: Site, batch: Sequence[Scripts], installed: Installed) -> None:
-    """When the files of `batch` are unpacked; adds it to `installed`."""
-    runs: list[Run] = []
-    for package in batch:
-        installed.add(package)
-        runs += triggers.after_files(package, installed)
-    _perform(site, runs)
-
-
-def posttrans(site: Site, packages: Sequence[Scripts], installed: Installed) -> None:
-    """When all `packages` of this transaction are in `installed`."""
-    _perform(site, list(triggers.after_all(packages, installed)))
-
-
-def _perform(site: Site, runs: Sequence[Run]) -> None:
-    """Run scripts in one box, take in what they changed, and tell what failed."""
-    if not runs:
-        return
-    place = site.workplace()
-    start = _size(place.log)
-    orders = [_order(number, run) for number, run in enumerate(runs)]
-    outcomes = _boxed(place, orders)
-    for run, outcome in zip(runs, outcomes, strict=False):
-        if not outcome.good:
-            _tell(site, run, outcome, place, start)
-    site.take_in(place)
-
-
-def _boxed(place: Workplace, orders: Sequence[Order]) -> list[Outcome]:
-    log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+@contextmanager
+def _written(log: str) -> Iterator[int]:
+    """The log, to be written at its end."""
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        return lua.run_orders(
-            Box(
-                argv=(),
-                lower=(place.root,),
-                upper=place.upper,
-                work=fresh_work(place),
-                env={**ENVIRONMENT, "SOURCE_DATE_EPOCH": str(place.epoch)},
-                stdout=log,
-                stderr=log,
-                tmpfs=EMPTY,
-                confined=True,
-                no_fsync=True,
-                limit=place.memory,
-            ),
-            orders,
-        )
+        yield fd
     finally:
-        os.close(log)
+        os.close(fd)
+
+
+def _box(place: Workplace, log: int) -> Box:
+    return Box(
+        argv=(),
+        lower=(place.root,),
+        upper=place.upper,
+        work=fresh_work(place),
+        env={**ENVIRONMENT, "SOURCE_DATE_EPOCH": str(place.epoch)},
+        stdout=log,
+        stderr=log,
+        tmpfs=EMPTY,
+        confined=True,
+        no_fsync=True,
+        limit=place.memory,
+    )
 
 
 def _order(number: int, run: Run) -> Order:

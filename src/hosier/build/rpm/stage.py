@@ -14,6 +14,7 @@ from hosier.build.place import Op
 from hosier.build.plan import Stage
 from hosier.build.rpm import compose, dbpath, order, scriptlets
 from hosier.build.rpm.compose import Decided, Policy, Unpacked
+from hosier.build.rpm.scriptlets import Transaction
 from hosier.build.rpm.triggers import Installed
 from hosier.build.site import RECORD_MAX, Site
 from hosier.distro.rpm import database, leftovers, pubkey, scripts, signatures, tags
@@ -136,34 +137,44 @@ def _install(site: Site, packages: Sequence[Unpacked], installed: Sequence[Heade
     _follow_none(site, packages)
     there = Installed(scripts.read(header, left_out=_left_out(header)) for header in installed)
     policy = Policy(site.filter, site.docs, site.languages, compose.colors(rpm_name(site.architecture)))
-    with site.reporter.phase(site.title("install"), key="install", total=len(packages), unit="packages") as phase:
-        scriptlets.pretrans(site, [scripts.read(package.header) for package in packages], there)
+    with (
+        site.reporter.phase(site.title("install"), key="install", total=len(packages), unit="packages") as phase,
+        Transaction(site, there) as transaction,
+    ):
+        known = [scripts.read(package.header) for package in packages]
+        transaction.pretrans(known)
+        transaction.perform()
         decided = compose.decide(site.state, packages, policy, installed)
-        known = [scripts.read(p.header, left_out=decided.left_out(p)) for p in packages]
+        out = [decided.left_out(package) for package in packages]
+        known = [
+            scripts.read(p.header, left_out=o) if o else said for p, o, said in zip(packages, out, known, strict=True)
+        ]
         left = list(packages)
         batch: list[Scripts] = []
 
         def unpack() -> None:
-            """Place the files of the batch, and run what comes after that."""
+            """Place the files of the batch; what comes after that waits."""
+            transaction.perform()
             ops, unknown = compose.place(site.state, left[: len(batch)], decided, left)
             site.perform(ops)
             for note in unknown:
                 site.reporter.warn(note)
             site.read_state()
-            scriptlets.after(site, batch, there)
+            transaction.after(batch)
             del left[: len(batch)]
             phase.advance(len(batch))
             batch.clear()
 
         for said in known:
-            if batch and (scriptlets.has_pre(said, there, batch) or not ACCOUNTS.isdisjoint(batch[-1].files)):
+            if batch and (transaction.has_pre(said, batch) or not ACCOUNTS.isdisjoint(batch[-1].files)):
                 unpack()
             if not batch:
-                scriptlets.pre(site, said, there)
+                transaction.pre(said)
             batch.append(said)
         if batch:
             unpack()
-        scriptlets.posttrans(site, known, there)
+        transaction.posttrans(known)
+        transaction.perform()
     return decided
 
 
