@@ -193,6 +193,7 @@ print(json.dumps({r.id: {
     "baseurl": list(r.baseurl), "mirrorlist": r.mirrorlist, "metalink": r.metalink, "gpgkey": list(r.gpgkey),
     "gpgcheck": r.gpgcheck, "repo_gpgcheck": r.repo_gpgcheck, "priority": r.priority, "cost": r.cost,
     "exclude": list(r.excludepkgs), "include": list(r.includepkgs), "hotfixes": r.module_hotfixes,
+    "tls": [r.sslcacert, r.sslclientcert, r.sslclientkey, r.sslverify], "login": [r.username, r.password],
 } for r in base.repos.iter_enabled()}))
 """
 REPOS = """# several
@@ -212,11 +213,17 @@ enabled=True
 cost=5
 priority=7
 module_hotfixes=1
+sslclientcert=/c.pem
+sslclientkey = /k.pem
+sslverify=0
 [c]
 mirrorlist=https://example.org/l
 enabled=off
 [d]
 mirrorlist=https://example.org/l$nothing
+sslcacert=/other
+username=me
+password = not $you
 repo_gpgcheck=TRUE
 gpgcheck=0
 """
@@ -224,7 +231,7 @@ gpgcheck=0
 
 def test_dnf_reads_repo_files_so(tmp_path: Path) -> None:
     for path, text in (
-        ("etc/dnf/dnf.conf", "[main]\ngpgcheck=1\n"),
+        ("etc/dnf/dnf.conf", "[main]\ngpgcheck=1\nsslcacert=/ca.pem\n"),
         ("etc/dnf/vars/kind", "os\nx\n"),
         ("etc/yum.repos.d/a.repo", REPOS),
     ):
@@ -250,6 +257,8 @@ def test_dnf_reads_repo_files_so(tmp_path: Path) -> None:
             "exclude": list(each.exclude),
             "include": list(each.include),
             "hotfixes": each.module_hotfixes,
+            "tls": [*(file or "" for file in each.tls_files), each.verify],
+            "login": [each.username or "", each.password or ""],
         }
         for each in hostconf.repositories(host)
     }

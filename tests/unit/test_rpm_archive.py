@@ -639,15 +639,6 @@ def test_a_host_without_repositories(world: World) -> None:
     )
 
 
-def test_a_host_that_needs_certificates(world: World) -> None:
-    path = world.write("etc/yum.repos.d/a.repo", "[a]\nbaseurl=https://example.org\nsslclientcert=/x\n")
-    with pytest.raises(HostLacks) as raised:
-        world.refresh(Repo("host", type="rpm", source="host"))
-    assert str(raised.value) == (
-        f"cannot use [a] of {path}:1: it wants certificates of its own (sslclientcert, sslcacert)"
-    )
-
-
 # folders
 
 

@@ -27,6 +27,23 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """What TLS is done with for what lies under `host` and `path` (dnf.conf(5), sslclientcert and its like).
+
+    `authorities` is a file or a folder of certificates that are trusted in the place of the usual ones, `certificate`
+    is the file of the client's, `key` that of its key where it is another. `verify` False takes whoever answers.
+    """
+
+    host: str
+    port: int | None = None
+    path: str = ""
+    authorities: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Proxies:
     """`http` and `https` are proxy URLs for everything; `by_host` holds (scheme, host, proxy URL or DIRECT)."""
 
@@ -35,6 +52,7 @@ class Proxies:
     by_host: tuple[tuple[str, str, str], ...] = ()
     no_proxy: tuple[str, ...] = ()
     logins: tuple[Login, ...] = ()
+    tls: tuple[Tls, ...] = ()
 
     def for_url(self, url: str) -> str | None:
         """The proxy for `url`; None when it is to be reached directly."""
@@ -61,6 +79,19 @@ class Proxies:
             if entry.host.lower() == host and entry.port == parts.port and _under(parts.path, entry.path):
                 return entry.user, entry.password
         return None
+
+    def tls_for(self, url: str) -> Tls | None:
+        """What TLS with the host of `url` is done with; None: as usual. Of several, the longest path counts."""
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+        if parts.scheme != "https":
+            return None
+        found = [
+            each
+            for each in self.tls
+            if each.host.lower() == host and (each.port or 443) == (port or 443) and _under(parts.path, each.path)
+        ]
+        return max(found, key=lambda each: len(each.path), default=None)
 
 
 def from_environment(environment: Mapping[str, str]) -> Proxies:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 
 from hosier import __name__ as _program
-from hosier.fetch.proxies import Proxies, bare
+from hosier.fetch.proxies import Proxies, Tls, bare
 from hosier.linux import regular
 from hosier.linux.printable import brief
 
@@ -31,6 +31,7 @@ CHUNK = 256 * 1024
 REDIRECTS = (301, 302, 303, 307, 308)
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 _MAX_REDIRECTS = 10
+_WANTS_CERTIFICATE = ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "TLSV1_ALERT_UNKNOWN_CA")
 
 
 class Refused(Exception):
@@ -129,7 +130,7 @@ class Transport:
         self.stop = threading.Event()
         self._proxies = proxies
         self._connections = connections
-        self._managers: dict[tuple[str | None, str], PoolManager] = {}
+        self._managers: dict[tuple[str | None, str, Tls | None], PoolManager] = {}
         self._lock = threading.Lock()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
@@ -227,8 +228,9 @@ class Transport:
         proxy = self._proxies.for_url(url)
         host = urlsplit(url).netloc.rpartition("@")[2].lower()
         trusted = host if host in self._trust else ""
+        tls = None if trusted else self._proxies.tls_for(url)
         with self._lock:
-            manager = self._managers.get((proxy, trusted))
+            manager = self._managers.get((proxy, trusted, tls))
             if manager is not None:
                 return manager
             settings: dict[str, Any] = {
@@ -239,6 +241,10 @@ class Transport:
             }
             if trusted:
                 settings["ssl_context"] = self._trust[trusted]
+            elif tls is not None:
+                settings["ssl_context"] = _context(tls)
+                if not tls.verify:
+                    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
             if proxy is None:
                 manager = urllib3.PoolManager(**settings)
             elif proxy.startswith("socks"):
@@ -252,7 +258,7 @@ class Transport:
                 secret = make_headers(proxy_basic_auth=f"{login[0]}:{login[1]}") if login else None
                 manager = urllib3.ProxyManager(bare(proxy), proxy_headers=secret, **settings)
             manager.pool_classes_by_scheme = self._pools(manager.pool_classes_by_scheme)
-            self._managers[proxy, trusted] = manager
+            self._managers[proxy, trusted, tls] = manager
             return manager
 
     def _pools(self, classes: dict[str, Any]) -> dict[str, Any]:
@@ -370,6 +376,30 @@ class _FileAnswer(Answer):
             self._descriptor = -1
 
 
+def _context(tls: Tls) -> SSLContext:
+    """Raises Refused for files that cannot be used; nothing of what is in them is told."""
+    import ssl
+
+    what, path = "authorities", tls.authorities
+    try:
+        folder = path if path is not None and os.path.isdir(path) else None
+        context = ssl.create_default_context(cafile=None if folder else path, capath=folder)
+        if tls.certificate is not None:
+            what, path = "client certificate", tls.certificate
+            # A password would be asked for on the terminal; none opens no key that has one.
+            context.load_cert_chain(tls.certificate, tls.key, password="")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = "it cannot be read as PEM, or its key is not its own or has a password"
+        if not isinstance(error, ssl.SSLError):
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
+        beside = f" (key {tls.key})" if what == "client certificate" and tls.key else ""
+        raise Refused(f"the {what} {path}{beside}: {reason}")
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def file_url(path: str) -> str:
     """The URL of a file of this machine, whatever bytes are in its path."""
     return f"file://{quote(os.fsencode(path))}"
@@ -443,6 +473,8 @@ def _told(error: Exception, limits: Limits) -> Refused | Passing:
         cause = error.args[0] if error.args else error
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Refused(f"certificate not accepted: {cause.verify_message}")
+        if isinstance(cause, ssl.SSLError) and cause.reason in _WANTS_CERTIFICATE:
+            return Refused("it wants a client's certificate that it knows")
         return Passing(f"TLS: {cause}")
     if isinstance(error, e.NameResolutionError):
         return Passing("the host's name cannot be resolved")

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from hosier.distro import indices
@@ -98,7 +98,17 @@ def refresh(
     host = hostconf.load(root, environment)
     asked = [each for of in repos.values() for each in of if each.type == "rpm"]
     sections = hostconf.repositories(host) if any(each.source == "host" for each in asked) else ()
-    proxies = hostconf.proxies(host, environment, sections)
+    if sections:
+        proxies = hostconf.proxies(host, environment, sections)
+    else:
+        proxies = hostconf.reaching(host, environment)
+        # Only who asks for the host's own sections gets what they leave out.
+        proxies = replace(proxies, tls=tuple(each for each in proxies.tls if each.verify))
+    for section in sections:
+        if not section.verify:
+            reporter.warn(
+                f"{section.name}: {section.where} has sslverify off, so whoever answers is taken for its server"
+            )
     channels = {architecture: resolve(of, architecture, host, sections) for architecture, of in repos.items()}
     every = list(dict.fromkeys(channel for of in channels.values() for channel in of))
     folder = os.path.join(store_path, "indices")

@@ -9,6 +9,7 @@ from hosier.distro.rpm import hostconf, variables
 from hosier.distro.rpm.hostconf import Host
 from hosier.distro.rpm.repofile import RepoSection
 from hosier.errors import HostLacks, SpecInvalid
+from hosier.fetch.proxies import bare
 from hosier.spec.model import Repo
 
 
@@ -88,19 +89,14 @@ def _host(repo: Repo, sections: Sequence[RepoSection], host: Host) -> list[Chann
         )
     channels = []
     for section in sections:
-        if section.wants_certificate:
-            raise HostLacks(
-                f"cannot use [{section.name}] of {section.where}: it wants certificates of its own (sslclientcert, "
-                "sslcacert)",
-                hint="switch it off (enabled=0), or name the repositories that are wanted in [[repo]]s",
-            )
         channels.append(
             Channel(
                 repo=section.name,
-                uris=section.baseurl,
+                # What is written before an "@" is no matter for a lock; the transport knows it.
+                uris=tuple(map(bare, section.baseurl)),
                 where=section.where,
-                mirrorlist=section.mirrorlist,
-                metalink=section.metalink,
+                mirrorlist=bare(section.mirrorlist or "") or None,
+                metalink=bare(section.metalink or "") or None,
                 keys=repo.signed_by or tuple(_rooted(key, host) for key in section.keys),
                 gpgcheck=section.gpgcheck,
                 repo_gpgcheck=section.repo_gpgcheck,

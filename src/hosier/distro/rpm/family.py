@@ -77,7 +77,7 @@ def proxies() -> Proxies:
     """As `hosier.distro.family.Family` promises."""
     from hosier.distro.rpm import hostconf
 
-    return hostconf.proxies(hostconf.load("/", os.environ), os.environ)
+    return hostconf.reaching(hostconf.load("/", os.environ), os.environ)
 
 
 def _own_keys(spec: Spec, known: Proxies) -> tuple[LockedKey, ...]:

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from hosier.distro import osrelease
-from hosier.distro.rpm import repofile
+from hosier.distro.rpm import repofile, variables
 from hosier.distro.rpm.repofile import MAIN, DnfConfigInvalid, RepoSection, Section
-from hosier.fetch.proxies import DIRECT, Login, Proxies, from_environment
+from hosier.fetch.proxies import DIRECT, Login, Proxies, Tls, from_environment
 
 if TYPE_CHECKING:
     import sqlite3
@@ -91,32 +91,76 @@ def repositories(host: Host) -> tuple[RepoSection, ...]:
     return tuple(each for each in found.values() if each.enabled)
 
 
+def reaching(host: Host, environment: Mapping[str, str]) -> Proxies:
+    """As `proxies`, for all repositories that are enabled; none where their files cannot be read."""
+    try:
+        sections = repositories(host)
+    except DnfConfigInvalid:
+        sections = ()
+    return proxies(host, environment, sections)
+
+
 def proxies(host: Host, environment: Mapping[str, str], sections: Sequence[RepoSection] = ()) -> Proxies:
-    """How dnf here reaches other hosts: `proxy` of `[main]`, of each of `sections`, and the environment."""
+    """How dnf here reaches other hosts: `proxy` of `[main]`, what each of `sections` says of its places, and the
+    environment.
+
+    What a section logs in with is for what lies under its baseurl, and for the host of its list of mirrors; not for
+    the other hosts that a list names.
+    """
     outside = from_environment(environment)
     by_host: list[tuple[str, str, str]] = []
     logins: list[Login] = []
+    tls: list[Tls] = []
+
+    def rooted(path: str | None) -> str | None:
+        return path and host.rooted(path)
+
     for section in sections:
         for url in (*section.baseurl, section.mirrorlist or "", section.metalink or ""):
-            parts = urlsplit(url)
-            if not parts.hostname or "$" in parts.netloc:
+            try:
+                parts = urlsplit(url)
+                parts = parts._replace(netloc=_as_far_as_known(parts.netloc, host))
+                name, port = parts.hostname, parts.port
+            except ValueError:
                 continue
+            if not name or "$" in name:
+                continue
+            # The places of a list are often on its own host.
+            path = "" if url not in section.baseurl else parts.path
+            path = path.partition("$")[0].rpartition("/")[0] if "$" in path else path
             if section.proxy:
                 none = section.proxy.lower() in ("_none_", "none")
-                by_host.append((parts.scheme, parts.hostname, DIRECT if none else section.proxy))
-            if section.username:
-                path = parts.path.partition("$")[0].rpartition("/")[0]
-                login = Login(parts.hostname, section.username, section.password or "", parts.port, path, parts.scheme)
-                logins.append(login)
+                by_host.append((parts.scheme, name, DIRECT if none else section.proxy))
+            if parts.username:
+                user, password = unquote(parts.username), unquote(parts.password or "")
+                logins.append(Login(name, user, password, port, path, parts.scheme))
+            elif section.username:
+                logins.append(Login(name, section.username, section.password or "", port, path, parts.scheme))
+            if section.own_tls and parts.scheme == "https":
+                authorities, certificate, key = map(rooted, section.tls_files)
+                tls.append(Tls(name, port, path, authorities, certificate, key, section.verify))
     main = host.main
     proxy = main.text("proxy") if main else None
     if main is not None and proxy is not None:
         if proxy.lower() in ("_none_", "none"):
             outside = replace(outside, http=None, https=None)
         else:
-            proxy = _with_login(proxy, main.text("proxy_username"), main.text("proxy_password"))
+            proxy = repofile.with_login(proxy, main.text("proxy_username"), main.text("proxy_password"))
             outside = replace(outside, http=proxy, https=proxy)
-    return replace(outside, by_host=tuple(dict.fromkeys(by_host)), logins=tuple(dict.fromkeys(logins)))
+    return replace(
+        outside,
+        by_host=tuple(dict.fromkeys(by_host)),
+        logins=tuple(dict.fromkeys(logins)),
+        tls=tuple(dict.fromkeys(tls)),
+    )
+
+
+def _as_far_as_known(text: str, host: Host) -> str:
+    """A text with the variables of the host filled in, if there are no others in it."""
+    try:
+        return variables.expand(text, host.variables)
+    except variables.VariableInvalid:
+        return text
 
 
 def releasever(host: Host) -> str | None:
@@ -172,14 +216,6 @@ def _release_of(database: sqlite3.Connection) -> str | None:
                     return version.partition("-")[0]
             return header.string(tags.VERSION) or None
     return None
-
-
-def _with_login(proxy: str, user: str | None, password: str | None) -> str:
-    parts = urlsplit(proxy)
-    if not user or "@" in parts.netloc or not parts.scheme:
-        return proxy
-    login = f"{quote(user, safe='')}:{quote(password or '', safe='')}"
-    return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc}"))
 
 
 def _files(folder: str, ending: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from hosier.errors import HosierError
 
@@ -110,8 +111,14 @@ class RepoSection:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     proxy: str | None = None
-    wants_certificate: bool = False
-    """It is reached with a client's certificate, or with authorities of its own."""
+    tls_files: tuple[str | None, str | None, str | None] = (None, None, None)
+    """sslcacert, a file or a folder, sslclientcert and sslclientkey."""
+    verify: bool = True
+
+    @property
+    def own_tls(self) -> bool:
+        """Whether it is reached with certificates of its own, or without looking at them."""
+        return any(self.tls_files) or not self.verify
 
 
 def read(text: str, *, name: str) -> tuple[Section, ...]:
@@ -164,6 +171,9 @@ def repository(section: Section, main: Section | None = None) -> RepoSection:
     def flag(key: str, default: bool) -> bool:
         return section.flag(key, main.flag(key, default))
 
+    def text(key: str) -> str | None:
+        return section.text(key) or main.text(key)
+
     baseurl = tuple(each.rstrip("/") for each in section.words("baseurl"))
     enabled = section.flag("enabled", True)
     if enabled and not (baseurl or section.text("mirrorlist") or section.text("metalink")):
@@ -192,11 +202,21 @@ def repository(section: Section, main: Section | None = None) -> RepoSection:
         include=section.words("includepkgs") + main.words("includepkgs"),
         exclude=section.words("excludepkgs", "exclude") + main.words("excludepkgs", "exclude"),
         module_hotfixes=section.flag("module_hotfixes", False),
-        username=section.text("username"),
-        password=section.text("password"),
-        proxy=section.text("proxy"),
-        wants_certificate=bool(section.text("sslclientcert") or section.text("sslcacert")),
+        username=text("username"),
+        password=text("password"),
+        proxy=with_login(section.text("proxy"), text("proxy_username"), text("proxy_password")),
+        tls_files=(text("sslcacert"), text("sslclientcert"), text("sslclientkey")),
+        verify=flag("sslverify", True),
     )
+
+
+def with_login(proxy: str | None, user: str | None, password: str | None) -> str | None:
+    """A proxy's URL, with what one logs in to it with."""
+    parts = urlsplit(proxy or "")
+    if proxy is None or not user or "@" in parts.netloc or not parts.scheme:
+        return proxy
+    login = f"{quote(user, safe='')}:{quote(password or '', safe='')}"
+    return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc}"))
 
 
 def _invalid(file: str, line: int, reason: str) -> DnfConfigInvalid:
