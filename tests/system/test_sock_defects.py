@@ -153,7 +153,9 @@ def test_2_pair_changes_nothing_of_the_host_where_it_is_run(foot: Foot) -> None:
     own = foot.sock / "dev/null"
     own.write_text("own")
     own.chmod(0o600)
-    foot.run("pair", "FOOT")
+    foot.foot.write_text(foot.foot.read_text() + "echo x >$SOCK_DIR/hosts; chmod 4755 $SOCK_DIR/dev/null\n")
+    warned = foot.run("pair", "FOOT").stderr
+    assert f"warning: FOOT:1: the nail itself writes {foot.sock}/hosts, which the root will not have\n" in warned
     assert stat.S_IMODE(own.stat().st_mode) == 0o600 and own.read_text() == "own"
     assert not os.path.lexists(foot.link) and not os.path.lexists(foot.sock / "SCRIPTS")
 
@@ -195,7 +197,7 @@ def test_13_accounts_need_no_shadow_utils_and_its_nail_is_read_once(foot: Foot) 
     (foot.tmp / "TOENAILS").mkdir()
     (foot.tmp / "TOENAILS/shadow-utils").write_text("log reading shadow-utils\nRpm ../shadow-utils-4-1.noarch.rpm\n")
     foot.foot.write_text(text % "ShadowCheck\nShadowCheck\nPkgCheck shadow-utils || die there is none\n")
-    foot.run("sew", "FOOT")
+    assert foot.run("sew", "FOOT").stderr.startswith("note: reading shadow-utils\nnote: ")
     assert line in (foot.sock / "etc/passwd").read_text()
     assert (foot.sock / "etc/login.defs").read_text() == "x\n"
 

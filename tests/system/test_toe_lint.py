@@ -92,6 +92,16 @@ foot:3:1: error[variable-unset]: MREPO_URL is not set, and this package's place 
     ]
 
 
+def test_what_a_nail_that_is_cut_short_does_not_set_is_not_missed(tmp_path: Path) -> None:
+    (tmp_path / "foot").write_text("Include base\nVERSION=1\n")
+    (tmp_path / "base").write_text("Include foot\n")
+    assert toe_lint(tmp_path, "foot") == (
+        1,
+        "base:1:1: error[include-cycle]: foot includes base includes foot\n    mend: take one of these Includes out\n",
+        "",
+    )
+
+
 def test_variables_of_the_environment_count_as_they_did(tmp_path: Path) -> None:
     (tmp_path / "foot").write_text("Rpm ${MREPO_URL}/a-1-1.noarch.rpm\n")
     assert toe_lint(tmp_path, "foot")[0] == 1
@@ -111,7 +121,7 @@ def test_what_is_listed_is_closed(tmp_path: Path, served: tuple[Path, str]) -> N
     (tmp_path / "closed").write_text(whole + f"Rpm {folder}/libc-2-1.noarch.rpm\nRpm $MREPO_URL/shell-1-1.noarch.rpm\n")
     status, said, noted = toe_lint(tmp_path, "open")
     assert (status, said) == (0, "")
-    assert "1 of them are on the network; --fetch looks at them" in noted
+    assert "1 of them is on the network; --fetch looks at them" in noted
     status, said, _ = toe_lint(tmp_path, "-q", "--fetch", "open")
     assert status == 1
     assert said.startswith(

@@ -189,6 +189,28 @@ WRONG = [
         ],
     ),
     Wrong(
+        "MREPO_URL is told of once, and only where a place is what it is without it",
+        (
+            at(1, "Rpm", "/nowhere/a-1-1.noarch.rpm"),
+            at(2, "Rpm", "foo"),
+            at(3, "Rpm", "/os/b-1-1.noarch.rpm"),
+            at(4, "Rpm", "/c-1-1.noarch.rpm"),
+            at(5, "Rpm", ""),
+        ),
+        [
+            "nails/foot:1 error[file-missing] /nowhere/a-1-1.noarch.rpm does not exist | correct it; /nowhere/a-1-1.noarch.rpm was looked for",
+            "nails/foot:2 error[request-invalid] 'foo' is not the file of an RPM package | name a file or a URL that ends in .rpm",
+            "nails/foot:3 error[variable-unset] MREPO_URL is not set, and this package's place begins with it | set it to the URL that packages are below, before this",
+            "nails/foot:5 error[request-invalid] '' is not the file of an RPM package | set MREPO_URL before it",
+        ],
+        more={
+            "texts": {
+                NAIL: 'Rpm /nowhere/a-1-1.noarch.rpm\nRpm foo\nRpm "${MREPO_URL}"/os/b-1-1.noarch.rpm\n'
+                "Rpm $there/c-1-1.noarch.rpm\nRpm $MREPO_URL\n"
+            }
+        },
+    ),
+    Wrong(
         "duplicates, and groups that come late or never",
         (
             at(1, "UserAdd", "500", "500", "/h", "/bin/sh", "a"),
@@ -256,6 +278,16 @@ WRONG = [
             "nails/foot:5 error[nail-network] the nail tries the network: fetch it failed with status 6: curl: (6) Could not resolve host: example.org | there is no network while a nail is read: name what is to be fetched with Rpm or GpgImport",
             "nails/foot:6 warning[command-failed] false failed with status 1 | correct it; a failure that is meant is tried in an if, or followed by || true",
         ],
+    ),
+    Wrong(
+        "what editors of other systems leave behind, and a program where a directive was meant",
+        (Said("RPM version 4.18.0\n"), at(2, "failed", "1", "rpm http://example.org/a-1-1.noarch.rpm")),
+        [
+            "nails/foot:1 warning[nail-characters] the file begins with a byte order mark, which is a part of its first word | save it as UTF-8 without one",
+            "nails/foot:2 warning[command-failed] rpm http://example.org/a-1-1.noarch.rpm failed with status 1: RPM version 4.18.0 | write Rpm, if the directive is meant; correct it; a failure that is meant is tried in an if, or followed by || true",
+            "nails/base:3 warning[nail-characters] lines end with a carriage return, which is a part of their last word | take them out: sed -i 's/\\r$//'",
+        ],
+        more={"texts": {NAIL: "\ufeff#\n", "/nails/base": "#\n#\nlog x\r\nlog y\r\n"}},
     ),
     Wrong(
         "what bash cannot read",

@@ -43,14 +43,18 @@ def architecture_of(spec: Spec) -> str:
     return spec.architecture or host_architecture()
 
 
-def read_specs(path: str) -> tuple[Spec, ...]:
+def read_specs(path: str, reporter: Reporter | None = None) -> tuple[Spec, ...]:
     """The spec, once for each architecture that it is for, in its order; else for the one it names, or this
-    machine's. A file that is not TOML is a nail, which bash reads."""
-    from hosier.build.nails.read import is_nail
-    from hosier.build.nails.read import read as read_nail
+    machine's. A file that is not TOML is a nail, which bash reads; `reporter` hears what is lost of it."""
+    from hosier.build.nails.read import is_nail, read_nail, usable
 
     if is_nail(path):
-        return (read_nail(path),)
+        nail = read_nail(path)
+        spec = usable(nail)
+        if reporter is not None:
+            for problem in nail.lost:
+                reporter.warn(problem.line)
+        return (spec,)
     own, suite = host_architecture(), host_suite()
     first = read(path, architecture=own, suite=suite)
     return tuple(
@@ -173,7 +177,7 @@ def lock_spec(
     """
     from hosier.store import Store
 
-    specs = {architecture_of(spec): spec for spec in given or read_specs(spec_path)}
+    specs = {architecture_of(spec): spec for spec in given or read_specs(spec_path, reporter)}
     path = lock_path(spec_path)
     before = _before(path, anew=update is None)
     if update:

@@ -82,7 +82,7 @@ def build_spec(
     from hosier.build.image import build
     from hosier.store import Store
 
-    specs = tuple(given) or read_specs(spec_path)
+    specs = tuple(given) or read_specs(spec_path, reporter)
     chosen = _chosen(specs, architecture, spec_path, reporter)
     _take_place(chosen, store_path)
     for spec in chosen:
@@ -183,7 +183,7 @@ def plan_spec(
 ) -> dict[str, BuildPlan]:
     """What `build_spec` would do, by architecture. Only the lock is written, and only where a build would need one
     first."""
-    specs = read_specs(spec_path)
+    specs = read_specs(spec_path, reporter)
     chosen = _chosen(specs, architecture, spec_path, reporter)
     file, _ = usable_lock(spec_path, store_path, specs, update=update, reporter=reporter)
     return {architecture_of(spec): _plan(spec, _of(file, spec), store_path) for spec in chosen}

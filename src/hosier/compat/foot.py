@@ -49,6 +49,17 @@ def read(path: str) -> Foot:
     return Foot(path, spec, specs, nail)
 
 
+def tell(foot: Foot, report: Reporter, *, log: bool) -> None:
+    """Say what a nail says or does in vain; with `log`, what it has to say itself, too."""
+    if foot.nail is None:
+        return
+    for problem in foot.nail.lost:
+        report.warn(problem.line)
+    for event in foot.nail.recording.events:
+        if log and event.kind == "log":
+            report.note(" ".join(event.words))
+
+
 def build(foot: Foot, root_store: str | None, *, update: bool, report: Reporter) -> Built:
     """The image of `foot`, from its lock, which is made when there is none.
 

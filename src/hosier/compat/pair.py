@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--update", action="store_true", help="lock all packages anew, whatever FOOT.lock says")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--root-store", metavar="DIR", help="use this store")
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
     return parser
 
 
@@ -94,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
     )
     pack.check(words, args.format)
     with progress.reporter(quiet=args.quiet, verbose=False) as report:
+        feet.tell(foot, report, log=False)
         built = feet.build(foot, args.root_store, update=args.update, report=report)
     words.images = [built.digest]
     pack.run(words)

@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done after the build")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--root-store", metavar="DIR", help="use this store")
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
     return parser
 
 
@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     links = [] if args.no_links else [(each.host, each.target) for each in foot.spec.links]
     deploy.plan(target, links=links, force=args.force)
     with progress.reporter(quiet=args.quiet, verbose=False) as report:
+        feet.tell(foot, report, log=True)
         built = feet.build(foot, args.root_store, update=args.update, report=report)
         how = {"force": args.force, "links": not args.no_links, "dry_run": args.dry_run}
         words = verb.Words(built.digest, built.tag, target, **how)

@@ -61,9 +61,10 @@ def run(args: argparse.Namespace) -> int:
         )
         problems += more
         if unknown:
+            away = "1 of them is" if unknown == 1 else f"{unknown} of them are"
             report.note(
-                f"{nail.recording.path}: what its packages need was not looked at: {unknown} of them are on the "
-                "network; --fetch looks at them"
+                f"{nail.recording.path}: what its packages need was not looked at: {away} on the network; "
+                "--fetch looks at them"
             )
     problems = list(dict.fromkeys(problems))
     if args.json:

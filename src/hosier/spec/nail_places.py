@@ -18,6 +18,8 @@ class Places:
         self._typed = os.path.dirname(recording.path)
         self.folder = os.path.dirname(recording.real)
         self.names: dict[str, str] = {}
+        self._lines: dict[str, list[str]] = {}
+        self._mentions: dict[str, bool] = {}
 
     def shown(self, file: str) -> str:
         """A file as messages name it: as seen from where the nail was named."""
@@ -49,7 +51,20 @@ class Places:
 
     def mentions(self, name: str) -> bool:
         """Whether a file that was read uses a variable."""
-        return any(re.search(rf"\$\{{?{name}\b", text) for text in self._recording.texts.values())
+        if name not in self._mentions:
+            pattern = re.compile(rf"\$\{{?{name}\b")
+            self._mentions[name] = any(pattern.search(text) for text in self._recording.texts.values())
+        return self._mentions[name]
+
+    def literal(self, word: str, event: Event) -> bool:
+        """Whether a word of a directive stands in its line as it is, so that no variable is a part of it."""
+        if event.file not in self._lines:
+            self._lines[event.file] = self._recording.texts.get(event.file, "").split("\n")
+        lines = self._lines[event.file]
+        line = lines[event.line - 1] if 0 < event.line <= len(lines) else ""
+        return bool(word) and any(
+            re.search(r"(?:^|\s)[\"']?$", line[: found.start()]) for found in re.finditer(re.escape(word), line)
+        )
 
     def host_path(self, text: str, file: str) -> str:
         """The file of the host that `text`, written in `file`, names: from that file's folder, or else from the

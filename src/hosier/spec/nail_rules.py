@@ -36,7 +36,7 @@ def is_foot(recording: Recording, variables: Mapping[str, str]) -> bool:
 def check(recording: Recording, places: Places, variables: Mapping[str, str]) -> Iterator[Problem]:
     """What is wrong with the variables, and with the order of the directives."""
     start = places.at("", 1)
-    foot = is_foot(recording, variables)
+    foot = is_foot(recording, variables) and _read_whole(recording)
     for name, (sample, about) in _SAID.items():
         if foot and not variables.get(name):
             mend = f"write {name}={sample}: {about}"
@@ -54,6 +54,11 @@ def check(recording: Recording, places: Places, variables: Mapping[str, str]) ->
         text = f"PACKAGE cannot be {package!r}"
         yield Problem(places.assigned("PACKAGE"), "name-invalid", ERROR, text, "use letters, digits and . _ + -")
     yield from _base(recording, places)
+
+
+def _read_whole(recording: Recording) -> bool:
+    """Whether nothing cut the reading short, so that what is not set is not set anywhere."""
+    return any(e.kind == "end" or (e.kind == "exit" and e.words[:1] == ("0",)) for e in recording.events)
 
 
 def _base(recording: Recording, places: Places) -> Iterator[Problem]:

@@ -59,17 +59,31 @@ _NOT_THERE = "there is no network while a nail is read: name what is to be fetch
 
 def problems(recording: Recording, places: Places) -> Iterator[Problem]:
     """All that is wrong with the reading itself, in the order in which it was noticed."""
+    yield from _saved(recording, places)
     yield from _syntax(recording, places)
     before: list[str] = []
-    for item in recording.items:
+    last = _last(recording)
+    for number, item in enumerate(recording.items):
         if isinstance(item, Said):
             before = [line for line in item.text.splitlines() if line.strip()]
             continue
-        found = _noticed(item, before, recording, places)
+        found = _noticed(item, before, places, last=number == last)
         if found is not None:
             yield found
         before = []
     yield from _ending(recording, places)
+
+
+def _saved(recording: Recording, places: Places) -> Iterator[Problem]:
+    """What editors of other systems put into files, and bash takes for a part of words."""
+    for file, text in recording.texts.items():
+        if text.startswith("\ufeff"):
+            said = "the file begins with a byte order mark, which is a part of its first word"
+            yield Problem(places.at(file, 1), "nail-characters", WARNING, said, "save it as UTF-8 without one")
+        if "\r\n" in text:
+            line = text.count("\n", 0, text.index("\r\n")) + 1
+            said = "lines end with a carriage return, which is a part of their last word"
+            yield Problem(places.at(file, line), "nail-characters", WARNING, said, "take them out: sed -i 's/\\r$//'")
 
 
 def _syntax(recording: Recording, places: Places) -> Iterator[Problem]:
@@ -92,10 +106,10 @@ def _syntax(recording: Recording, places: Places) -> Iterator[Problem]:
                 )
 
 
-def _noticed(event: Event, before: list[str], recording: Recording, places: Places) -> Problem | None:
+def _noticed(event: Event, before: list[str], places: Places, *, last: bool) -> Problem | None:
     position = places.of(event)
     if event.kind == "failed":
-        return _failed(event, before, position, last=_is_last(event, recording))
+        return _failed(event, before, position, last=last)
     if event.kind == "die":
         severity = WARNING if event.depth else ERROR
         words = " ".join(event.words) or "without a word"
@@ -120,17 +134,23 @@ def _noticed(event: Event, before: list[str], recording: Recording, places: Plac
         chain_text = " includes ".join(places.shown(file) for file in event.words[first:])
         return Problem(position, "include-cycle", ERROR, chain_text, "take one of these Includes out")
     if event.kind == "wrote" and event.words:
-        text = f"the nail itself writes {event.words[0]}, which goes no further than this reading"
+        text = f"the nail itself writes {event.words[0]}, which the root will not have"
         mend = "put it in with an Rpm, or convert the nail and write a [[file]]"
         return Problem(places.at("", 1), "nail-wrote", WARNING, text, mend)
     return None
 
 
-def _is_last(event: Event, recording: Recording) -> bool:
-    """Whether nothing was done after it, and the nail did not come to its end: then set -e ended it."""
-    kinds = [each.kind for each in recording.events]
-    rest = recording.events[recording.events.index(event) + 1 :]
-    return "end" not in kinds and not recording.stopped and all(each.kind in ("variables", "wrote") for each in rest)
+def _last(recording: Recording) -> int:
+    """Where in `items` the last thing is that a nail did which did not come to its end: it failed there if set -e
+    ended it. -1 for a nail that did, or was stopped."""
+    if recording.stopped or any(event.kind == "end" for event in recording.events):
+        return -1
+    done = [
+        number
+        for number, item in enumerate(recording.items)
+        if isinstance(item, Event) and item.kind not in ("variables", "wrote")
+    ]
+    return done[-1] if done else -1
 
 
 def _failed(event: Event, before: list[str], position: Position, *, last: bool) -> Problem | None:
@@ -155,6 +175,8 @@ def _failed(event: Event, before: list[str], position: Position, *, last: bool) 
         mend = "a nail sees its own folder and the programs in /usr, nothing else of the host"
         return Problem(position, "nail-outside", ERROR, f"the nail tries what is not its own: {told}", mend)
     mend = "correct it; a failure that is meant is tried in an if, or followed by || true"
+    if word in _DIRECTIVE:
+        mend = f"write {_DIRECTIVE[word]}, if the directive is meant; {mend}"
     return Problem(position, "command-failed", severity, told, mend)
 
 

@@ -24,6 +24,11 @@ class Problem:
     def __str__(self) -> str:
         return f"{self.position}: {self.severity}[{self.code}]: {self.text}\n    mend: {self.mend}"
 
+    @property
+    def line(self) -> str:
+        """Where and what, for a person who is not here to mend it."""
+        return f"{self.position.file}:{self.position.line}: {self.text}"
+
     def to_json(self) -> dict[str, str | int]:
         """The problem as `hosier lint --json` prints it."""
         return {

@@ -38,6 +38,13 @@ _PLAIN = frozenset(
     )
 )
 """What rpm may be told besides that means nothing here: it is so, or it concerns what is printed."""
+_LOST = frozenset(
+    (
+        *("nail-wrote", "nail-exit", "nail-die", "command-failed", "command-missing"),
+        *("option-ignored", "gecos-unknown"),
+    )
+)
+"""Codes of warnings that tell of something which a root built from the nail lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,11 @@ class Nail:
     variables: Mapping[str, str]
     recording: Recording
     names: Mapping[str, str]
+
+    @property
+    def lost(self) -> tuple[Problem, ...]:
+        """The warnings of what the nail says or does, and its root does not have."""
+        return tuple(each for each in self.problems if each.severity == WARNING and each.code in _LOST)
 
     @property
     def is_foot(self) -> bool:
@@ -73,8 +85,10 @@ class Draft:
         self.links: list[HostLink] = []
         self.groups_before: dict[str, int] = {}
         """Of each user, how many groups were added before it."""
+        self._requested: set[Request] = set()
         self._gecos: list[tuple[str, str, Position]] = []
         self._without_docs: list[tuple[bool, Position]] = []
+        self._told_of_url = False
         for event in _once(recording.events):
             self._take(event)
         self._comment()
@@ -137,7 +151,8 @@ class Draft:
         extra = words[1] if len(words) > 1 else ""
         for location in (words[0], *([extra] if extra.endswith(".rpm") else [])):
             request = self._request(location, event, position)
-            if request is not None and request not in self.requests:
+            if request is not None and request not in self._requested:
+                self._requested.add(request)
                 self.requests.append(request)
         self._without_docs.append((extra in ("--excludedocs", "--nodocs"), position))
         if extra and extra not in _PLAIN and extra not in ("--excludedocs", "--nodocs") and not extra.endswith(".rpm"):
@@ -152,7 +167,7 @@ class Draft:
         if not location.endswith(".rpm"):
             text = f"{location!r} is not the file of an RPM package"
             mend = "name a file or a URL that ends in .rpm"
-            if "MREPO_URL" not in self.variables and self.places.mentions("MREPO_URL") and "/" not in location:
+            if self._without_url(location, event):
                 mend = "set MREPO_URL before it"
             self.error(position, "request-invalid", text, mend)
             return None
@@ -165,15 +180,23 @@ class Draft:
             return Request("", url=location, position=position) if self._form("uri", location, position) else None
         path = self.places.host_path(rest if colon else location, event.file)
         if not os.path.isfile(path):
-            if location.startswith("/") and "MREPO_URL" not in self.variables and self.places.mentions("MREPO_URL"):
-                text = "MREPO_URL is not set, and this package's place begins with it"
-                self.error(position, "variable-unset", text, "set it to the URL that packages are below, before this")
+            if location.startswith("/") and self._without_url(location, event):
+                if not self._told_of_url:
+                    self._told_of_url = True
+                    text = "MREPO_URL is not set, and this package's place begins with it"
+                    mend = "set it to the URL that packages are below, before this"
+                    self.error(position, "variable-unset", text, mend)
                 return None
             self.error(position, "file-missing", f"{location} does not exist", f"correct it; {path} was looked for")
         relative = self.places.names.get(path)
         if relative is not None and not relative.startswith("../"):
             relative = f"./{relative}"
         return Request("", path=path, relative=relative, position=position)
+
+    def _without_url(self, location: str, event: Event) -> bool:
+        """Whether a package's place is what it is for want of MREPO_URL."""
+        wanted = "MREPO_URL" not in self.variables and self.places.mentions("MREPO_URL")
+        return wanted and not self.places.literal(location, event)
 
     def _gpg_import(self, words: tuple[str, ...], event: Event, position: Position) -> None:
         location = words[0]
@@ -221,7 +244,7 @@ class Draft:
             text = "a comment holds a colon or a line break, which passwd(5) cannot"
             self.error(position, "value-invalid", text, "take it out")
             return
-        if not any(user.name == words[0] for user in self.users):
+        if words[0] not in self.groups_before:  # which has all users so far
             text = f"Gecos comes before the UserAdd of {words[0]!r}, or there is none"
             self.warn(position, "gecos-unknown", text, "write it after the UserAdd")
         self._gecos.append((words[0], comment, position))

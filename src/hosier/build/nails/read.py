@@ -24,13 +24,15 @@ _BEGINNING = 1 << 16
 
 
 def is_nail(path: str) -> bool:
-    """Whether a file is one for bash: its name does not end in .toml, and it does not begin as TOML does."""
+    """Whether a file is one for bash: text whose name does not end in .toml, and which does not begin as TOML does."""
     if path.endswith(".toml"):
         return False
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read(_BEGINNING)
     except OSError:
+        return False
+    if "\0" in text:
         return False
     for line in text.splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
