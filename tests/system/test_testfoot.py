@@ -91,6 +91,8 @@ def test_rpm_finds_the_root_as_its_packages_have_it_and_darn_no_drift(made: Path
     (made / "yum.conf").write_text(f"[none]\nname=none\nbaseurl={world().url('base')}\n")
     said = foots.command("darn", "TOENAILS/testfoot", "yum.conf", made / "deploy", folder=made).stdout
     assert [line for line in said.splitlines() if not line.startswith("#")] == []
+    said = foots.command("hosier", "diff", "TOENAILS/testfoot", "./deploy", folder=made).stdout
+    assert said.startswith("spec TOENAILS/testfoot -> folder ./deploy\n") and "packages: all the same\n" in said
 
 
 def test_a_second_sew_takes_the_lock_and_the_store(made: Path) -> None:

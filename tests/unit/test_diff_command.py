@@ -491,16 +491,24 @@ REFUSED: list[tuple[list[str], type[HosierError], str]] = [
     (["web:1", "none"], StoreFailed, "cannot find image none: "),
     (["web:1", "none.lock"], UsageError, "cannot compare none.lock: there is no such file, and no image of that name"),
     (["web:1", "odd"], UsageError, "cannot compare odd: there is no image of that name, and it is neither a folder"),
-    (["web:1", "./odd"], UsageError, "cannot compare ./odd: it is neither a folder nor a .lock or .toml file"),
+    (["web:1", "./odd"], UsageError, "cannot compare ./odd: it is neither a folder nor a spec nor a .lock file"),
     (["web:1", "web"], UsageError, "cannot tell what web is: there is an image and a folder of that name"),
     (["after"], UsageError, "cannot compare folder after with nothing"),
     (["old.lock"], UsageError, "cannot compare lock old.lock with nothing"),
     (["web:1", "alone.toml"], LockInvalid, "cannot compare alone.toml: it has no lock"),
+    (["web:1", "FOOT"], LockInvalid, "cannot compare FOOT: it has no lock"),
+    (["web:1", "other"], UsageError, "cannot tell what other is: there is an image and a file of that name"),
     (["web:1", "bad.lock"], LockInvalid, "cannot read bad.lock: "),
     (["old.lock", "web:1", "--files"], UsageError, "cannot compare files: lock old.lock has none"),
     (["web:1", "web:2", "--files", "--packages"], UsageError, "cannot compare only packages and only files"),
     (["empty", "old.lock"], UsageError, "cannot compare packages: folder empty has no package database"),
 ]
+
+
+def test_a_text_without_a_lock_is_not_taken_for_an_image_s_nail(store: Store, hosier: Call, tmp_path: Path) -> None:
+    """Any text may be a nail: one that happens to be called as an image is does not keep it from being found."""
+    (tmp_path / "web").write_text("notes\n")
+    assert "tool" in hosier("web:1", "web")
 
 
 @pytest.mark.parametrize(("words", "kind", "said"), REFUSED)
@@ -509,6 +517,10 @@ def test_what_cannot_be_compared_is_refused(
 ) -> None:
     write(tmp_path, store)
     (tmp_path / "odd").write_text("")
+    (tmp_path / "FOOT").write_text("Rpm ./a-1-1.noarch.rpm\n")
+    add(store, 3, "other:1", {}, {})
+    (tmp_path / "other").write_text("Rpm ./a-1-1.noarch.rpm\n")
+    (tmp_path / "other.lock").write_text("")
     (tmp_path / "web").mkdir()
     (tmp_path / "empty").mkdir()
     (tmp_path / "alone.toml").write_text("")

@@ -37,7 +37,7 @@ say of them, and against what the spec adds.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the words of `hosier diff`."""
-    parser.add_argument("before", metavar="A", help="an image, a .lock, a spec (.toml), or a folder with a root in it")
+    parser.add_argument("before", metavar="A", help="an image, a .lock, a spec or nail, or a folder with a root in it")
     parser.add_argument("after", metavar="B", nargs="?", help="another; without it, A is held against what was before")
     parser.add_argument("--packages", action="store_true", help="compare packages only")
     parser.add_argument("--files", action="store_true", help="compare files only")
@@ -249,12 +249,13 @@ def _become_root() -> None:
 
 
 def _sides(args: argparse.Namespace, store: Store, stack: ExitStack) -> tuple[tuple[Subject, ...], tuple[Subject, ...]]:
+    from hosier.build.nails.read import is_nail
     from hosier.errors import UsageError
     from hosier.inspect.subject import image, subjects
 
-    first = subjects(args.before, store, stack)
+    first = subjects(args.before, store, stack, is_nail=is_nail)
     if args.after is not None:
-        second = subjects(args.after, store, stack)
+        second = subjects(args.after, store, stack, is_nail=is_nail)
         _stale(args.before, first)
         _stale(args.after, second)
         return first, second
@@ -316,8 +317,11 @@ def _stale(word: str, found: Sequence[Subject]) -> None:
 
 def _spec(word: str, architecture: str) -> Spec:
     from hosier.build.host import host_suite
+    from hosier.build.nails import read as nails
     from hosier.spec.toml import read
 
+    if nails.is_nail(word):
+        return nails.read(word, architecture=architecture)
     return read(word, architecture=architecture, suite=host_suite())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -63,18 +63,21 @@ class Subject:
         return found if found is not None else news.in_store(self.store, package, self.packages or {})
 
 
-def subjects(word: str, store: Store, stack: ExitStack) -> tuple[Subject, ...]:
+def subjects(
+    word: str, store: Store, stack: ExitStack, *, is_nail: Callable[[str], bool] = lambda path: False
+) -> tuple[Subject, ...]:
     """What `word` names: one subject, or one for each architecture of a lock that has several.
 
-    A word with "/" in it is a path; one without is an image, or else a file *.lock or *.toml, or a folder, of that name
-    here. Raises UsageError when it may be two things, and StoreFailed or LockInvalid when it is none that can be read.
+    A word with "/" in it is a path; one without is an image, or else a file *.lock or *.toml, a nail, or a folder, of
+    that name here. `is_nail` tells which other files are specs. Raises UsageError when it may be two things, and
+    StoreFailed or LockInvalid when it is none that can be read.
     """
-    path = _path(word, store)
+    path = _path(word, store, is_nail)
     if path is None:
         return (image(word, store, stack),)
     if os.path.isdir(path):
         return (folder(path, store, stack),)
-    if path.endswith(".toml"):
+    if not path.endswith(".lock"):
         beside = path.removesuffix(".toml") + ".lock"
         if not os.path.exists(beside):
             raise LockInvalid(
@@ -93,14 +96,16 @@ def subject(word: str, store: Store, stack: ExitStack) -> Subject:
     return found[0]
 
 
-def _path(word: str, store: Store) -> str | None:
+def _path(word: str, store: Store, is_nail: Callable[[str], bool]) -> str | None:
     there = os.path.isdir(word) or (word.endswith((".lock", ".toml")) and os.path.isfile(word))
+    nail = not there and os.path.isfile(word) and is_nail(word)
+    there = there or nail
     if "/" in word or word in (".", ".."):
         if there:
             return word
         if os.path.exists(word):
             raise UsageError(
-                f"cannot compare {word}: it is neither a folder nor a .lock or .toml file",
+                f"cannot compare {word}: it is neither a folder nor a spec nor a .lock file",
                 hint="compare images, locks, specs, and folders with a root in them",
             )
         raise UsageError(f"cannot compare {word}: there is no such path")
@@ -113,11 +118,11 @@ def _path(word: str, store: Store) -> str | None:
             raise UsageError(f"cannot compare {word}: there is no such file, and no image of that name") from None
         if os.path.exists(word):
             raise UsageError(
-                f"cannot compare {word}: there is no image of that name, and it is neither a folder nor a .lock or "
-                ".toml file"
+                f"cannot compare {word}: there is no image of that name, and it is neither a folder nor a spec nor a "
+                ".lock file"
             ) from None
         raise error
-    if there:
+    if there and not (nail and not os.path.exists(f"{word}.lock")):  # any text may be taken for a nail
         kind = "a folder" if os.path.isdir(word) else "a file"
         raise UsageError(
             f"cannot tell what {word} is: there is an image and {kind} of that name",
