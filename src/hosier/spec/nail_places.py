@@ -20,8 +20,6 @@ class Places:
         self.names: dict[str, str] = {}
         self._lines: dict[str, list[str]] = {}
         self._mentions: dict[str, bool] = {}
-        self._lines: dict[str, list[str]] = {}
-        self._mentions: dict[str, bool] = {}
 
     def shown(self, file: str) -> str:
         """A file as messages name it: as seen from where the nail was named."""

@@ -86,7 +86,6 @@ class Draft:
         self.groups_before: dict[str, int] = {}
         """Of each user, how many groups were added before it."""
         self._requested: set[Request] = set()
-        self._requested: set[Request] = set()
         self._gecos: list[tuple[str, str, Position]] = []
         self._without_docs: list[tuple[bool, Position]] = []
         self._told_of_url = False
