@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from kit import rpms
+from kit.archive import new_key
 from kit.cli import build, hosier
 from kit.http import Server
+from kit.rpmrepo import make, signature
 from kit.rpmshop import Shop
 from kit.rpmworld import createrepo
 
@@ -266,6 +268,33 @@ def test_files_and_addresses_are_locked_by_their_digest(shop: Shop) -> None:
     rpms.write(shop.folder, "mine", "1", "1", requires=["a"], summary="another")
     done = hosier("build", spec, store=store, check=False)
     assert done.returncode == 4 and "a file that it names, changed" in done.stderr
+
+
+def test_a_lock_knows_how_new_its_repository_was(shop: Shop) -> None:
+    """In a store that has seen nothing."""
+    signer = new_key()
+    for time in (1_700_000_000, 1_600_000_000):
+        made = make(time=time)
+        shutil.rmtree(shop.repo)
+        for path, content in made.files.items():
+            (shop.repo / path).parent.mkdir(parents=True, exist_ok=True)
+            (shop.repo / path).write_bytes(content)
+        (shop.repo / "repodata/repomd.xml.asc").write_bytes(signature(made.repomd, signer))
+        if time == 1_700_000_000:
+            shop.certificate.write_text(signer.public)
+            spec = shop.spec("one", repo="repo_gpgcheck = true")
+            said(shop)
+    done = hosier("lock", spec, store=shop.folder / "fresh", check=False)
+    assert (done.returncode, done.stderr.splitlines()[-2:]) == (
+        7,
+        [
+            "error: cannot trust repodata/repomd.xml of shop: it is of 2020-09-13 12:26:40 UTC, and one of "
+            "2023-11-14 22:13:20 UTC was seen before",
+            "hint: the mirror serves an older state; allow-expired = true in the [[repo]] takes it nevertheless",
+        ],
+    )
+    spec.write_text(spec.read_text().replace("repo_gpgcheck", "allow-expired = true\nrepo_gpgcheck"))
+    assert hosier("lock", spec, store=shop.folder / "fresh").returncode == 0
 
 
 def test_an_address_is_asked_whether_it_changed(shop: Shop) -> None:

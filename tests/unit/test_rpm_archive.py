@@ -482,6 +482,45 @@ def test_the_keys_are_in_the_lock(world: World) -> None:
         assert pysequoia.Cert.from_bytes(base64.b64decode(each.data)).fingerprint.upper() == each.fingerprint
 
 
+def test_an_older_state_than_one_seen_is_refused_by_name(world: World) -> None:
+    signed = {"repo_gpgcheck": True, "signed_by": (KEY.public,)}
+    new, old = 1_700_000_000, 1_600_000_000
+    world.serve(time=new, signer=KEY)
+    assert world.refresh(world.repo(**signed)).epoch == new
+    world.serve(time=old, signer=KEY)
+    with pytest.raises(NotAuthentic) as raised:
+        world.refresh(world.repo(**signed))
+    assert (str(raised.value), raised.value.hint) == (
+        f"cannot trust {REPOMD} of base: it is of 2020-09-13 12:26:40 UTC, and one of 2023-11-14 22:13:20 UTC was seen "
+        "before",
+        "the mirror serves an older state; allow-expired = true in the [[repo]] takes it nevertheless",
+    )
+    # Another mirror has the newer one.
+    world.serve("other", time=new, signer=KEY)
+    assert world.refresh(world.repo("base", "other", **signed)).epoch == new
+    assert [each.split("; ")[0] for each in world.heard.warnings] == [
+        f"base: {world.server.url('/base')} was not used: {raised.value}"
+    ]
+    # What another key signed, or nobody, says nothing of this one's.
+    world.serve(time=new, signer=OTHER)
+    assert world.refresh(world.repo(repo_gpgcheck=True, signed_by=(OTHER.public,))).epoch == new
+    world.serve(time=old, signer=KEY)
+    assert world.refresh(world.repo(**signed)).epoch == old
+    world.serve(time=new)
+    assert world.refresh().epoch == new
+    world.serve(time=old)
+    assert world.refresh().epoch == old
+
+
+def test_an_older_state_is_taken_when_that_is_asked_for(world: World) -> None:
+    signed = {"repo_gpgcheck": True, "signed_by": (KEY.public,)}
+    for time in (1_700_000_000, 1_600_000_000):
+        world.serve(time=time, signer=KEY)
+        found = world.refresh(world.repo(**signed, allow_expired=True))
+        assert found.epoch == time
+    assert world.refresh(world.repo(**signed)).epoch == 1_600_000_000
+
+
 def test_keys_of_urls(world: World) -> None:
     world.serve()
     world.server.files["/key"] = KEY.public.encode()

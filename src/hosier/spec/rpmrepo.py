@@ -9,7 +9,7 @@ from hosier.spec import forms
 from hosier.spec.entries import Entry, Text
 from hosier.spec.model import Repo
 
-ONLY_DEB = ("uris", "suites", "components", "signed-by", "snapshot", "allow-unsigned", "allow-expired", "third-party")
+ONLY_DEB = ("uris", "suites", "components", "signed-by", "snapshot", "allow-unsigned", "third-party")
 """Keys that only an archive of type "deb" has."""
 
 ONLY_RPM = (
@@ -88,5 +88,6 @@ def repo(entry: Entry, name: str, uris: tuple[str, ...], keys: tuple[str, ...]) 
         exclude=texts("excludepkgs"),
         releasever=entry.get("releasever"),
         module_hotfixes=entry.get("module_hotfixes", False),
+        allow_expired=entry.get("allow-expired", False),
         position=entry.position,
     )

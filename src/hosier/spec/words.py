@@ -81,7 +81,7 @@ SECTIONS: Mapping[str, Section] = {
             "snapshot": Word("time", "The archive as it was then, UTC: 2026-11-01T00:00:00Z."),
             "third-party": Word("boolean", "With source = host: also entries that are not the distribution's own."),
             "allow-unsigned": Word("boolean", "Use the archive though nothing signs it."),
-            "allow-expired": Word("boolean", "Use a Release whose Valid-Until has passed."),
+            "allow-expired": Word("boolean", "Use what is past its Valid-Until, or older than what was seen."),
             "baseurl": Word("words", "rpm: where it is, or a folder of packages; several are tried in order."),
             "mirrorlist": Word("string", "rpm: the URL of a list of such places."),
             "metalink": Word("string", "rpm: the URL of a list of them that has repomd.xml's digest."),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import calendar
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hosier.distro.deb import deb822
+from hosier.distro.replay import Expired, told
 from hosier.errors import NotAuthentic
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -18,12 +18,6 @@ _DATE = re.compile(
 )
 _SIZE = re.compile(r"[0-9]{1,18}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class Expired(NotAuthentic):
-    """A Release is past its Valid-Until, or older than one that was seen before."""
-
-    code = "release-expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +92,6 @@ def signed_text(message: bytes) -> bytes:
         return message
     text = rest.replace(b"\r\n", b"\n").partition(b"\n\n")[2].partition(b"\n-----BEGIN PGP SIGNATURE-----")[0]
     return re.sub(rb"^- ", b"", text, flags=re.MULTILINE).removesuffix(b"\n") + b"\n"
-
-
-def told(moment: float) -> str:
-    """A time as messages show it."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment))
 
 
 def _pin(stanza: deb822.Stanza) -> int:

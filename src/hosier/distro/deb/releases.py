@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hosier.distro import replay
 from hosier.distro.deb import keys, release
 from hosier.distro.deb.aptconf import AptConfig
 from hosier.distro.deb.keys import Keyring, Keyrings, Signer
@@ -209,12 +210,8 @@ class _Asking:
             valid_until=suite.check_valid_until and not suite.allow_expired and not snapshot,
             date=suite.check_date,
         )
-        if found.date < known and not suite.allow_expired:
-            raise release.Expired(
-                f"cannot trust {name}: it is of {release.told(found.date)}, and one of {release.told(known)} was seen "
-                "before",
-                hint="the mirror serves an older state; allow-expired = true in the [[repo]] takes it nevertheless",
-            )
+        if not suite.allow_expired:
+            replay.check(found.date, known, name=name)
         if answer.body is not None:
             self._remember(uri, _Seen(message, answer.etag, answer.modified, found.date))
         return found, signers

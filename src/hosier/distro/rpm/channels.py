@@ -34,6 +34,7 @@ class Channel:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     module_hotfixes: bool = False
+    allow_expired: bool = False
 
 
 def resolve(
@@ -78,6 +79,7 @@ def _explicit(repo: Repo) -> Channel:
         include=repo.include,
         exclude=repo.exclude,
         module_hotfixes=repo.module_hotfixes,
+        allow_expired=repo.allow_expired,
     )
 
 
@@ -105,6 +107,7 @@ def _host(repo: Repo, sections: Sequence[RepoSection], host: Host) -> list[Chann
                 include=repo.include or section.include,
                 exclude=section.exclude + repo.exclude,
                 module_hotfixes=section.module_hotfixes or repo.module_hotfixes,
+                allow_expired=repo.allow_expired,
             )
         )
     return channels

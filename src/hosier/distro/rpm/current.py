@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from hosier.distro import openpgp
+from hosier.distro import openpgp, replay
 from hosier.distro.openpgp import Keyring
 from hosier.distro.rpm import folder as folders
 from hosier.distro.rpm import keys, metalink, repomd
@@ -52,11 +53,13 @@ class Current:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the store remembers of a repomd.xml: its text, and what lets the server say that it is unchanged."""
+    """What the store remembers of a repomd.xml: its text, what lets the server say that it is unchanged, and the
+    fingerprints of those who signed it, when that was asked for."""
 
     content: bytes
     etag: str | None
     modified: str | None
+    signers: tuple[str, ...] = ()
 
 
 def current(
@@ -121,9 +124,10 @@ class _Asking:
         if (plain := self._plain(places, ring)) is not None:
             return plain
         failed: list[tuple[str, Exception]] = []
+        known = self._known(places, ring)
         for place in places:
             try:
-                content, found = self._ask(place, ring, listed)
+                content, found = self._ask(place, ring, listed, known)
             except (Refused, Passing, NotAuthentic) as error:
                 failed.append((place, error))
                 continue
@@ -235,7 +239,18 @@ class _Asking:
             return NotAuthentic(message, hint=hint)
         return FetchFailed(message, hint=f"look at {self.channel.where} and at the network")
 
-    def _ask(self, place: str, ring: Keyring, listed: Mirrors) -> tuple[bytes, Repomd]:
+    def _known(self, places: Sequence[str], ring: Keyring) -> int:
+        """When the newest was made that one of the keys has signed, as far as the store remembers; 0: there is none."""
+        newest = 0
+        own = {cert.fingerprint.upper() for cert in ring.certs}
+        for place in places if self.channel.repo_gpgcheck else ():
+            seen = self._seen(f"{place}/{REPOMD}")
+            if seen is not None and not own.isdisjoint(seen.signers):
+                with contextlib.suppress(NotAuthentic):
+                    newest = max(newest, repomd.parse(seen.content, name=REPOMD).epoch)
+        return newest
+
+    def _ask(self, place: str, ring: Keyring, listed: Mirrors, known: int) -> tuple[bytes, Repomd]:
         channel = self.channel
         name = f"{REPOMD} of {channel.repo}"
         url = f"{place}/{REPOMD}"
@@ -253,20 +268,23 @@ class _Asking:
                 f"cannot trust {name}: it is none of those that the metalink tells the digests of",
                 hint="the mirror may be older or newer than the metalink: try again later",
             )
-        if channel.repo_gpgcheck:
-            self._verify(content, url, ring, name)
+        signers = self._verify(content, url, ring, name) if channel.repo_gpgcheck else ()
         found = repomd.parse(content, name=name)
-        if answer.body is not None:
-            self._remember(url, _Seen(content, answer.etag, answer.modified))
+        if not channel.allow_expired:
+            replay.check(found.epoch, known, name=name)
+        if answer.body is not None or (seen is not None and seen.signers != signers):
+            self._remember(url, _Seen(content, answer.etag, answer.modified, signers))
         return content, found
 
-    def _verify(self, content: bytes, url: str, ring: Keyring, name: str) -> None:
+    def _verify(self, content: bytes, url: str, ring: Keyring, name: str) -> tuple[str, ...]:
+        """Whose signatures of it are good, as fingerprints of certificates."""
         try:
             signature = texts.fetch(self.transport, f"{url}.asc", most=1 << 20).body or b""
         except Refused as error:
             refused = openpgp.unsigned(f"{name} ({REPOMD}.asc: {error})", ring.words)
             raise refused from None
-        openpgp.verify_detached(content, signature, ring, name=name, now=self.now)
+        _, signers = openpgp.verify_detached(content, signature, ring, name=name, now=self.now)
+        return tuple(each.fingerprint.upper() for each in signers)
 
     def _keep(self, sha256: str, content: bytes) -> str:
         """The document in the store, as the other metadata is."""
@@ -286,7 +304,7 @@ class _Asking:
             # A record is written whole; one that a crash of the machine cut short says nothing.
             if known["sha256"] != hashlib.sha256(content).hexdigest():
                 return None
-            return _Seen(content, known["etag"], known["modified"])
+            return _Seen(content, known["etag"], known["modified"], tuple(known.get("signers", ())))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -296,6 +314,7 @@ class _Asking:
             "etag": seen.etag,
             "modified": seen.modified,
             "sha256": hashlib.sha256(seen.content).hexdigest(),
+            "signers": seen.signers,
         }
         self._write(self._record(url), json.dumps(facts).encode() + b"\n" + seen.content)
 

@@ -8,12 +8,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from hosier.distro import replay
 from hosier.distro.rpm import evr
 from hosier.distro.rpm.unpack import unpack
 from hosier.spec.lock import Lock, LockedKey, LockFile
 from hosier.spec.model import Spec
 
 if TYPE_CHECKING:
+    from hosier.distro.rpm.archive import Refreshed
     from hosier.fetch.progress import Reporter
     from hosier.fetch.proxies import Proxies
 
@@ -39,6 +41,9 @@ def lock(
 
     repos = {architecture: spec.repos for architecture, spec in specs.items()}
     refreshed = refresh(repos, store_path, reporter=reporter, now=now)
+    for each, found in refreshed.items():
+        if before is not None and (previous := before.of(each)) is not None:
+            _not_before(previous, found)
     known = next(iter(refreshed.values())).proxies
     keys = _own_keys(next(iter(specs.values())), known)
     bringing = Bringing(Store.open(store_path, plain=True), known, reporter)
@@ -59,6 +64,19 @@ def lock(
     if keys:
         file = LockFile(tuple(replace(each, keys=(*keys, *each.keys)) for each in file.locks))
     return file, known
+
+
+def _not_before(lock: Lock, found: Refreshed) -> None:
+    """Refuse repositories whose newest repomd.xml is older than when they were locked: the same ones, each signed by a
+    key of then. A lock does not tell their times apart. Raises Expired."""
+    if [each.name for each in lock.repos] != [each.name for each in found.repos]:
+        return
+    for channel in found.channels:
+        then, now = ({key.fingerprint for key in of.keys if key.repo == channel.repo} for of in (lock, found))
+        if not channel.repo_gpgcheck or channel.allow_expired or then.isdisjoint(now):
+            return
+    names = ", ".join(each.name for each in found.repos)
+    replay.check(found.epoch, lock.epoch, name=f"{'the newest ' if ',' in names else ''}repodata/repomd.xml of {names}")
 
 
 def stale(lock: Lock, spec: Spec) -> list[str]:
