@@ -194,6 +194,8 @@ __hosier_finish() {
 
 command -p mkdir -p "$__hosier_state"
 : >"$__hosier_state/begun" >"$__hosier_state/declared" >"$__hosier_state/included"
+# Times of files go by ticks of some milliseconds: what is written in this one would not be newer.
+until [[ $__hosier_state/tick -nt $__hosier_state/begun ]]; do : >"$__hosier_state/tick"; done
 declare -a __hosier_chain=("$2")
 declare __hosier_job=${!-} __hosier_at= __hosier_steps=0
 trap __hosier_finish EXIT
