@@ -129,13 +129,13 @@ class Theirs:
             make_root(self.root)
             os.mknod(self.root / "dev/null", 0o020666, os.makedev(1, 3))
 
-    def install(self, packages: Sequence[str], *options: str) -> subprocess.CompletedProcess[str]:
+    def install(self, packages: Sequence[str], *options: str, **env: str) -> subprocess.CompletedProcess[str]:
         words = ["--root", str(self.root), "--dbpath", "/../theirs.db", "--nodeps", "--noorder", "--noplugins"]
         return subprocess.run(
             ["rpm", *words, "--force-debian", *options, "-i", *packages],
             capture_output=True,
             text=True,
-            env={"PATH": "/usr/bin:/bin"},
+            env={"PATH": "/usr/bin:/bin", **env},
         )
 
     def log(self) -> list[str]:

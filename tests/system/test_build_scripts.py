@@ -116,8 +116,9 @@ def test_what_a_script_sees(world: World) -> None:
         "/",
         "/usr/sbin/policy-rc.d",
         "/usr/sbin/start-stop-daemon",
+        "/var/lib/dpkg/info",
     } | {point for point in points if point.startswith(("/usr/bin/ischroot",))}
-    for point in ("/proc/sys", "/sys", "/usr/sbin/policy-rc.d"):
+    for point in ("/proc/sys", "/sys", "/usr/sbin/policy-rc.d", "/var/lib/dpkg/info"):
         assert "ro" in points[point].split(","), point
     assert "nodev" in points["/"].split(",")
     assert between(log, "BEGIN dev", "END dev") == sorted(

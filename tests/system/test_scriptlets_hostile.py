@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,15 +23,18 @@ import test_box_hostile
 import test_rpm_scriptlets
 from test_box_hostile import ATTACKS, Attack, Host
 
+from hosier.build import guard
 from hosier.build import scripts as maintainer
 from hosier.build.rpm import scriptlets
 from hosier.distro.deb import control
 from hosier.errors import BuildFailed
 from hosier.linux import memory
-from hosier.linux.box import Box, Job, TooMuchMemory
+from hosier.linux.box import Box, BoxFailed, Job, TooMuchMemory
 from hosier.linux.jobs import Outcome, run_jobs
 from kit import rpms, tiny
-from kit.rpmscripts import Ours
+from kit.cli import environment, hosier
+from kit.rpmscripts import Ours, Theirs
+from kit.world import World
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="compares with what the real root could do")
 
@@ -292,6 +297,9 @@ def test_what_a_scriptlet_leaves_behind_is_dead_before_the_next(base: str, usern
     first, *rest = output.splitlines()
     assert int(first) >= 2 and rest == ["end"] and all(outcome.good for outcome in outcomes)
     assert tiny.processes(f"sleep\0{mark}") == []
+    subprocess.run(["sh", "-c", f"(setsid sleep {mark} &)"], check=True)  # where there is no box it lives on
+    (alive,) = tiny.processes(f"sleep\0{mark}")
+    os.kill(alive, 9)
     control, output = jobbed(
         base, [job(daemon + f"; grep -ls [4]{mark[1:]} /proc/[0-9]*/cmdline | head -n1")], userns=userns
     )
@@ -327,6 +335,15 @@ def test_a_maintainer_script_that_never_ends_is_ended(base: str) -> None:
     assert str(caught.value) == (
         "cannot configure slow: its preinst failed: was killed, since all took more than 1 seconds\n  | begun"
     )
+    alone = subprocess.Popen(["sh", f"{info}/slow.preinst"], stdout=subprocess.PIPE, start_new_session=True)
+    try:  # the control: nobody ends it, and it does not end when it is asked to
+        assert alone.stdout is not None and alone.stdout.readline() == b"begun\n"
+        alone.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            alone.wait(0.3)
+    finally:
+        os.killpg(alone.pid, 9)
+        alone.communicate()
 
 
 GROW = "x=0123456789abcdef; i=0; while [ $i -lt {} ]; do x=$x$x; i=$((i+1)); done; "
@@ -516,6 +533,91 @@ def test_the_database_of_the_root_is_not_theirs_to_write(program: str, tmp_path:
     assert tree("control", frozenset()) == "theirs\n"
 
 
+UNGUARDED = """
+import sys
+from hosier.build import guard, scripts
+scripts.WITH_DPKG = scripts.WITHOUT_DPKG = ()
+guard.Guard.take_in = lambda guard, place, **more: guard.site.take_in(place)
+from hosier.cli import main
+sys.exit(main())
+"""
+RECORDS = "status arch info/small.list info/evil.postrm updates/0099"
+FORGE = f"""cd /var/lib/dpkg
+for f in {RECORDS}; do
+  (printf 'the%s\\n' irs >>$f) 2>/dev/null || true
+  (rm $f; mv $f away; mv away $f) 2>/dev/null || true
+  (printf 'the%s\\n' irs >new; mv -f new $f; rm -f new) 2>/dev/null || true
+done
+(mv info away; mv away info) 2>/dev/null || true
+"""
+FORGED = {
+    "by a preinst": ({"preinst": FORGE}, ""),
+    "by a postinst": ({"postinst": FORGE}, ""),
+    "who waits for triggers": (
+        {"postinst": "echo /usr/share/theirs small >>/var/lib/dpkg/triggers/File\n"},
+        "a script has changed dpkg's own records: /var/lib/dpkg/triggers/File is not what it was",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "by a postinst" else pytest.param(name, marks=pytest.mark.prove) for name in FORGED]
+)
+def test_the_records_of_dpkg_are_not_theirs_to_write(name: str, tmp_path: Path) -> None:
+    """Whatever a maintainer script makes of them, the image has what dpkg made of ours, or there is none."""
+    scripts, refusal = FORGED[name]
+    world = World(tmp_path)
+    world.deb("small", {"/usr/share/small": "s\n"})
+    world.deb("bad", scripts={kind: f"#!/bin/sh\n{text}" for kind, text in scripts.items()})
+
+    def forged(root: str) -> list[str]:
+        records = f"{root}/var/lib/dpkg"
+        said = subprocess.run(["grep", "-rl", "theirs", records], stdout=subprocess.PIPE, text=True).stdout.split()
+        return sorted(path.removeprefix(f"{records}/") for path in said if not path.startswith(f"{records}/info/bad."))
+
+    done = hosier("build", world.spec("small", "bad"), "--json", store=world.store, check=False)
+    if refusal:
+        assert done.returncode == 9 and refusal in done.stderr, done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert forged(json.loads(done.stdout)["path"]) == []
+    words = [sys.executable, "-c", UNGUARDED, "build", str(world.spec("small", "bad")), "--json"]  # the control
+    control = subprocess.run(words, env=environment(tmp_path / "other"), capture_output=True, text=True)
+    if name == "by a preinst":  # of such a status not even a next step can be made
+        assert control.returncode != 0
+        return
+    found = forged(json.loads(control.stdout)["path"])
+    assert found == (["triggers/File"] if refusal else ["arch", "info/evil.postrm", "info/small.list", "updates/0099"])
+
+
+def test_what_scripts_make_of_the_status_at_last_is_refused(tmp_path: Path) -> None:
+    """dpkg writes it when all are configured, and who runs on until then may write after it."""
+    status = "Package: a\nStatus: install ok unpacked\nArchitecture: all\nVersion: 1\n\n"
+    forged = status.replace("unpacked", "installed").replace("Version: 1", "Version: 2")
+
+    def told(undefended: bool = False) -> str:
+        ours = Ours(tmp_path / ("control" if undefended else "ours"))
+        site = ours.site
+        site.perform([*site.folders("/var/lib/dpkg/info"), site.write("/var/lib/dpkg/status", status)])
+        watch = guard.Guard(site)
+        place = site.workplace()
+        for name, text in (("status", forged), ("updates/0001", "theirs\n")):
+            os.makedirs(os.path.dirname(f"{place.upper}/var/lib/dpkg/{name}"), exist_ok=True)
+            Path(f"{place.upper}/var/lib/dpkg/{name}").write_text(text)
+        if undefended:
+            site.take_in(place)
+            return site.text("/var/lib/dpkg/status") + site.text("/var/lib/dpkg/updates/0001")
+        with pytest.raises(BuildFailed) as caught:
+            watch.take_in(place, configured=True)
+        assert not os.path.exists(f"{site.root}/var/lib/dpkg/updates")
+        return str(caught.value)
+
+    assert told() == (
+        "cannot configure the packages: a script has changed dpkg's own records: by its status a has another version"
+    )
+    assert told(undefended=True) == forged + "theirs\n"
+
+
 @PROGRAMS
 def test_a_hostile_shell_is_in_the_box_like_any_other(program: str, tmp_path: Path, base: str, host: Host) -> None:
     """The probe is the interpreter; nothing outside of the box runs it."""
@@ -529,6 +631,9 @@ def test_a_hostile_shell_is_in_the_box_like_any_other(program: str, tmp_path: Pa
     install(ours, tmp_path, "x" if program == rpms.SHELL else 'os.execute("x")', program)
     assert ours.output().splitlines() == ["== %post(bad-1.0-1.noarch)", "probe"]
     assert host.facts() == before
+    os.mkdir(f"{ours.site.root}/usr")  # the control: the same root and its shell, and no box
+    told = tiny.bare(str(ours.base), "x").output.splitlines()
+    assert told[0] == "probe" and told.count("got") >= len(MORE) - 1
 
 
 def test_a_capable_file_gives_rights_inside_alone(base: str, host: Host) -> None:
@@ -547,27 +652,82 @@ def test_a_capable_file_gives_rights_inside_alone(base: str, host: Host) -> None
     assert lines[0] == "www" and lines[1] == "1"
     assert int(lines[2].split()[1]) > 65535
     assert os.stat(host.outside).st_uid == before
+    capable = f"{base}/chown"  # the control: outside it gives the rights of the host
+    shutil.copy("/usr/bin/chown", capable)
+    subprocess.run(["setcap", "cap_chown,cap_dac_override,cap_dac_read_search+ep", capable], check=True)
+    for folder in (base, *Path(base).parents):
+        if not os.stat(folder).st_mode & 0o001:
+            os.chmod(folder, os.stat(folder).st_mode | 0o001)
+    as_www = ["setpriv", "--reuid", "33", "--regid", "33", "--clear-groups"]
+    subprocess.run([*as_www, capable, "33", host.outside], check=True)
+    assert os.stat(host.outside).st_uid == 33 != before
 
+
+def test_what_the_caller_has_in_its_environment_is_no_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "got")
+    package = rpms.write(tmp_path, "bad", scripts={"post": rpms.Script("echo x$SECRET >>/log")})
+    ours = Ours(tmp_path / "ours")
+    ours.install([package])
+    assert ours.log() == ["x"]
+    theirs = Theirs(tmp_path)  # the control: rpm itself gives a scriptlet all that the caller has
+    assert theirs.install([package], SECRET="got").returncode == 0
+    assert theirs.log() == ["xgot"]
+
+
+def test_the_text_of_a_scriptlet_is_not_changed_by_one_before_it(base: str) -> None:
+    """Who would do it is dead by then; a scriptlet may still change its own."""
+    text = "#!/bin/sh\nsleep 0.3\necho own\n:\n"
+    spoil = "while :; do for f in /var/tmp/rpm-tmp.*; do [ -f $f ] && echo 'echo got' >>$f && exit; done; done"
+    later = Job(argv=("/bin/sh", "{script}"), script=("/var/tmp/rpm-tmp.2", text.encode()))
+    outcomes, output = jobbed(base, [job(f"({spoil}) & sleep 0.1"), later])
+    assert all(outcome.good for outcome in outcomes) and output == "own\n"
+    same = f"({spoil}) & printf '{text}' >/var/tmp/rpm-tmp.2; sh /var/tmp/rpm-tmp.2"
+    assert jobbed(base, [job(same.replace("\n", "\\n"))])[1] == "own\ngot\n"  # the control
+
+
+def test_where_the_text_of_a_scriptlet_goes_is_not_led_elsewhere(base: str) -> None:
+    path = "/var/tmp/rpm-tmp.2"
+    plant = f"echo kept >/root/victim; ln -s /root/victim {path}"
+    later = Job(argv=("/bin/sh", "{script}"), script=(path, b"echo own\n"))
+    with pytest.raises(BoxFailed, match=f"write the script {path}: file exists"):
+        jobbed(base, [job(plant), later])
+    assert Path(f"{base}/upper/root/victim").read_text() == "kept\n"
+    shutil.rmtree(f"{base}/upper/root")
+    shutil.rmtree(f"{base}/work")
+    assert jobbed(base, [job(f"{plant}; echo own >{path}; cat /root/victim")])[1] == "own\n"  # the control
+
+
+BOXED = (test_box_hostile.test_no_attack_gets_anywhere, test_box_hostile.test_each_attack_works_where_there_is_no_box)
+"""The attacks by themselves, and their control."""
 
 ROWS |= {
-    12: (test_the_database_of_the_root_is_not_theirs_to_write,),
+    12: (
+        test_the_database_of_the_root_is_not_theirs_to_write,
+        test_the_records_of_dpkg_are_not_theirs_to_write,
+        test_what_scripts_make_of_the_status_at_last_is_refused,
+    ),
     13: (
         test_no_attack_gets_anywhere_from_a_scriptlet,
         test_no_further_attack_gets_anywhere_from_a_maintainer_script,
         test_each_further_attack_works_where_there_is_no_box,
-        test_box_hostile.test_no_attack_gets_anywhere,
+        *BOXED,
         test_box_hostile.test_an_open_descriptor_of_the_caller_is_not_to_be_had,
         test_the_memory_of_the_engine_is_not_where_lua_runs,
     ),
-    14: (test_box_hostile.test_no_attack_gets_anywhere, test_no_attack_gets_anywhere_from_a_scriptlet),
-    15: (test_box_hostile.test_no_attack_gets_anywhere, test_no_attack_gets_anywhere_from_a_scriptlet),
-    16: (test_box_hostile.test_no_attack_gets_anywhere, test_no_attack_gets_anywhere_from_lua),
+    14: (*BOXED, test_no_attack_gets_anywhere_from_a_scriptlet),
+    15: (*BOXED, test_no_attack_gets_anywhere_from_a_scriptlet),
+    16: (*BOXED, test_no_attack_gets_anywhere_from_lua),
     17: (
         test_no_attack_gets_anywhere_from_a_scriptlet,
         test_no_further_attack_gets_anywhere_from_a_maintainer_script,
+        test_each_further_attack_works_where_there_is_no_box,
         test_no_attack_gets_anywhere_from_lua,
     ),
-    18: (test_killing_everybody_kills_nobody_else, test_box_hostile.test_nobody_kills_process_1_or_the_caller),
+    18: (
+        test_killing_everybody_kills_nobody_else,
+        test_box_hostile.test_nobody_kills_process_1_or_the_caller,
+        test_box_hostile.test_the_control_a_plain_child_kills_its_parent,
+    ),
     19: (
         test_what_a_scriptlet_leaves_behind_is_dead_before_the_next,
         test_box_hostile.test_what_runs_on_in_the_background_is_ended,
@@ -583,19 +743,28 @@ ROWS |= {
         test_rpm_scriptlets.test_a_scriptlet_that_never_ends_is_ended,
     ),
     21: (test_a_pipe_where_accounts_are_read_stops_nobody,),
-    26: (test_a_capable_file_gives_rights_inside_alone, test_no_attack_gets_anywhere_from_a_scriptlet),
+    26: (
+        test_a_capable_file_gives_rights_inside_alone,
+        test_no_attack_gets_anywhere_from_a_scriptlet,
+        test_each_further_attack_works_where_there_is_no_box,
+    ),
     27: (test_a_hostile_shell_is_in_the_box_like_any_other,),
     28: (test_a_planted_module_is_not_imported, test_attack_box.test_nothing_is_imported_once_the_root_is_entered),
     29: (test_nothing_of_the_root_is_loaded_where_lua_runs,),
     30: (
+        test_what_the_caller_has_in_its_environment_is_no_scripts,
         test_rpm_scriptlets.test_what_a_scriptlet_sees,
         test_rpm_scriptlets.test_what_lua_has,
         test_no_attack_gets_anywhere_from_lua,
     ),
     31: (test_no_script_has_the_terminal_of_the_caller, test_rpm_scriptlets.test_failures_count_as_with_rpm),
-    32: (test_box_hostile.test_no_attack_gets_anywhere, test_no_attack_gets_anywhere_from_a_scriptlet),
-    33: (test_box_hostile.test_no_attack_gets_anywhere, test_no_attack_gets_anywhere_from_a_scriptlet),
-    34: (test_rpm_scriptlets.test_what_a_scriptlet_sees,),
+    32: (*BOXED, test_no_attack_gets_anywhere_from_a_scriptlet),
+    33: (*BOXED, test_no_attack_gets_anywhere_from_a_scriptlet),
+    34: (
+        test_rpm_scriptlets.test_what_a_scriptlet_sees,
+        test_the_text_of_a_scriptlet_is_not_changed_by_one_before_it,
+        test_where_the_text_of_a_scriptlet_goes_is_not_led_elsewhere,
+    ),
 }
 """Attacks by their number in the table of the project's reference on guests, rows 12 to 21 and 26 to 34."""
 

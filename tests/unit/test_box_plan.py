@@ -47,6 +47,14 @@ def test_a_command_sees_proc_sys_and_a_small_dev() -> None:
     ]
 
 
+def test_what_nobody_may_change_is_closed_last() -> None:
+    assert _plan(binds=(("/a", "/b", False),), read_only=("/b/c", "/none"))[-3:] == [
+        ("bind", "/b", "0", ""),
+        ("ro", "/b/c", "", ""),
+        ("ro", "/none", "", ""),
+    ]
+
+
 def test_a_folder_whose_changes_are_forgotten_comes_last_and_all_that_is_forgotten_is_bounded() -> None:
     binds, overlays = (("/usr", "/usr", True),), (("/srv/nails", "/srv/nails"),)
     assert _plan(binds=binds, overlays=overlays, volatile=("/tmp",), memory=4096)[-3:] == [

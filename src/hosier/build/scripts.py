@@ -47,6 +47,12 @@ FORCE = ("--force-unsafe-io", "--force-confdef", "--force-confold")
 """No fsync; and where dpkg would ask about a conffile that a script wrote before, what is there stays, as proposed:
 nobody could answer (dpkg(1))."""
 
+WITH_DPKG = (INFO,)
+"""What of dpkg's records maintainer scripts cannot change when dpkg runs them; `stage` looks at what dpkg writes."""
+WITHOUT_DPKG = (INFO, f"{ADMIN}/status", f"{ADMIN}/arch", f"{ADMIN}/updates", f"{ADMIN}/triggers/File")
+"""The same where no dpkg writes them; dpkg-divert, dpkg-statoverride, dpkg-trigger and alternatives have files of
+their own."""
+
 POLICY_RC_D = b"#!/bin/sh\n# while a root is built no service starts (invoke-rc.d(8))\nexit 101\n"
 NO_DAEMON = b"#!/bin/sh\n# while a root is built no daemon starts\nexit 0\n"
 
@@ -127,7 +133,7 @@ def run_scripts(place: Workplace, scripts: Sequence[Script]) -> None:
     seen: list[str] = []
     start = _size(place.log)
     try:
-        status = _boxed(place, ("/bin/sh", "-c", "\n".join(lines)), seen.append)
+        status = _boxed(place, ("/bin/sh", "-c", "\n".join(lines)), seen.append, read_only=WITHOUT_DPKG)
         why = ending(status)
     except TimedOut:
         status, why = 1, f"was killed, {_late(place)}"
@@ -163,7 +169,7 @@ def configure(place: Workplace, progress: Callable[[str], None]) -> None:
     start = _size(place.log)
     argv = ("dpkg", *FORCE, f"--status-fd={STATUS_FD}", "--configure", "-a")
     try:
-        status = _boxed(place, argv, status_line)
+        status = _boxed(place, argv, status_line, read_only=WITH_DPKG)
     except (TimedOut, TooMuchMemory) as error:
         package = at_work[0].partition(":")[0] or "the packages"
         why = f"were killed, {_late(place)}" if isinstance(error, TimedOut) else overfull(place, "were")
@@ -190,7 +196,9 @@ def configure(place: Workplace, progress: Callable[[str], None]) -> None:
     raise _failed(place, package, shown, reason, tail(place.log, start, package))
 
 
-def _boxed(place: Workplace, argv: tuple[str, ...], line: Callable[[str], None]) -> int:
+def _boxed(
+    place: Workplace, argv: tuple[str, ...], line: Callable[[str], None], *, read_only: tuple[str, ...] = ()
+) -> int:
     """Run `argv` in the box; each line that it writes to descriptor 3 is given to `line`."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -217,6 +225,7 @@ def _boxed(place: Workplace, argv: tuple[str, ...], line: Callable[[str], None])
                 confined=True,
                 no_fsync=True,
                 limit=place.memory,
+                read_only=read_only,
                 terminate_after=place.seconds,
             )
         )
@@ -299,7 +308,7 @@ def debconf_selections(place: Workplace, lines: Sequence[str]) -> None:
     text = "".join(f"{line}\n" for line in lines)
     start = _size(place.log)
     command = f"printf %s {shlex.quote(text)} | debconf-set-selections"
-    status = _boxed(place, ("/bin/sh", "-c", command), lambda line: None)
+    status = _boxed(place, ("/bin/sh", "-c", command), lambda line: None, read_only=WITHOUT_DPKG)
     if status != 0:
         raise BuildFailed(
             f"cannot preseed debconf: {ending(status)}{tail(place.log, start)}", hint="see [packages] debconf"

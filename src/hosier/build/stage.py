@@ -6,12 +6,12 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from hosier.build import compose, declared, plan, records, scripts, sweep
+from hosier.build import compose, declared, guard, plan, records, scripts, sweep
 from hosier.build.compose import Unpacked
 from hosier.build.place import Op
 from hosier.build.plan import Stage
 from hosier.build.site import Site
-from hosier.distro.deb import control, dpkgdb, leftovers
+from hosier.distro.deb import altered, control, dpkgdb, leftovers
 from hosier.distro.deb.dpkgdb import ADMIN
 from hosier.errors import BuildFailed, PackageInvalid
 from hosier.spec.lock import Lock, LockedPackage
@@ -21,9 +21,6 @@ MERGED = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")
 """Directories of / that are links into /usr where the distribution says so (usrmerge(7))."""
 
 MERGE_PACKAGES = ("usrmerge", "usr-is-merged")
-
-SETTLED = ("installed", "config-files", "not-installed")
-"""States in which dpkg wants nothing done (dpkg(1)); the latter two are of packages that a run step removed."""
 
 
 def load(folder: str, locked: LockedPackage, lock: Lock) -> Unpacked:
@@ -106,9 +103,10 @@ def further(site: Site, locked: Sequence[LockedPackage], packages: Mapping[str, 
             if site.declared:
                 declared.preinst(site, before)
             else:
+                records_guard = guard.Guard(site)
                 place = site.workplace()
                 _preinst(place, before, site.debconf)
-                site.take_in(place)
+                records_guard.take_in(place, configured=False)
         _compose(site, group)
         if site.declared:
             _follow(site, group, with_preinst=False)
@@ -130,6 +128,7 @@ def _preseed(place: scripts.Workplace, debconf: Sequence[str]) -> None:
 
 def _settle(site: Site, packages: Sequence[Unpacked], before: Callable[[scripts.Workplace], None]) -> None:
     """Configure what is unpacked, then take everything that scripts changed into the tree."""
+    records_guard = guard.Guard(site)
     place = site.workplace()
     waiting = {p.label for p in packages}
 
@@ -144,7 +143,7 @@ def _settle(site: Site, packages: Sequence[Unpacked], before: Callable[[scripts.
         phase.show()
         before(place)
         scripts.configure(place, done)
-    site.take_in(place)
+    records_guard.take_in(place, configured=True)
 
 
 def _follow(site: Site, packages: Sequence[Unpacked], *, with_preinst: bool) -> None:
@@ -167,6 +166,8 @@ def tidy(site: Site, *, keep: Iterable[str] = ()) -> None:
     """As `hosier.build.families.Stages` promises; what goes is `leftovers`' to say, and dpkg must be content."""
     sweep.sweep(site, leftovers.leftover, keep=keep)
     states = {s.key: s.state() for s in dpkgdb.parse_status(site.text(f"{ADMIN}/status"))}
-    wrong = sorted(f"{name}:{arch} is {state}" for (name, arch), state in states.items() if state not in SETTLED)
+    wrong = sorted(
+        f"{name}:{arch} is {state}" for (name, arch), state in states.items() if state not in altered.SETTLED
+    )
     if wrong:
         raise BuildFailed(f"cannot build: after configuring, {', '.join(wrong)}", hint=f"the full log is {site.log}")

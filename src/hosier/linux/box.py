@@ -71,6 +71,7 @@ class Box:
     - memory: bytes that all that is forgotten may take, in each of its places; None: half of the memory.
     - limit: bytes that all processes may take together with all that is forgotten; None: no limit. Where they take more
       all are killed, and TooMuchMemory raised.
+    - read_only: paths in the root that nobody in the box can change, move or take away; absent is fine.
     - tmpfs: paths in the root that are empty and forgotten; /run and /tmp when `confined`.
     - confined: for maintainer scripts: fewer capabilities, a stricter system call filter, masked /proc, empty /sys.
     - no_fsync: fsync(2) and its kin do nothing and succeed.
@@ -94,6 +95,7 @@ class Box:
             "overlay_files",
             "overlays",
             "pass_fds",
+            "read_only",
             "scratch",
             "stderr",
             "stdin",
@@ -126,6 +128,7 @@ class Box:
         overlays: tuple[tuple[str, str], ...] = (),
         memory: int | None = None,
         limit: int | None = None,
+        read_only: tuple[str, ...] = (),
         tmpfs: tuple[str, ...] = (),
         confined: bool = False,
         no_fsync: bool = False,
@@ -159,6 +162,7 @@ class Box:
         self.overlays = overlays
         self.memory = memory
         self.limit = limit
+        self.read_only = read_only
         self.tmpfs = tmpfs
         self.confined = confined
         self.no_fsync = no_fsync
@@ -310,6 +314,7 @@ class Prepared:
             confined=box.confined,
             masked=masked,
             volatile=self.volatile(),
+            read_only=box.read_only,
         )
 
     def volatile(self) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ def plan(
     volatile: tuple[str, ...],
     overlays: tuple[tuple[str, str], ...] = (),
     memory: int | None = None,
+    read_only: tuple[str, ...] = (),
 ) -> list[Step]:
     """The steps in their order. `masked` hides parts of /proc; `volatile` are paths that get a tmpfs of their own,
     of `memory` bytes at most, as /dev/shm."""
@@ -87,6 +88,7 @@ def plan(
     steps += [("bind", target, str(i), "ro" if ro else "") for i, (_, target, ro) in enumerate(binds)]
     before = len(bind_sources(network, binds))
     steps += [("over", target, str(before + i), "") for i, (_, target) in enumerate(overlays)]
+    steps += [("ro", path, "", "") for path in read_only]
     return steps
 
 

@@ -52,13 +52,14 @@ def written(stanza: StatusStanza) -> StatusStanza:
     for name, text in fields:
         if name in RELATIONS:
             word, _, value = " ".join(line.strip() for line in text).partition(":")
-            lines.append(f"{word}: {_relations(value)}")
+            lines.append(f"{word}: {relations_written(value)}")
         else:
             lines += text
     return StatusStanza(stanza.name, stanza.architecture, lines)
 
 
-def _relations(value: str) -> str:
+def relations_written(value: str) -> str:
+    """A field of relations as dpkg writes it."""
     clauses = []
     for clause in value.split(","):
         alternatives = []
