@@ -160,6 +160,24 @@ def test_two_transactions(tmp_path: Path) -> None:
     both(tmp_path, later(tmp_path / "rpms"))
 
 
+def test_a_database_that_moves_leaves_no_folder(tmp_path: Path) -> None:
+    """The first stage has no rpm that says where it is to be; what is of a package, or has more in it, stays."""
+    macros = "%_dbpath /usr/lib/sysimage/rpm\n%_db_backend sqlite\n"
+    rpms = tmp_path / "rpms"
+    first = made(rpms, "aa", files={"/usr/bin/aa": File("aa", 0o755)})
+    other = made(rpms, "ab", files={"/var/lib/ab": Dir()})
+    later = made(rpms, "rpm", stage=1, files={"/usr/lib/rpm/macros": File(macros)})
+    moved = compose(tmp_path / "moved", [first, later])
+    assert not [path for path in moved.entries if path.startswith("/var")]
+    assert (moved.path / "usr/lib/sysimage/rpm/rpmdb.sqlite").exists() and not (moved.path / "var").exists()
+    beside = compose(tmp_path / "beside", [first, other, later])
+    assert [path for path in sorted(beside.entries) if path.startswith("/var")] == ["/var", "/var/lib", "/var/lib/ab"]
+    owner = made(rpms, "owner", stage=1, files={"/var/lib/rpm": Dir(), "/usr/lib/rpm/macros": File(macros)})
+    owned = compose(tmp_path / "owned", [first, owner])
+    assert owned.entries["/var/lib/rpm"].package == "owner"
+    assert os.listdir(owned.path / "var/lib/rpm") == []
+
+
 def test_every_build_gives_the_same_bytes(tmp_path: Path) -> None:
     packages = later(tmp_path / "rpms")
     one = compose(tmp_path / "one", packages)

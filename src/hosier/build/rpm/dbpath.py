@@ -67,6 +67,26 @@ def files(tree: Tree, folders: Iterable[str]) -> frozenset[str]:
     return frozenset(f"{tree.folder(folder)}/{name}" for folder in folders for name in database.FILES)
 
 
+def abandoned(tree: Tree, folder: str) -> list[str]:
+    """What is to go when the database is no longer in `folder`: its file, and folders that are there for it alone.
+
+    These are of no package and have nothing else in them.
+    """
+    path = f"{tree.folder(folder)}/{database.NAME}"
+    gone = [path]
+    while path := path.rpartition("/")[0]:
+        there = tree.entries.get(path)
+        if there is None or there.kind != "d" or there.package or _has_more(tree, path, gone):
+            break
+        gone.append(path)
+    return gone
+
+
+def _has_more(tree: Tree, folder: str, gone: Iterable[str]) -> bool:
+    left = set(gone)
+    return any(path.startswith(folder + "/") and path not in left for path in tree.entries)
+
+
 def _definitions(tree: Tree, text: Callable[[str], str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in _macro_files(tree):

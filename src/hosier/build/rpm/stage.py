@@ -218,7 +218,7 @@ def _write(site: Site, before: str, headers: Sequence[bytes]) -> None:
     if where.note:
         site.reporter.note(where.note)
     if site.state.folder(before) != site.state.folder(where.folder):
-        sweep.remove(site, [f"{site.state.folder(before)}/{database.NAME}"])
+        sweep.remove(site, dbpath.abandoned(site.state, before))
     content = database.dump(headers)
     ops = site.folders(where.folder)
     path = f"{site.state.folder(where.folder)}/{database.NAME}"
