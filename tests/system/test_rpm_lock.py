@@ -343,6 +343,28 @@ def test_a_file_that_is_none_is_named(shop: Shop) -> None:
     assert not (shop.folder / "small.lock").exists()
 
 
+def test_what_is_dated_in_the_future_is_named(shop: Shop) -> None:
+    shop.put("late", files={"/usr/share/late": rpms.File("late", mtime=0xFFFFFFFF)})
+    shop.publish()
+    done = hosier("build", shop.spec("a", "late"), store=shop.folder / "store", check=False)
+    assert done.stderr.splitlines()[-2:] == [
+        "error: cannot build: this machine's clock is before 2106-02-07, the date of a file in late",
+        "hint: set the clock; or ask for another version of it, if that date is wrong",
+    ]
+
+
+def test_folders_of_any_name_are_repositories(shop: Shop) -> None:
+    """What a URL would read otherwise is written so that it means itself."""
+    for number, name in enumerate(("100%20", "a b", "q?x=1#y", "ü%zz")):
+        folder = shop.folder / name
+        shutil.copytree(shop.repo, folder)
+        if number % 2:
+            shutil.rmtree(folder / "repodata")
+        spec = shop.spec("c")
+        spec.write_text(spec.read_text().replace(shop.repo.as_uri(), f"./{name}"))
+        assert build(spec, "--update", store=shop.folder / "store")["digest"]
+
+
 def test_what_is_of_another_architecture_moves_by_its_own_name(tmp_path: Path) -> None:
     shop = Shop(tmp_path, key=KEY)
     for arch in ("x86_64", "i686"):

@@ -250,10 +250,11 @@ def _one_stage(order: _Order, item: plan.Stage, below: str | None, entries: Mapp
         packages = {plan.key(p, native): family.load(store.unpacked(p.sha256), p, order.lock) for p in item.packages}
         site.epoch = max(family.newest(packages.values()), _newest(entries) if entries else 0)
         if site.epoch > time.time():
+            late = next((name for name, p in packages.items() if family.newest([p]) == site.epoch), "the packages")
             raise BuildFailed(
                 f"cannot build: this machine's clock is before {time.strftime('%F', time.gmtime(site.epoch))}, "
-                "the date of a file in the packages",
-                hint="set the clock",
+                f"the date of a file in {late}",
+                hint="set the clock; or ask for another version of it, if that date is wrong",
             )
         if any(p.stage != item.number for p in order.lock.packages):
             site.name = f"stage {item.number}"

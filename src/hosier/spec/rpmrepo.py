@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from urllib.parse import quote
 
 from hosier.spec import forms
 from hosier.spec.entries import Entry, Text
@@ -23,6 +25,9 @@ MEANT = {"uris": "baseurl", "signed-by": "gpgkey", "allow-unsigned": "gpgcheck =
 
 BROUGHT = (*PLACES, "gpgkey", "gpgcheck", "repo_gpgcheck", "priority", "cost")
 """What source = "host" brings itself."""
+
+_ODD = re.compile(r"[%?#\x00-\x1f\x7f\ud800-\udfff]")
+"""What means something else in a URL than in a path, or nothing at all; a "$" begins a variable in both."""
 
 Refused = tuple[str, str, str, str]
 """A problem: the key it is about ("" for the whole), its code, its text, its mend."""
@@ -50,7 +55,8 @@ def problems(entry: Entry) -> Iterator[Refused]:
 def place(text: str, folder: str) -> str:
     """A baseurl, without "/" at its end; a folder is one too, seen from the spec's. Raises Malformed."""
     if text.startswith(("/", "./", "../")):
-        return "file://" + os.path.normpath(os.path.join(folder, text))
+        path = os.path.normpath(os.path.join(folder, text))
+        return "file://" + _ODD.sub(lambda sign: quote(os.fsencode(sign[0])), path)
     return forms.uri(text)
 
 

@@ -463,7 +463,8 @@ def stale(lock: Lock, spec: Spec) -> list[str]:
         if repo.name not in locked:
             out.append(f"the repo {repo.name} is new")
             continue
-        if repo.uris and not any("$" in uri for uri in repo.uris) and repo.uris != locked[repo.name].uris:
+        places = [unquote(uri) for uri in repo.uris]
+        if places and not any("$" in uri for uri in places) and places != list(map(unquote, locked[repo.name].uris)):
             out.append(f"the baseurl of the repo {repo.name} changed")
         if repo.gpgcheck != locked[repo.name].gpgcheck:
             out.append(f"the gpgcheck of the repo {repo.name} changed")
