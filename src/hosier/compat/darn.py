@@ -154,13 +154,12 @@ def _has_repos(folder: str) -> bool:
 def _declared(word: str) -> Declared:
     from hosier.build.host import host_architecture, host_suite
     from hosier.build.nails import read as nails
-    from hosier.errors import UsageError
+    from hosier.compat.foot import need_file
     from hosier.inspect.drift_declared import of_lock, of_spec
     from hosier.inspect.subject import read_locks
     from hosier.spec import toml
 
-    if not os.path.isfile(word):
-        raise UsageError(f"cannot read {word}: there is no such file")
+    need_file(word)
     if word.endswith(".lock"):
         return of_lock(_own(read_locks(word)))
     if nails.is_nail(word):

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+import hosier
+
 OK, FAILED, USAGE = 0, 1, 2
 
 
@@ -50,6 +52,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.add_argument("--version", action="version", version=f"{prog} of hosier {hosier.__version__}")
 
     def error(self, message: str) -> NoReturn:
         """Ends with the status of a misuse."""

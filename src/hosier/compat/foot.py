@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,25 @@ class Foot:
         return self.spec.prefix or f"/var/deploy/{self.spec.name}"
 
 
+def need_file(path: str) -> None:
+    """Raise UsageError, with the reason, for what is no file that can be read."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise UsageError(f"cannot read {path}: there is no such file") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+    if stat.S_ISDIR(mode):
+        raise UsageError(f"cannot read {path}: it is a folder", hint="name the FOOT in it")
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"cannot read {path}: it is not a file")
+
+
 def read(path: str) -> Foot:
-    """Raises UsageError for a file that is not there, or is for several architectures and not for this machine's;
+    """Raises UsageError for a file that cannot be read, or is for several architectures and not for this machine's;
     SpecInvalid."""
-    if not os.path.isfile(path):
-        raise UsageError(f"cannot read {path}: there is no such file")
+    need_file(path)
     from hosier.build.host import host_architecture
     from hosier.build.locked import architecture_of, read_specs
     from hosier.build.nails import read as nails
