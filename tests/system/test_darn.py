@@ -179,12 +179,12 @@ def test_11_a_nail_is_read_as_bash_reads_it(sock: Sock) -> None:
 def test_14_names_are_never_sql_and_only_databases_of_packages_are_asked(sock: Sock) -> None:
     evil = "x' OR '1'='1"
     sock.write(f"Base {sock.root}\n")
-    rpmdb.write(sock.root, [rpmdb.blob(evil, "1", "1", "noarch")], place="var/lib/rpm")
+    rpmdb.write(sock.root, [rpmdb.blob(evil, "4.1.2", "8.el6", "x86_64")], place="var/lib/rpm")
     sock.configure("updates")
     _cached(sock.tmp / "cache/updates/a-filelists.sqlite", "", "", kind="filelists")
     _cached(sock.tmp / "cache/updates/b-primary.sqlite", "bash", "bash.rpm")
     assert sock.lines(sock.foot, sock.conf, sock.root, "-C", sock.tmp / "cache") == [
-        f"# Rpm {evil}-1-1.noarch.rpm is in none of the repositories (updates)"
+        f"# Rpm {evil}-4.1.2-8.el6.x86_64.rpm is in none of the repositories (updates)"
     ]
 
 
