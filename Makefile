@@ -17,7 +17,7 @@ demo: .venv/installed
 	bash examples/demo.sh
 
 test: check
-	$(BIN)/python -m pytest -m 'not prove' --durations=15
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile -m 'not prove' --durations=15
 
 # The order is by what fails fastest.
 check: .venv/installed-for-tests

@@ -3,6 +3,9 @@
 Locale, umask, time zone, hash seed and SOURCE_DATE_EPOCH are drawn by a seed, which is printed; HOSIER_TEST_SEED=SEED
 draws the same again. The umask is that of the program under test. What tests write goes below one folder, which is
 removed at the end.
+
+Tests may run in several processes at once (pytest -n N): each has its folder, all have the same circumstances, and
+share the distribution that kit.rpmworld makes.
 """
 
 from __future__ import annotations
@@ -53,8 +56,14 @@ def pytest_configure(config: pytest.Config) -> None:
             os.environ[key] = value
     time.tzset()
     before = Left()
-    folder = tempfile.mkdtemp(prefix=FOLDER)
+    config.stash[MADE] = folder = tempfile.mkdtemp(prefix=FOLDER)
     os.chmod(folder, 0o1777)  # as /tmp: tests become other users
+    if config.getoption("numprocesses", None):
+        # The tests run in children, which are given the same.
+        os.environ["HOSIER_TEST_SEED"] = str(SEED)
+        os.environ.setdefault("HOSIER_RPM_WORLD", f"{folder}/rpmworld")
+        return
+    config.option.basetemp = None  # one below the folder, in such a child too
     os.environ["TMPDIR"] = tempfile.tempdir = folder
     # An orphan becomes a child of this process, wherever it was started.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -62,14 +71,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    session.config.get_terminal_writer().line(session.config.stash[DRAWN])
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        session.config.get_terminal_writer().line(session.config.stash[DRAWN])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     # not shutil: tests nest folders deeper than Python recurses, and close them, which stops all but root
     if os.geteuid() != 0:
-        subprocess.run(["chmod", "-R", "u+rwX", str(tempfile.tempdir)], check=False)
-    subprocess.run(["rm", "-rf", "--one-file-system", str(tempfile.tempdir)], check=False)
+        subprocess.run(["chmod", "-R", "u+rwX", config.stash[MADE]], check=False)
+    subprocess.run(["rm", "-rf", "--one-file-system", config.stash[MADE]], check=False)
 
 
 class Left:
@@ -125,9 +135,10 @@ def children() -> list[str]:
 def nothing_is_left(pytestconfig: pytest.Config) -> Iterator[None]:
     """Fail a run that leaves a mount, a process, a loop device, a network namespace or a folder behind."""
     yield
-    for _ in range(20):  # what is being torn down may take a moment
+    # What is being torn down may take a moment, and one process's tests of this may end beside another's.
+    for _ in range(200 if "PYTEST_XDIST_WORKER" in os.environ else 20):
         found = {*Left().found, *children()} - pytestconfig.stash[BEFORE].found
-        # other runs may go on at the same time, each in its folder
+        # other processes and runs may go on at the same time, each in its folder
         left = sorted(each for each in found if FOLDER not in each or str(tempfile.tempdir) in each)
         if not left:
             return
@@ -137,3 +148,4 @@ def nothing_is_left(pytestconfig: pytest.Config) -> Iterator[None]:
 
 DRAWN = pytest.StashKey[str]()
 BEFORE = pytest.StashKey[Left]()
+MADE = pytest.StashKey[str]()

@@ -53,9 +53,10 @@ CASES = [
 def test_what_is_left_fails_the_run(case: Case, tmp_path: Path) -> None:
     file = tmp_path / "test_it.py"
     file.write_text(f"import os, subprocess\n\ndef test_it(tmp_path):\n    {case.body}\n")
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "conftest", "-p", "no:cacheprovider", "-c", os.devnull, str(file)],
-        env={**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent / 'src'}"},
+        env={**env, "PYTHONPATH": f"{TESTS}:{TESTS.parent / 'src'}"},
         capture_output=True,
         text=True,
     )
