@@ -124,7 +124,7 @@ def test_a_whole_foot_gives_the_model_with_the_place_of_each_part(tmp_path: Path
         *[Position(f"{shown}glibc", 3, 1)] * 3,
     ]
     assert nail.spec.users[0].position == Position(f"{shown}testfoot", 12, 1)
-    assert nail.variables["PACKAGE"] == "sleepd-sock" and nail.is_foot
+    assert nail.variables["PACKAGE"] == "sleepd-sock"
 
 
 # What bash does with a nail.

@@ -36,22 +36,9 @@ _NETWORK = re.compile(
 _OUTSIDE = re.compile(r"no such file or directory|permission denied|read-only file system|cannot access", re.IGNORECASE)
 _CLIENTS = frozenset(
     (
-        *("curl", "wget", "ssh", "scp", "sftp", "ftp", "lftp", "rsync", "nc", "ncat", "netcat", "socat"),
-        *(
-            "telnet",
-            "ping",
-            "dig",
-            "host",
-            "nslookup",
-            "git",
-            "yum",
-            "dnf",
-            "apt",
-            "apt-get",
-            "zypper",
-            "repoquery",
-            "yumdownloader",
-        ),
+        *("curl", "wget", "ssh", "scp", "sftp", "ftp", "lftp", "rsync", "nc", "ncat", "netcat", "socat", "telnet"),
+        *("ping", "dig", "host", "nslookup", "git", "yum", "dnf", "apt", "apt-get", "zypper", "repoquery"),
+        "yumdownloader",
     )
 )
 _NOT_THERE = "there is no network while a nail is read: name what is to be fetched with Rpm or GpgImport"

@@ -24,17 +24,8 @@ PREFIX = "/var/deploy"
 _NUMBER = re.compile(r"[0-9]{1,7}")
 _PLAIN = frozenset(
     (
-        "--nodeps",
-        "--oldpackage",
-        "--replacepkgs",
-        "--hash",
-        "--percent",
-        "--verbose",
-        "--nosuggest",
-        "-v",
-        "-h",
-        "-vv",
-        "-ivh",
+        *("--nodeps", "--oldpackage", "--replacepkgs", "--nosuggest"),
+        *("--hash", "--percent", "--verbose", "-v", "-h", "-vv", "-ivh"),
     )
 )
 """What rpm may be told besides that means nothing here: it is so, or it concerns what is printed."""
@@ -62,11 +53,6 @@ class Nail:
     def lost(self) -> tuple[Problem, ...]:
         """The warnings of what the nail says or does, and its root does not have."""
         return tuple(each for each in self.problems if each.severity == WARNING and each.code in _LOST)
-
-    @property
-    def is_foot(self) -> bool:
-        """Whether it is meant to be a whole: it includes others, or says how it is packaged."""
-        return nail_rules.is_foot(self.recording, self.variables)
 
 
 class Draft:

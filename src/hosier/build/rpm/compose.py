@@ -7,7 +7,8 @@ of one batch of packages, by the owners and links that the tree has at that mome
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from hosier.distro.rpm import tags
 from hosier.distro.rpm.header import Header
 from hosier.errors import BuildFailed
 from hosier.pack import filecaps
-from hosier.store.manifest import Entry
+from hosier.store.manifest import KINDS, Entry
 
 PLACE, SHARED, LEFT_OUT, WRONG_COLOR, BESIDE, BACKED_UP = range(6)
 """What becomes of a file: it is placed; the package before has placed it; the spec leaves it out; a file for the other
@@ -37,8 +38,6 @@ STATES = (
 
 PREFERRED = 2
 """Of files for both word sizes those for 64 bits are installed (%_prefer_color)."""
-
-_KINDS = {0o010000: "p", 0o020000: "c", 0o040000: "d", 0o060000: "b", 0o100000: "f", 0o120000: "l"}
 
 
 class Member(NamedTuple):
@@ -147,7 +146,7 @@ def claims(header: Header) -> list[Claim]:
     algorithm = header.number(tags.FILEDIGESTALGO, 1)
     found = []
     for at, mode in enumerate(modes):
-        kind = _KINDS.get(mode & 0o170000, "?")
+        kind = KINDS.get(stat.S_IFMT(mode), "?")
         said = ""
         if kind == "f":
             said = f"{algorithm}:{digests[at]}"
@@ -546,6 +545,4 @@ def colors(architecture: str) -> int:
     return 3 if architecture in _WIDE else 0
 
 
-_WIDE: Mapping[str, None] = dict.fromkeys(
-    ("x86_64", "aarch64", "ppc64le", "ppc64", "s390x", "riscv64", "mips64el", "loongarch64", "sparc64")
-)
+_WIDE = frozenset(("x86_64", "aarch64", "ppc64le", "ppc64", "s390x", "riscv64", "mips64el", "loongarch64", "sparc64"))
