@@ -1,4 +1,4 @@
-"""Packages of 100,000 files and one of more than 4 GiB: in bounds, and installed as the image is."""
+"""Packages of 100,000 files and one of more than 4 GiB, or of 2 GB: in bounds, and installed as the image is."""
 
 from __future__ import annotations
 
@@ -36,6 +36,32 @@ def much() -> shipped.Tree:
             entry = Entry(path, "f", 0o644, folder, 0, shipped.OLD, len(content), shipped.sha(content))
             entries[path] = entry
     return entries, contents
+
+
+def two_gigabytes() -> shipped.Tree:
+    """50,000 files, which have little in common with their neighbours at the start and a hole at the end."""
+    entries = {path: Entry(path, "d", 0o755, 0, 0, 0) for path in ("/", "/usr")}
+    made = [hashlib.shake_256(b"%d" % number).digest(1 + 40 * number) for number in range(64)]
+    digests = [shipped.sha(content.ljust(40_000, b"\0")) for content in made]
+    contents = {}
+    for folder in range(50):
+        entries[f"/usr/f{folder}"] = Entry(f"/usr/f{folder}", "d", 0o755, 0, 0, 0)
+        for number in range(1000):
+            path = f"/usr/f{folder}/a-name-of-usual-length-{number}"
+            contents[path] = made[number % 64]
+            entries[path] = Entry(path, "f", 0o644, folder, 0, shipped.OLD, 40_000, digests[number % 64])
+    return entries, contents
+
+
+@pytest.mark.parametrize("form", ["rpm", "deb"])
+def test_two_gigabytes_need_less_than_150_mb(form: str, tmp_path: Path) -> None:
+    shipped.stored(tmp_path / "store", two_gigabytes(), config={}, name="much")
+    for compression in ("gz", "zstd", "xz"):
+        out = tmp_path / f"much.{form}"
+        used = peak("pack", "much", "-q", "-o", out, "--compression", compression, store=tmp_path / "store")
+        print(f"{form} {compression}: {used >> 20} MiB, {out.stat().st_size >> 20} MiB written")
+        assert used < 150_000_000
+        out.unlink()
 
 
 @pytest.mark.parametrize("form", ["rpm", "deb"])
