@@ -43,17 +43,26 @@ def architecture_of(spec: Spec) -> str:
     return spec.architecture or host_architecture()
 
 
+def _of_nail(path: str, reporter: Reporter | None) -> Spec | None:
+    """The spec that a nail means; None of what is none."""
+    if path.endswith(".toml"):
+        return None
+    from hosier.build.nails.read import is_nail, read_nail, usable
+
+    if not is_nail(path):
+        return None
+    nail = read_nail(path)
+    spec = usable(nail)
+    if reporter is not None:
+        for problem in nail.lost:
+            reporter.warn(problem.line)
+    return spec
+
+
 def read_specs(path: str, reporter: Reporter | None = None) -> tuple[Spec, ...]:
     """The spec, once for each architecture that it is for, in its order; else for the one it names, or this
     machine's. A file that is not TOML is a nail, which bash reads; `reporter` hears what is lost of it."""
-    from hosier.build.nails.read import is_nail, read_nail, usable
-
-    if is_nail(path):
-        nail = read_nail(path)
-        spec = usable(nail)
-        if reporter is not None:
-            for problem in nail.lost:
-                reporter.warn(problem.line)
+    if (spec := _of_nail(path, reporter)) is not None:
         return (spec,)
     own, suite = host_architecture(), host_suite()
     first = read(path, architecture=own, suite=suite)

@@ -7,9 +7,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from hosier.distro import expand
 from hosier.errors import NotAuthentic, StoreFailed
@@ -17,6 +17,9 @@ from hosier.fetch.download import Object, download
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
 from hosier.fetch.transport import Limits
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ def bring(
         missing = _missing(wanted)
         if not missing:
             return
+        from concurrent.futures import ThreadPoolExecutor
+
         by_dest = {f"{each.file}.{each.compression or 'plain'}": each for each in missing}
         objects = [
             Object(

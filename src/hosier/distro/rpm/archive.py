@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from hosier.distro import indices
-from hosier.distro.rpm import comps, hostconf, markup, modules
+from hosier.distro.rpm import hostconf, markup
 from hosier.distro.rpm.channels import Channel, resolve
 from hosier.distro.rpm.current import Current, current
 from hosier.distro.rpm.repomd import TEXT_MAX, Digest, Metadata
@@ -276,6 +276,8 @@ def _text(metadata: Metadata, name: str) -> Callable[[str], None]:
     """
 
     def check(path: str) -> None:
+        from hosier.distro.rpm import comps, modules
+
         with open(path, "rb") as file:
             if metadata.text is not None:
                 found = hashlib.file_digest(file, metadata.text.algorithm).hexdigest()

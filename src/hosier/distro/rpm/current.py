@@ -13,7 +13,6 @@ from urllib.parse import unquote, urlsplit
 
 from hosier.distro import openpgp, replay
 from hosier.distro.openpgp import Keyring
-from hosier.distro.rpm import folder as folders
 from hosier.distro.rpm import keys, metalink, repomd
 from hosier.distro.rpm.channels import Channel
 from hosier.distro.rpm.metalink import Mirrors
@@ -193,14 +192,17 @@ class _Asking:
         """A folder of this machine without metadata, or package files of it."""
         channel = self.channel
         paths = [local_path(place) or "" for place in places]
+        names: list[str] | None = None
         if all(path.endswith(".rpm") and os.path.isfile(path) for path in paths):
             at = os.path.commonpath([os.path.dirname(path) for path in paths])
             names = sorted({os.path.relpath(path, at) for path in paths})
         elif len(paths) == 1 and os.path.isdir(paths[0]) and not os.path.lexists(os.path.join(paths[0], REPOMD)):
             at = paths[0]
-            names = folders.packages(at)
         else:
             return None
+        from hosier.distro.rpm import folder as folders
+
+        names = folders.packages(at) if names is None else names
         if channel.repo_gpgcheck:
             raise NotAuthentic(
                 f"cannot trust {at}, which {channel.repo} is: it has no repodata that could be signed",

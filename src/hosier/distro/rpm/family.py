@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from hosier.distro import replay
 from hosier.distro.rpm import evr
-from hosier.distro.rpm.unpack import unpack
 from hosier.spec.lock import Lock, LockedKey, LockFile
 from hosier.spec.model import Spec
 
@@ -77,6 +76,13 @@ def _not_before(lock: Lock, found: Refreshed) -> None:
             return
     names = ", ".join(each.name for each in found.repos)
     replay.check(found.epoch, lock.epoch, name=f"{'the newest ' if ',' in names else ''}repodata/repomd.xml of {names}")
+
+
+def unpack(rpm: str, into: str, *, expect: tuple[str, str, str] | None = None, plain: bool = False) -> None:
+    """As `hosier.distro.family.Family` promises."""
+    from hosier.distro.rpm.unpack import unpack
+
+    unpack(rpm, into, expect=expect, plain=plain)
 
 
 def stale(lock: Lock, spec: Spec) -> list[str]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from hosier.distro import continuing
-from hosier.distro.rpm import explain
 from hosier.distro.rpm.closure import Closure
 from hosier.distro.rpm.local import LocalPackage
 from hosier.distro.rpm.requests import Wanted, wanted
@@ -245,6 +244,8 @@ def _jobs(
 
 
 def _refusal(found: Solution, asked: Sequence[Wanted], universe: Universe) -> Unsolvable:
+    from hosier.distro.rpm import explain
+
     texts, mends = [], []
     for problem in found.problems:
         text, mend = explain.refusal(problem, asked=asked, universe=universe)
@@ -266,6 +267,8 @@ def listed(universe: Universe, asked: Sequence[Wanted], held: Mapping[str, int])
         best = of_held[0] if of_held else universe.pool.best(one.packages)
         key = universe.key(best)
         if chosen.setdefault(key, best) != best:
+            from hosier.distro.rpm import explain
+
             raise Unsolvable(explain.one_of(chosen[key], best, universe), hint="ask for one of them")
     return tuple(sorted(chosen.values()))
 
