@@ -21,6 +21,7 @@ import pytest
 from hosier.build.nails.read import is_nail, read_nail
 from hosier.spec.model import Device, Group, HostLink, Packages, Position, Request, Spec, User
 from hosier.spec.toenail import Nail
+from kit import cli
 from kit.cli import hosier
 from kit.ordinary import ordinary
 
@@ -438,3 +439,27 @@ def test_a_nail_lies_in_a_folder_of_its_own(tmp_path: Path) -> None:
         read_nail(str(tmp_path))
     with pytest.raises(SpecInvalid, match="cannot read /etc/hostname: bash would see the whole of /etc"):
         read_nail("/etc/hostname")
+
+
+def test_a_nail_ends_with_whoever_reads_it(tmp_path: Path) -> None:
+    """A reader that is killed can no longer stop what it began: the box, which ends by itself, and its folder."""
+    foot = tmp_path / "nail/FOOT"
+    foot.parent.mkdir()
+    foot.write_text("while :; do PkgCheck x; done\n")
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    env = {**cli.environment(tmp_path / "store"), "TMPDIR": str(scratch)}
+    argv = [str(cli.PYTHON), "-m", "hosier", "lint", str(foot)]
+    # whoever is left has the writing end of this pipe: it is at its end when all are gone
+    running = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 20
+    while not list(scratch.glob("hosier-nail-*/shelf")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.3)
+    running.kill()
+    said, _ = running.communicate(timeout=20)
+    assert "Traceback" not in said
+    foot.write_text("log ok\n")
+    hosier("lint", foot, store=tmp_path / "store", env={"TMPDIR": str(scratch)})
+    assert os.listdir(scratch) == []

@@ -6,12 +6,12 @@ SOCK installs exactly what is listed, and nothing tells of a library that is not
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from hosier.errors import PackageInvalid, Unsolvable
 from hosier.fetch.progress import Reporter
+from hosier.linux import passing
 from hosier.spec.model import Position, Request
 from hosier.spec.problem import ERROR, Problem
 from hosier.spec.toenail import Nail
@@ -36,7 +36,7 @@ def check(
     away = [request for request in requests if request not in files]
     if not requests or (away and not fetch):
         return [], len(away)
-    with tempfile.TemporaryDirectory(prefix="hosier-nail-") as folder:
+    with passing.folder("needs") as folder:
         fetched = {request: os.path.join(folder, f"{number}.rpm") for number, request in enumerate(away)}
         _download(fetched, reporter)
         return list(_faults(requests, files | fetched, architecture, every=every)), 0

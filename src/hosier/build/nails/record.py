@@ -13,15 +13,13 @@ import json
 import os
 import secrets
 import select
-import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hosier.errors import HostLacks, SpecInvalid
-from hosier.linux import box, userns
+from hosier.linux import box, passing, signals, syscalls, userns
 from hosier.linux.rooted import Root
 from hosier.spec.nail_events import Event, Item, Recording, Said, Splitter
 
@@ -123,14 +121,11 @@ def _traced(recording: Recording, *, jobs: bool) -> tuple[str, int] | None:
 
 
 def _run(task: _Task) -> Recording:
-    skeleton = tempfile.mkdtemp(prefix="hosier-nail-")
-    try:
+    with passing.folder("nail") as skeleton:
         os.chmod(skeleton, 0o755)
         shelf = os.path.join(skeleton, "shelf")
         _furnish(skeleton)
         return _Session(task, skeleton, shelf).run()
-    finally:
-        shutil.rmtree(skeleton, ignore_errors=True)
 
 
 def _furnish(skeleton: str) -> None:
@@ -204,9 +199,10 @@ class _Session:
         theirs: tuple[int, ...] = (out_end, answers_end, control_end, told_end)
         pid = 0
         try:
+            caller = os.getpid()
             pid = os.fork()
             if pid == 0:
-                self._be_box(theirs)
+                self._be_box(ours, theirs, caller)
             for fd in theirs:
                 os.close(fd)
             theirs = ()
@@ -222,14 +218,21 @@ class _Session:
                 os.close(fd)
         return self._recording(verdict)
 
-    def _be_box(self, fds: Sequence[int]) -> None:
-        """In the child: become root where that is needed, run the box, tell how it ended; never returns."""
+    def _be_box(self, others: Sequence[int], fds: Sequence[int], caller: int) -> None:
+        """In the child: become root where that is needed, run the box, tell how it ended; never returns.
+
+        It ends with the caller, and the box with it; `others` are the caller's ends of the pipes.
+        """
         from hosier.errors import HosierError
 
         told = fds[3]
         try:
+            for fd in others:
+                os.close(fd)
+            _end_with(caller)
             try:
                 userns.become_root()
+                _end_with(caller)  # a change of ids makes the kernel forget it (prctl(2))
                 status = box.run(_box(self.task, self.skeleton, self.shelf, fds[:3], self.token))
                 verdict: list[object] = [os.waitstatus_to_exitcode(status), "", None]
             except HosierError as error:
@@ -379,6 +382,12 @@ def _beneath(folder: str, path: str, *, public: bool = False) -> bytes | None:
                 return file.read(LONGEST)
     except OSError:
         return None
+
+
+def _end_with(caller: int) -> None:
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signals.KILL)
+    if os.getppid() != caller:
+        os._exit(1)
 
 
 def _read_all(fd: int) -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from hosier.distro.rpm.evr import EPOCH_MAX, Evr
 from hosier.distro.rpm.facts import ALGORITHMS
 from hosier.distro.rpm.header import INTRO, MAGIC, Header, Malformed, size
 from hosier.errors import HosierError, HostLacks, StoreFailed
+from hosier.linux import passing
 from hosier.linux.printable import brief
 from hosier.linux.rooted import Root
 from hosier.store.manifest import KINDS
@@ -170,7 +170,7 @@ def read(
             return None
         place, kind = found
         label = f"{label}, {place}/{kind}"
-        with tempfile.TemporaryDirectory(prefix="hosier-rpmdb-") as folder:
+        with passing.folder("rpmdb") as folder:
             headers = _sqlite(root, place, folder) if kind == SQLITE else _exported(root, place, kind, folder)
             packages, keys = _packages(headers, files=files, changelogs=changelogs, relations=relations)
     except Malformed as error:
