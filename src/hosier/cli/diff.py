@@ -161,13 +161,14 @@ class Comparison:
 
         assert self.after.tree is not None
         word = self.before.what.removeprefix("spec ")
-        declared = of_spec(_spec(word, self.before.architecture)).files if self.before.kind == "spec" else ()
+        declared = of_spec(_spec(word, self.before.architecture)) if self.before.kind == "spec" else None
+        files, undone = (declared.files, declared.undone) if declared is not None else ((), {})
         globs = [re.compile(fnmatch.translate(glob)) for glob in self.args.path or ()]
         reading = drift.Reading()
         folder = self.after.what.removeprefix("folder ")
         with guard(f"read {self.after.what}"):
             known = records(self.after.tree.root, family=self.after.family, files=True, what=self.after.what)
-            found = drift.files(folder, known, declared, times=self.args.times, reading=reading)
+            found = drift.files(folder, known, files, undone=undone, times=self.args.times, reading=reading)
         self._unread += reading.unreadable
         if reading.mounts:
             self.notes.append(f"not entered, since something else is mounted there: {_few(reading.mounts)}")

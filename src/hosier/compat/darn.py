@@ -101,7 +101,9 @@ def run(args: argparse.Namespace) -> int:
     with guard(f"read {sock}"), Root.at(sock) as root:
         known = records(root, family=declared.family, files=args.files, what=sock)
         packages = drift.packages(known, declared.wanted)
-        files = drift.files(sock, known, declared.files, reading=reading) if args.files else None
+        files = (
+            drift.files(sock, known, declared.files, undone=declared.undone, reading=reading) if args.files else None
+        )
         native = _architecture(known.packages())
     extra = [each.installed for each in packages if each.installed is not None]
     repos = _configured(conf)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 from hosier.inspect.scan import Scan
@@ -20,6 +21,8 @@ from hosier.store.manifest import Entry
 FACTS = ("type", "content", "link", "mode", "owner", "group", "device", "capabilities", "time")
 """What may differ of a file that is there, in the order in which it is told."""
 ADDED, GONE = "added", "gone"
+ADDED_TO_MOST = 1 << 20
+"""Bytes of a file that a spec adds to which are looked at."""
 ABOVE = "holds what a package has"
 """Of a folder that no package has itself: it was made for its content."""
 
@@ -198,15 +201,22 @@ class Reading:
 
 
 def files(
-    folder: str, records: Records, declared: Iterable[Said] = (), *, times: bool = False, reading: Reading | None = None
+    folder: str,
+    records: Records,
+    declared: Iterable[Said] = (),
+    *,
+    undone: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType({}),
+    times: bool = False,
+    reading: Reading | None = None,
 ) -> list[FileDrift]:
     """The paths below `folder` that are not as packages or the declaration say, sorted by path and package.
 
-    `declared` are files that a spec adds, on top of the packages'. `times`: modification times count too. `reading` is
-    filled with what could not be read. Raises OSError when the folder cannot be opened.
+    `declared` are files that a spec adds, on top of the packages'; `undone` takes out of a package's file, by its path,
+    what a spec adds to it. `times`: modification times count too. `reading` is filled with what could not be read.
+    Raises OSError when the folder cannot be opened.
     """
     with Root.at(folder) as root, Scan(folder) as scan:
-        walk = _Walk(root, scan, records, times=times)
+        walk = _Walk(root, scan, records, undone=undone, times=times)
         found = walk.all(declared)
         if reading is not None:
             reading.unreadable += [(each.path, each.reason) for each in scan.unreadable]
@@ -219,10 +229,19 @@ def files(
 class _Walk:
     """One walk through a root, with what is said of each path at hand."""
 
-    def __init__(self, root: Root, scan: Scan, records: Records, *, times: bool) -> None:
+    def __init__(
+        self,
+        root: Root,
+        scan: Scan,
+        records: Records,
+        *,
+        undone: Mapping[str, Callable[[bytes], bytes]],
+        times: bool,
+    ) -> None:
         self.root = root
         self.scan = scan
         self.records = records
+        self.undone = undone
         self.times = times
         self.users = _Names(root, "/etc/passwd")
         self.groups = _Names(root, "/etc/group")
@@ -303,7 +322,7 @@ class _Walk:
             return ("type", *self._owners(said, at))
         found = []
         if at.kind == "f":
-            if "content" in facts and self._content(said, at):
+            if "content" in facts and self._content(said, at) and not self._is_added_to(said, at):
                 found.append("content")
             if "capabilities" in facts and said.capabilities != _capabilities(at):
                 found.append("capabilities")
@@ -352,6 +371,17 @@ class _Walk:
         else:
             found = self._digest(at, said.algorithm)
         return bool(found) and found != said.digest  # what cannot be read is told as such
+
+    def _is_added_to(self, said: Said, at: Entry) -> bool:
+        """Whether the content is the package's and what the spec adds to it."""
+        undo = self.undone.get(said.path)
+        if undo is None or not said.digest or at.size > ADDED_TO_MOST:
+            return False
+        try:
+            left = undo(self.root.read(at.path, most=ADDED_TO_MOST))
+        except OSError:
+            return False
+        return hashlib.new(said.algorithm, left, usedforsecurity=False).hexdigest() == said.digest
 
     def _digest(self, entry: Entry, algorithm: str) -> str:
         key = (self.scan.inode, algorithm)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from hosier.distro.rpm import nevra
+from hosier.inspect import drift_accounts
 from hosier.inspect.drift import Said, Wanted
 from hosier.spec.lock import Lock
 from hosier.spec.model import File, Request, Spec
@@ -18,12 +19,14 @@ SPEC = "the spec"
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """`family` is "deb" or "rpm". `notes` are what could not be told, in words."""
+    """`family` is "deb" or "rpm". `notes` are what could not be told, in words. `undone`: of files that a package has
+    and the spec adds to, by path, what takes that out of their content again."""
 
     family: str
     wanted: tuple[Wanted, ...]
     files: tuple[Said, ...] = ()
     notes: tuple[str, ...] = ()
+    undone: Mapping[str, Callable[[bytes], bytes]] = field(default_factory=dict)
 
 
 def of_lock(lock: Lock) -> Declared:
@@ -41,9 +44,9 @@ def of_spec(spec: Spec, lock: Lock | None = None) -> Declared:
 
     A spec whose packages bring others needs its lock for that: without one a note says so.
     """
-    files = tuple(_files(spec))
+    files, undone = tuple(_files(spec)), drift_accounts.undone(spec)
     if lock is not None:
-        return Declared(lock.family, of_lock(lock).wanted, files)
+        return Declared(lock.family, of_lock(lock).wanted, files, undone=undone)
     wanted, notes = [], []
     for request in spec.packages.install:
         found = _wanted(request)
@@ -53,7 +56,7 @@ def of_spec(spec: Spec, lock: Lock | None = None) -> Declared:
             notes.append(found)
     if spec.packages.dependencies and wanted:
         notes.append("the spec has no lock, so what its packages bring along counts as not declared")
-    return Declared(spec.family, tuple(wanted), files, tuple(notes))
+    return Declared(spec.family, tuple(wanted), files, tuple(notes), undone)
 
 
 def _wanted(request: Request) -> Wanted | str:
