@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from hosier.errors import UsageError
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
     from hosier.build.image import Built
     from hosier.fetch.progress import Reporter
     from hosier.spec.lock import LockFile
@@ -45,6 +47,14 @@ def need_file(path: str) -> None:
         raise UsageError(f"cannot read {path}: it is a folder", hint="name the FOOT in it")
     if not stat.S_ISREG(mode):
         raise UsageError(f"cannot read {path}: it is not a file")
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Declare the words that `sew` and `pair` share."""
+    parser.add_argument("--update", action="store_true", help="lock all packages anew, whatever FOOT.lock says")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--root-store", metavar="DIR", help="use this store")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
 
 
 def read(path: str) -> Foot:

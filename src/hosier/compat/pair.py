@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from hosier.compat import foot as feet
+
     parser = Parser("pair", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("foot", metavar="FOOT", help="a FOOT, or a spec (.toml)")
     parser.add_argument("--format", choices=tuple(ENDINGS), default="rpm", help="another form than rpm")
@@ -54,10 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--level", metavar="N", type=int, help="deb, rpm: the level of the compression")
     parser.add_argument("--key", metavar="FILE", help="rpm: sign the package with the OpenPGP secret key in this file")
     parser.add_argument("--password-file", metavar="FILE", help="the first line of this file is the key's password")
-    parser.add_argument("--update", action="store_true", help="lock all packages anew, whatever FOOT.lock says")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--root-store", metavar="DIR", help="use this store")
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
+    feet.configure(parser)
     return parser
 
 

@@ -29,16 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from hosier.compat import foot as feet
+
     parser = Parser("sew", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("foot", metavar="FOOT", help="a FOOT or TOENAIL, or a spec (.toml)")
     parser.add_argument("--into", metavar="DIR", help="lay it there, whatever FOOT says")
     parser.add_argument("--force", action="store_true", help="let go what is there and was not laid by sew")
     parser.add_argument("--no-links", action="store_true", help="make no links on this host, and take those there away")
-    parser.add_argument("--update", action="store_true", help="lock all packages anew, whatever FOOT.lock says")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done after the build")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--root-store", metavar="DIR", help="use this store")
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
+    feet.configure(parser)
     return parser
 
 
