@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hosier.linux import filecaps
 from hosier.linux.capabilities import NAMES
-from hosier.pack import filecaps
 
 EVERY = (1 << len(NAMES)) - 1
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hosier.errors import UsageError
-from hosier.pack import compressing, filecaps, gnutar, rpmheader, scripts
+from hosier.linux import filecaps
+from hosier.pack import compressing, gnutar, rpmheader, scripts
 from hosier.store.manifest import Entry
 
 READERS = {

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from hosier.inspect.scan import Scan
+from hosier.linux import filecaps
 from hosier.linux.rooted import Root
 from hosier.store.manifest import Entry
 
@@ -85,8 +86,7 @@ class Said:
     algorithm: str = "sha256"
     target: str | None = None
     rdev: tuple[int, int] | None = None
-    capabilities: tuple[int, int, bool] = (0, 0, False)
-    """Permitted, inheritable, effective: as a file has them (capabilities(7))."""
+    capabilities: filecaps.Sets = (0, 0, False)
     mtime: int | None = None
     facts: frozenset[str] = frozenset()
     needed: bool = True
@@ -423,18 +423,9 @@ class _Names:
         return self.by_number.get(number) == said or self.by_name.get(said) == number
 
 
-def _capabilities(entry: Entry) -> tuple[int, int, bool]:
-    """As `Said.capabilities`, of a file's security.capability (linux/capability.h); of a kind that is unknown, none."""
-    for name, value in entry.xattrs:
-        raw = bytes.fromhex(value)
-        if name != "security.capability" or len(raw) < 12:
-            continue
-        magic = int.from_bytes(raw[:4], "little")
-        words = [int.from_bytes(raw[at : at + 4], "little") for at in range(4, min(len(raw), 20), 4)]
-        words += [0] * (4 - len(words))
-        permitted, inheritable = words[0] | words[2] << 32, words[1] | words[3] << 32
-        return permitted, inheritable, bool(magic & 1)
-    return 0, 0, False
+def _capabilities(entry: Entry) -> filecaps.Sets:
+    value = next((value for name, value in entry.xattrs if name == filecaps.ATTRIBUTE), "")
+    return filecaps.sets(bytes.fromhex(value))
 
 
 def tops(added: Iterable[str]) -> Mapping[str, int]:

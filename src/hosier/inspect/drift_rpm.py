@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from hosier.distro.rpm import evr, tags
-from hosier.distro.rpm.installed import Database, File, Package, read
+from hosier.distro.rpm.installed import HOME, PLACES, Database, File, Package, read
 from hosier.inspect.drift import Installed, Said, Wanted
 from hosier.inspect.running import expected, nearest
-from hosier.linux.capabilities import NAMES
+from hosier.linux import filecaps
 from hosier.linux.rooted import Root
 
 VERIFY = {
@@ -25,9 +24,7 @@ VERIFY = {
 """The bits of rpmvf.h."""
 _DIGEST, _SIZE = 1 << 0, 1 << 1
 
-_CLAUSE = re.compile(r"(?P<names>[a-z_0-9,]*)(?P<flags>(?:[-+=][eip]*)+)", re.IGNORECASE)
-
-DATABASES = ("/usr/lib/sysimage/rpm", "/var/lib/rpm", "/root/.rpmdb")
+DATABASES = (*PLACES, HOME)
 ADDED_BELOW = {
     **dict.fromkeys(DATABASES, "the package database"),
     "/var/lib/dnf": "records of dnf",
@@ -163,31 +160,6 @@ def _said(package: Package, file: File, *, shared: bool) -> Said:
     )
 
 
-def capabilities(text: str) -> tuple[int, int, bool]:
-    """Permitted, inheritable and effective of a text as cap_from_text(3) reads it; what is unknown is left out."""
-    sets = {"e": 0, "i": 0, "p": 0}
-    for clause in text.split():
-        said = _CLAUSE.fullmatch(clause)
-        if said is None:
-            continue
-        mask = _mask(said["names"].lower())
-        for operator, flags in re.findall(r"([-+=])([eip]*)", said["flags"].lower()):
-            for flag in sets:
-                if operator == "=":
-                    sets[flag] = sets[flag] & ~mask | (mask if flag in flags else 0)
-                elif flag in flags:
-                    sets[flag] = sets[flag] | mask if operator == "+" else sets[flag] & ~mask
-    return sets["p"], sets["i"], bool(sets["e"])
-
-
-def _mask(names: str) -> int:
-    if names in ("", "all"):
-        return (1 << len(NAMES)) - 1
-    mask = 0
-    for name in names.split(","):
-        name = name.removeprefix("cap_")
-        if name in NAMES:
-            mask |= 1 << NAMES.index(name)
-        elif name.isdecimal() and int(name) < 64:
-            mask |= 1 << int(name)
-    return mask
+def capabilities(text: str) -> filecaps.Sets:
+    """Those of words that cap_from_text(3) reads; of words that it refuses none, as `rpm -V` has it."""
+    return filecaps.sets((filecaps.value(text) if text else None) or b"")

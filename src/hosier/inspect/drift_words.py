@@ -7,8 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from hosier.inspect.drift import ADDED, GONE, FileDrift, Installed, PackageDrift, Said, Wanted, tops
 from hosier.store.manifest import Entry
 
-KINDS = {"f": "file", "d": "folder", "l": "link", "c": "character device", "b": "block device", "p": "pipe"}
-KINDS["s"] = "socket"
+KINDS = {
+    "f": "file",
+    "d": "folder",
+    "l": "link",
+    "p": "pipe",
+    "s": "socket",
+    "c": "character device",
+    "b": "block device",
+}
 MARKS = {GONE: "-", ADDED: "+"}
 
 

@@ -18,7 +18,8 @@ from functools import lru_cache
 from hosier.distro.rpm import tags
 from hosier.distro.rpm.header import Malformed
 from hosier.errors import StoreFailed, UsageError
-from hosier.pack import additions, compressing, filecaps, package, scripts
+from hosier.linux import filecaps
+from hosier.pack import additions, compressing, package, scripts
 from hosier.pack import rpmheader as header
 from hosier.pack.blocks import Buffer
 from hosier.pack.content import Contents

@@ -19,7 +19,7 @@ from hosier.build.tree import HardLinks, Tree
 from hosier.distro.rpm import tags
 from hosier.distro.rpm.header import Header
 from hosier.errors import BuildFailed
-from hosier.pack import filecaps
+from hosier.linux import filecaps
 from hosier.store.manifest import KINDS, Entry
 
 PLACE, SHARED, LEFT_OUT, WRONG_COLOR, BESIDE, BACKED_UP = range(6)

@@ -1,4 +1,4 @@
-"""File capabilities as the kernel keeps them, to and from the words of cap_to_text(3) and cap_from_text(3)."""
+"""File capabilities (capabilities(7)) as the kernel keeps them, to and from the words of cap_to_text(3)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,20 @@ ATTRIBUTE = "security.capability"
 
 _REVISION_2, _EFFECTIVE = 0x02000000, 1
 _CLAUSE = re.compile(r"([A-Za-z0-9_,]+)((?:=[eip]*)?(?:[+-][eip]+)*)|()(=[eip]*)")
+
+
+Sets = tuple[int, int, bool]
+"""Permitted, inheritable, effective: as a file has them."""
+
+
+def sets(value: bytes) -> Sets:
+    """What security.capability says, of any revision (linux/capability.h); none of a kind that is unknown."""
+    if len(value) < 12:
+        return 0, 0, False
+    magic = int.from_bytes(value[:4], "little")
+    words = [int.from_bytes(value[at : at + 4], "little") for at in range(4, min(len(value), 20), 4)]
+    words += [0] * (4 - len(words))
+    return words[0] | words[2] << 32, words[1] | words[3] << 32, bool(magic & _EFFECTIVE)
 
 
 def text(value: bytes) -> str | None:
