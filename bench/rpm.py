@@ -5,8 +5,9 @@
 The root has some 120 packages of the tests' own distribution, which is made first (half a minute; --world keeps one
 and uses it again); both check all signatures, and read the repositories as files. dnf installs into an empty folder,
 with an empty cache; hosier locks and builds everything cold, with packages in the store but no lock and no image, and
-with nothing to do. A run of each comes in turn, so that a machine that drifts drifts for all; one round is not
-counted. Nothing is deleted until the end, as in bench/build.py. Needs root.
+with nothing to do. A run of each comes in turn, so that a machine that drifts drifts for all; one round is not counted.
+Beside each time stands that of the processors, which other work on the machine changes less. Nothing is deleted until
+the end, as in bench/build.py. Needs root.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from build import HOSIER, drop_image, hosier
 
@@ -39,23 +41,37 @@ TARGETS = {"cold": 0.5, "packages in the store": 0.1, "nothing to do": 0.02}
 """Of dnf's time, at most."""
 
 
-def dnf(here: World, packages: list[str], root: Path) -> float:
-    started = time.perf_counter()
-    dnf_install(here, packages, root, repos=["base"])
-    return time.perf_counter() - started
+class Times(NamedTuple):
+    """Seconds: as a clock counts them, and as processors do."""
+
+    wall: float
+    processors: float
 
 
-def one_round(here: World, packages: list[str], folder: Path) -> tuple[dict[str, float], int]:
+def timed(run: Callable[[], object]) -> Times:
+    """How long `run` takes, whose work is that of processes which it waits for."""
+    before, started = os.times(), time.perf_counter()
+    run()
+    took, after = time.perf_counter() - started, os.times()
+    worked = after.children_user + after.children_system - before.children_user - before.children_system
+    return Times(took, worked)
+
+
+def one_round(here: World, packages: list[str], folder: Path) -> tuple[dict[str, Times], int]:
     """All that is timed, once, in the new folder `folder`; and how many packages the root has."""
+
+    def built() -> Times:
+        return timed(lambda: hosier("build", str(spec), "--root-store", store))
+
     folder.mkdir()
     store = str(folder / "store")
     spec = here.spec(folder, *packages, name="bench")
-    times = {"dnf": dnf(here, packages, folder / "dnf")}
-    times["cold"] = hosier("build", str(spec), "--root-store", store)
+    times = {"dnf": timed(lambda: dnf_install(here, packages, folder / "dnf", repos=["base"]))}
+    times["cold"] = built()
     os.rename(folder / "bench.lock", folder / "cold.lock")
     drop_image(store)
-    times["packages in the store"] = hosier("build", str(spec), "--root-store", store)
-    times["nothing to do"] = hosier("build", str(spec), "--root-store", store)
+    times["packages in the store"] = built()
+    times["nothing to do"] = built()
     said = subprocess.run(
         [HOSIER, "build", str(spec), "--root-store", store, "--json"], check=True, capture_output=True
     )
@@ -69,8 +85,10 @@ def measured(here: World, packages: list[str], folder: Path, runs: int) -> dict[
     folder.mkdir()
     one_round(here, packages, folder / "warm")
     rounds = [one_round(here, packages, folder / str(number)) for number in range(runs)]
-    medians = {key: statistics.median(times[key] for times, _ in rounds) for key in rounds[0][0]}
-    return {"packages": rounds[0][1], "seconds": medians}
+    found: dict[str, Any] = {"packages": rounds[0][1]}
+    for at, name in enumerate(("seconds", "processors")):
+        found[name] = {key: statistics.median(times[key][at] for times, _ in rounds) for key in rounds[0][0]}
+    return found
 
 
 def main() -> int:
@@ -93,13 +111,16 @@ def main() -> int:
         print()
         return 0
     for each, result in results.items():
-        medians = result["seconds"]
+        medians, worked = result["seconds"], result["processors"]
         print(f"{each}: {result['packages']} packages, medians of {args.runs}")
-        print(f"  {'dnf --installroot':32} {medians['dnf']:8.2f} s")
+        print(f"  {'dnf --installroot':32} {medians['dnf']:8.2f} s, of processors {worked['dnf']:.2f} s")
         for key, target in TARGETS.items():
             ratio = medians[key] / medians["dnf"]
             verdict = "" if ratio <= target else "  MISSED"
-            print(f"  {'hosier, ' + key:32} {medians[key]:8.2f} s   ratio {ratio:.3f} (target {target}){verdict}")
+            print(
+                f"  {'hosier, ' + key:32} {medians[key]:8.2f} s   ratio {ratio:.3f} (target {target}){verdict}, "
+                f"of processors {worked[key] / worked['dnf']:.3f}"
+            )
     return 0
 
 
