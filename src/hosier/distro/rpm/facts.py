@@ -65,6 +65,16 @@ class Relation:
         """One of < <= = >= >, or "" where no version is asked for."""
         return _OPERATORS.get(self.flags & tags.SENSE_COMPARE, "") if self.version else ""
 
+    @property
+    def of_rpm(self) -> bool:
+        """Whether it is something that rpm itself can do, and no package gives."""
+        return self.name.startswith("rpmlib(") or bool(self.flags & tags.SENSE_RPMLIB)
+
+    @property
+    def before(self) -> bool:
+        """Whether scriptlets of an installation need it, which createrepo_c marks as `pre`."""
+        return bool(self.flags & (tags.SENSE_PREREQ | tags.SENSE_SCRIPT_PRE | tags.SENSE_SCRIPT_POST))
+
     def __str__(self) -> str:
         """As in a spec file: `name >= 1:2-3`."""
         return f"{self.name} {self.operator} {self.version}" if self.operator else self.name

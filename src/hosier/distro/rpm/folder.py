@@ -23,7 +23,6 @@ PATH = "primary.xml"
 """What a lock calls the text, which is nowhere in the folder."""
 PACKAGES_MAX = 100_000
 
-_PRE = tags.SENSE_PREREQ | tags.SENSE_SCRIPT_PRE | tags.SENSE_SCRIPT_POST
 _WORDS = {"<": "LT", "<=": "LE", "=": "EQ", ">=": "GE", ">": "GT"}
 _SOURCES = (".src.rpm", ".nosrc.rpm")
 _CONTROL = {number: None for number in (*range(0x20), 0x7F, 0xFFFE, 0xFFFF) if chr(number) not in "\t\n"}
@@ -130,13 +129,12 @@ def package(header: Header, signature: Header, *, location: str, sha256: str, si
 def _relations(header: Header, kind: str) -> Iterator[str]:
     rows: dict[str, bool] = {}
     for each in facts.relations(header, kind):
-        # What rpm itself can do is nobody's package.
-        if kind == "requires" and (each.name.startswith("rpmlib(") or each.flags & tags.SENSE_RPMLIB):
+        if kind == "requires" and each.of_rpm:
             continue
         row = f"name={_quoted(each.name)}"
         if each.operator:
             row += f' flags="{_WORDS[each.operator]}" {_evr(evr.parse(each.version))}'
-        rows[row] = rows.get(row, False) or bool(kind == "requires" and each.flags & _PRE)
+        rows[row] = rows.get(row, False) or (kind == "requires" and each.before)
     if rows:
         yield f"    <rpm:{kind}>"
         for row, pre in rows.items():

@@ -7,13 +7,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hosier.distro.rpm import facts, tags
+from hosier.distro.rpm import facts
 from hosier.distro.rpm.header import Header
 from hosier.solve.rpm import Declared
 from hosier.spec.model import Spec
-
-_SCRIPTS = tags.SENSE_PREREQ | tags.SENSE_SCRIPT_PRE | tags.SENSE_SCRIPT_POST
-"""What createrepo_c marks as needed before: by scriptlets of an installation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +55,8 @@ def declared(header: Header) -> Declared:
     def words(kind: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(str(each) for each in facts.relations(header, kind)))
 
-    needs = [
-        each
-        for each in facts.relations(header, "requires")
-        if not each.name.startswith("rpmlib(") and not each.flags & tags.SENSE_RPMLIB
-    ]
-    pre = {str(each) for each in needs if each.flags & _SCRIPTS}
+    needs = [each for each in facts.relations(header, "requires") if not each.of_rpm]
+    pre = {str(each) for each in needs if each.before}
     return Declared(
         name=nevra.name,
         evr=str(nevra.evr),
