@@ -50,7 +50,10 @@ def load(folder: str, locked: LockedPackage, lock: Lock) -> Unpacked:
     package = Unpacked(folder, *said, label, meta["members"], keys)
     if signers is not None:
         record = f"{folder}/{SIGNED}"
-        signatures.verify_once(record, package.nevra, package.raw, package.signature, keys, origin="the lock's keys")
+        words = signatures.WORDS if locked.repo else signatures.OWN
+        signatures.verify_once(
+            record, package.nevra, package.raw, package.signature, keys, origin="the lock's keys", words=words
+        )
     return package
 
 

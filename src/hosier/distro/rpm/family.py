@@ -108,8 +108,8 @@ def _own_keys(spec: Spec, known: Proxies) -> tuple[LockedKey, ...]:
     """The certificates that the spec names for packages of no repository."""
     if not spec.keys:
         return ()
-    from hosier.distro.rpm import keys
+    from hosier.distro.rpm import keys, signatures
     from hosier.fetch.transport import Transport
 
     with Transport(known) as transport:
-        return keys.locked("", keys.Keys(transport).find(spec.keys, repo="[packages]"))
+        return keys.locked("", keys.Keys(transport).find(spec.keys, repo="[packages]", words=signatures.OWN))

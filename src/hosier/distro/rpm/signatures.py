@@ -31,6 +31,13 @@ WORDS = Words(
     late="name the newest keys of the distribution in gpgkey",
 )
 
+OWN = Words(
+    key="gpgkey of [packages] (in a nail: GpgImport)",
+    unsigned="where no key is named, packages of no repository are not asked for a signature",
+    late="name the newest keys there",
+)
+"""Of packages that a spec names by file or URL, which are of no `[[repo]]`."""
+
 BELIEVED = 7 * 24 * 3600.0
 """For how long a signature that was found good is believed: what is accepted of old algorithms changes with time."""
 
@@ -47,15 +54,16 @@ def verify(
     certificates: Sequence[bytes],
     *,
     origin: str = "gpgkey",
+    words: Words = WORDS,
     now: float | None = None,
 ) -> str:
     """Check the signatures of a package's main header: gives the fingerprint of the certificate that signed it.
 
     One good signature by one of `certificates` suffices (bytes, armoured or not). `name` is what messages call the
-    package, `origin` where the certificates come from; `now` is in seconds since the epoch. Raises NotAuthentic, or its
-    kinds Unsigned and KeyExpired.
+    package, `origin` where the certificates come from, `words` how a spec says that; `now` is in seconds since the
+    epoch. Raises NotAuthentic, or its kinds Unsigned and KeyExpired.
     """
-    return _verified(name, header_raw, signature_header, certificates, origin, now).fingerprint
+    return _verified(name, header_raw, signature_header, certificates, origin, words, now).fingerprint
 
 
 def verify_once(
@@ -66,6 +74,7 @@ def verify_once(
     certificates: Sequence[bytes],
     *,
     origin: str = "gpgkey",
+    words: Words = WORDS,
     now: float | None = None,
 ) -> None:
     """As `verify`, but for what the file `record` says was found good already.
@@ -78,7 +87,7 @@ def verify_once(
     if _recorded(record, asked, moment):
         return
     signature = Header.parse(signature_raw, region=tags.HEADERSIGNATURES)
-    signer = _verified(name, header_raw, signature, certificates, origin, moment)
+    signer = _verified(name, header_raw, signature, certificates, origin, words, moment)
     mine = f"{record}.{os.getpid()}"
     try:
         with open(mine, "w", encoding="ascii") as file:
@@ -113,7 +122,7 @@ def _library() -> str:
     import pysequoia.pysequoia as library
 
     status = os.stat(library.__file__)
-    return f"{library.__file__} {status.st_size} {status.st_mtime_ns}"
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _verified(
@@ -122,6 +131,7 @@ def _verified(
     signature_header: Header,
     certificates: Sequence[bytes],
     origin: str,
+    words: Words,
     now: float | None,
 ) -> Signer:
     found = _header_signatures(name, signature_header)
@@ -131,8 +141,8 @@ def _verified(
                 f"cannot trust {name}: its only signature is of header and payload together",
                 hint="sign the package again with rpmsign",
             )
-        raise openpgp.unsigned(name, WORDS)
-    return _signer(name, header_raw, found, certificates, origin, now)
+        raise openpgp.unsigned(name, words)
+    return _signer(name, header_raw, found, certificates, origin, words, now)
 
 
 def _header_signatures(name: str, signature: Header) -> list[bytes]:
@@ -165,13 +175,19 @@ def _is_signature(packet: bytes) -> bool:
 
 
 def _signer(
-    name: str, signed: bytes, packets: Sequence[bytes], certificates: Sequence[bytes], origin: str, now: float | None
+    name: str,
+    signed: bytes,
+    packets: Sequence[bytes],
+    certificates: Sequence[bytes],
+    origin: str,
+    words: Words,
+    now: float | None,
 ) -> Signer:
     for packet in packets:
         # One packet each: a compressed one could be anything, of any size.
         if len(packet) > _SIGNATURE_MAX or not _is_signature(packet):
             raise NotAuthentic(f"cannot trust {name}: its signature is damaged")
-    keyring = Keyring(origin, _certs(tuple(certificates), origin), words=WORDS)
+    keyring = Keyring(origin, _certs(tuple(certificates), origin), words=words)
     # Whether a key is valid is asked of today, not of a build's SOURCE_DATE_EPOCH.
     moment = time.time() if now is None else now
     _, signers = openpgp.verify_detached(signed, b"".join(packets), keyring, name=name, now=moment)
