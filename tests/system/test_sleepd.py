@@ -72,6 +72,10 @@ def foot(tmp_path_factory: pytest.TempPathFactory) -> Path:
             env = environment(folder / "store", env)
             done = subprocess.run([PYTHON, "-c", call, *words], env=env, cwd=example, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
+        call = call.replace("pair", "toe_lint")
+        words = ["--fetch", "sleepd.foot"]
+        done = subprocess.run([PYTHON, "-c", call, *words], env=env, cwd=example, capture_output=True, text=True)
+        (folder / "found").write_text(f"{done.returncode}\n{done.stdout}{done.stderr}")
     return folder
 
 
@@ -83,6 +87,10 @@ def replaced(text: str, old: str, new: str) -> str:
 def newest(world: rpmworld.World, name: str) -> str:
     """The distribution is made from the archive of the day, whose versions are others than those in the example."""
     return f"/{world.file('base', name).name}"
+
+
+def test_toe_lint_finds_nothing_in_the_foot_and_all_that_its_packages_need(foot: Path) -> None:
+    assert (foot / "found").read_text() == "0\n"
 
 
 @dataclass(frozen=True)

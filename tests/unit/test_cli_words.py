@@ -22,6 +22,16 @@ ROOT = Path(__file__).resolve().parents[2]
 WRONG = [
     ("bulid web.toml", "cannot do 'bulid': there is no such verb", "did you mean hosier build?"),
     ("--root-store /x imges", "cannot do 'imges': there is no such verb", "did you mean hosier images?"),
+    (
+        "sew FOOT",
+        "cannot do 'sew': it is a program of its own",
+        "say sew FOOT; for a spec it is hosier build and hosier deploy",
+    ),
+    (
+        "-q darn FOOT yum.conf /x",
+        "cannot do 'darn': it is a program of its own",
+        "say darn FOOT YUMCONF DIR; for a spec it is hosier diff SPEC DIR",
+    ),
     ("frobnicate", "cannot do 'frobnicate': there is no such verb", "hosier --help lists the verbs"),
     ("gc --max-siz 1", "cannot read the command line: there is no option --max-siz", "did you mean --max-size?"),
     ("images --xyzzy=1", "cannot read the command line: there is no option --xyzzy", "see hosier images --help"),

@@ -36,6 +36,14 @@ VERBS = (
 )
 """In the order of the daily path; each is the module of this package that has its words and its work."""
 
+_PROGRAMS = {
+    "sew": "say sew FOOT; for a spec it is hosier build and hosier deploy",
+    "pair": "say pair FOOT; for a spec it is hosier build and hosier pack",
+    "darn": "say darn FOOT YUMCONF DIR; for a spec it is hosier diff SPEC DIR",
+    "toe-lint": "say toe-lint FOOT; for a spec it is hosier lint",
+}
+"""SOCK's commands, which some type as verbs: what to say instead."""
+
 DESCRIPTION = """\
 Root filesystems made from distribution packages: described, locked, built, entered and shipped.
 
@@ -131,6 +139,8 @@ def _verb(argv: Sequence[str]) -> str | None:
         if word == "--root-store":
             next(words, None)
         elif not word.startswith("-"):
+            if word in _PROGRAMS:
+                raise UsageError(f"cannot do {word!r}: it is a program of its own", hint=_PROGRAMS[word])
             if word not in VERBS:
                 near = _nearest(word, VERBS)
                 hint = f"did you mean hosier {near}?" if near else "hosier --help lists the verbs"
