@@ -92,6 +92,18 @@ foot:3:1: error[variable-unset]: MREPO_URL is not set, and this package's place 
     ]
 
 
+def test_a_package_that_nobody_serves_is_told_with_its_line(tmp_path: Path, served: tuple[Path, str]) -> None:
+    (tmp_path / "foot").write_text(
+        WHOLE.replace("@URL@", served[1]) + "Gecos x y\nRpm $MREPO_URL/gone-1-1.noarch.rpm\n"
+    )
+    status, said, _ = toe_lint(tmp_path, "--fetch", "foot")
+    assert status == 1 and [line.split(": ")[:2] for line in said.splitlines() if line[:1] != " "] == [
+        ["foot:6:1", "warning[gecos-unknown]"],
+        ["foot:7:1", "error[file-missing]"],
+    ]
+    assert f"{served[1]}/gone-1-1.noarch.rpm cannot be fetched: 404 " in said
+
+
 def test_what_a_nail_that_is_cut_short_does_not_set_is_not_missed(tmp_path: Path) -> None:
     (tmp_path / "foot").write_text("Include base\nVERSION=1\n")
     (tmp_path / "base").write_text("Include foot\n")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from hosier.errors import PackageInvalid, Unsolvable
+from hosier.errors import FetchFailed, PackageInvalid, Unsolvable
 from hosier.fetch.progress import Reporter
 from hosier.linux import passing
 from hosier.spec.model import Position, Request
@@ -38,7 +38,14 @@ def check(
         return [], len(away)
     with passing.folder("needs") as folder:
         fetched = {request: os.path.join(folder, f"{number}.rpm") for number, request in enumerate(away)}
-        _download(fetched, reporter)
+        try:
+            _download(fetched, reporter)
+        except FetchFailed as error:
+            absent = next((request for request in away if f" {request.url}: " in str(error)), None)
+            if absent is None:
+                raise
+            text = f"{absent.url} cannot be fetched: {str(error).rpartition(f'{absent.url}: ')[2]}"
+            return [_problem(absent.position, "file-missing", text, "correct it, or try again later")], 0
         return list(_faults(requests, files | fetched, architecture, every=every)), 0
 
 
