@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hosier.distro.rpm import modules, yaml
 from hosier.distro.rpm.modules import Filter, Modules, Stream
-from hosier.errors import NotAuthentic
+from hosier.errors import NotAuthentic, PackageInvalid
 
 TEXT = """---
 document: modulemd
@@ -193,6 +193,22 @@ def test_what_is_required_becomes_active_too() -> None:
     assert Modules((NEWER, DBD), {"dbd": "a"}).active() == {}
 
 
+def _needing(count: int, streams: str) -> Modules:
+    """Modules of which each needs the next, in streams of which none can be had at the end."""
+    return Modules(
+        tuple(Stream(f"m{n}", each, requires=({f"m{n + 1}": ()},)) for n in range(count) for each in streams)
+    )
+
+
+@pytest.mark.parametrize("known", [_needing(2000, "a"), _needing(40, "ab")], ids=["a long row", "many ways"])
+def test_what_would_take_for_ever_is_refused(known: Modules) -> None:
+    with pytest.raises(PackageInvalid) as raised:
+        known.active({"m0": "a"})
+    assert str(raised.value).startswith("cannot choose streams of modules: what m")
+    assert raised.value.hint == HINT
+    assert _needing(50, "a").active({"m0": "a"}) == {"m0": "a"}
+
+
 ALLOWED = [
     ("perl", "perl-0:5.26-1.x86_64", False, True),
     ("perl", "perl-4:5.30-1.x86_64", False, False),
@@ -218,6 +234,7 @@ REFUSED = [
         b"---\ndocument: modulemd\ndata:\n  name: a\n  stream: b\n  artifacts:\n    rpms: [what]\n",
         "the artifact 'what' of a:b is not NAME-EPOCH:VERSION-RELEASE.ARCH",
     ),
+    (b"\n" * (modules.LINES_MAX + 1), "it has more than 4000000 lines"),
     (b"---\ndocument: &x modulemd\n", "line 2: an anchor ('&x modulemd') is not read"),
     (b"---\ndocument: *x\n", "line 2: an alias ('*x') is not read"),
     (b"---\ndocument: !!str x\n", "line 2: a tag ('!!str x') is not read"),

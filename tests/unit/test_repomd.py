@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import time
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -150,7 +153,7 @@ CASES = [
     Case(
         "a size of many digits",
         document(entry(expanded="9" * 5000)),
-        error=f"cannot read {NAME}: the open-size of primary is '{'9' * 40}', and at most {6 << 30} bytes are read",
+        error=f"cannot read {NAME}: the open-size of primary is '{'9' * 40}', and at most {1 << 30} bytes are read",
     ),
     Case(
         "a size that is none",
@@ -258,6 +261,90 @@ def test_check_reads_any_size_and_stops_at_declarations() -> None:
     ):
         with pytest.raises(markup.MarkupInvalid, match=reason):
             markup.check(io.BytesIO(bad), root="metadata")
+
+
+def nested(depth: int, *, head: bytes = b"", inside: bytes = b"") -> bytes:
+    """A document of that depth."""
+    return head + b"<metadata>" + b"<a>" * (depth - 1) + inside + b"</a>" * (depth - 1) + b"</metadata>"
+
+
+HIDING = [
+    b"/>",  # in a text it ends nothing
+    b"<!-- </a></a></a> -->",
+    b"<![CDATA[</a></a></a>]]>",
+    b"<?no </a></a></a> ?>",
+    b"<b c='/>'/>",
+    b'<b c=">/>"/>',
+    b"<!--<!<!--><![CDATA[<!]]>",
+]
+"""What would deceive who counts tags by their signs."""
+
+
+@pytest.mark.parametrize("inside", [b"", *HIDING], ids=repr)
+def test_depth_is_bounded_however_it_is_written(inside: bytes) -> None:
+    for head in (b"", b'<?xml version="1.0" encoding="UTF-8"?>\n', b"<!-- made by -->\n", b"\xef\xbb\xbf"):
+        with contextlib.suppress(markup.MarkupInvalid):  # some are not well formed, which is told as well
+            markup.check(io.BytesIO(nested(markup.DEPTH_MAX - 1, head=head, inside=inside)), root="metadata")
+        deep = head + b"<metadata>" + (inside + b"<a>") * 400_000
+        began = time.process_time()
+        with pytest.raises(markup.MarkupInvalid, match=r"nested too deep|not well-formed|invalid token"):
+            markup.check(io.BytesIO(deep), root="metadata")
+        assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_what_is_nested_without_end_is_refused(encoding: str) -> None:
+    content = nested(500_000).decode().encode(encoding)
+    with pytest.raises(markup.MarkupInvalid, match="nested too deep"):
+        markup.check(io.BytesIO(content), root="metadata")
+
+
+@given(
+    st.recursive(st.sampled_from([b"text", b"", *HIDING[1:6]]), lambda inner: st.lists(inner, max_size=3)),
+    st.integers(0, 70),
+)
+def test_what_is_not_deep_passes(made: object, more: int) -> None:
+    def write(node: object) -> bytes:
+        return node if isinstance(node, bytes) else b"<n>" + b"".join(map(write, node)) + b"</n>"  # type: ignore[call-overload]
+
+    content = nested(more + 1, inside=write(made))
+    depth, deepest = 0, 0
+    for event, _ in ElementTree.iterparse(io.BytesIO(content), ("start", "end")):
+        depth += 1 if event == "start" else -1
+        deepest = max(deepest, depth)
+    try:
+        markup.check(io.BytesIO(content), root="metadata")
+    except markup.MarkupInvalid as error:
+        assert deepest > markup.DEPTH_MAX and "nested too deep" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'<metadata a="' + b"x" * (8 << 20) + b'"/>', "a tag, or a text between two, has more than 4 MiB"),
+        (b"<metadata>" + b"x" * (8 << 20) + b"</metadata>", "a tag, or a text between two, has more than 4 MiB"),
+        (b"<metadata><!--" + b"x" * (8 << 20) + b"--></metadata>", "a tag, or a text between two, has more than 4 MiB"),
+    ],
+    ids=["attribute", "text", "comment"],
+)
+def test_a_token_is_bounded(content: bytes, reason: str) -> None:
+    with pytest.raises(markup.MarkupInvalid, match=reason):
+        markup.check(io.BytesIO(content), root="metadata")
+
+
+def test_a_tree_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(markup, "ELEMENTS_MAX", 1000)
+    for content, reason in (
+        (b"<repomd>" + b"<a/>" * markup.ELEMENTS_MAX + b"</repomd>", "line 1: it has more than 1000 elements"),
+        (
+            b"<repomd>\n<a " + b" ".join(b'a%d=""' % at for at in range(10_000)) + b"/></repomd>",
+            "line 2: a tag has more",
+        ),
+        (b'<repomd a="' + b"x" * (1 << 20) + b'"/>', "line 1: a tag has more than 65536 bytes"),
+        (b"<repomd>" + b"<a>" * 100 + b"</a>" * 100 + b"</repomd>", "line 1: elements are nested too deep"),
+    ):
+        with pytest.raises(NotAuthentic, match=reason):
+            repomd.parse(content, name=NAME)
 
 
 @given(st.data())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import pysequoia
 import pytest
 
+from hosier.distro import expand
 from hosier.distro.rpm import archive
 from hosier.distro.rpm.archive import Index, Refreshed
 from hosier.errors import FetchFailed, HosierError, HostLacks, NotAuthentic, PackageInvalid, SpecInvalid
@@ -783,8 +785,43 @@ def test_a_folder_with_metadata(world: World) -> None:
 
 
 def test_a_large_text_that_says_no_size_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "TEXT_MAX", 10_000)
+    monkeypatch.setattr(archive, "text_max", lambda kind: 10_000)
     world.serve(texts={"primary": "<metadata>" + " " * 20_000 + "</metadata>"}, sizes=False)
     with pytest.raises(NotAuthentic, match="it gives more than 10000 bytes"):
         world.refresh()
+    world.serve(texts={"primary": "<metadata>" + " " * 20_000 + "</metadata>"})
+    with pytest.raises(NotAuthentic, match=r"it is to give 20021 bytes, and of [0-9]+ no more than 10000 are read"):
+        world.refresh()
     assert len(compressed(b" " * 20_000, "gz")) < 200
+
+
+@pytest.mark.parametrize("compression", ["gz", "xz", "zst", "bz2"])
+@pytest.mark.parametrize("sizes", [True, False])
+def test_a_bomb_is_refused_by_name(world: World, compression: str, sizes: bool) -> None:
+    """Before all of it is written, whether its size is told or not. Of gzip, a thousand to one is all that there is."""
+    text = b"<metadata>" + b" " * (16 << 20)
+    made = world.serve(texts={"primary": text}, compression=compression, sizes=sizes)
+    path = f"repodata/primary.xml.{compression}"
+    size = len(made.files[path])
+    limit = size * 1000 + (1 << 20)
+    with pytest.raises(NotAuthentic) as raised:
+        world.refresh()
+    if compression == "gz":
+        reason = f"cannot read {path} of base: line 1: a tag, or a text between two, has more than 4 MiB"
+    elif sizes:
+        told = f"it is to give {len(text)} bytes, and of {size} no more than {limit} are read"
+        reason = f"cannot decompress {path} of base: {told}"
+    else:
+        reason = f"cannot decompress {path} of base: it gives more than {limit} bytes"
+    assert (str(raised.value), world.left()) == (reason, [])
+
+
+def test_a_decoder_takes_no_more_memory_than_it_should(world: World) -> None:
+    """An xz file of some bytes that wants a dictionary of 1.5 GiB."""
+    text = b"<metadata/>"
+    packed = lzma.compress(text, filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 3 << 29}])
+    assert lzma.decompress(packed) == text
+    file = world.tmp / "primary.xml.xz"
+    file.write_bytes(packed)
+    with pytest.raises(NotAuthentic, match="cannot decompress it: Memory usage limit"):
+        expand.expand(str(file), str(world.tmp / "primary.xml"), kind="xz", size=None, name="it")

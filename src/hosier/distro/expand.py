@@ -23,6 +23,9 @@ FASTEST = ("zst", "gz", "xz", "bz2", "lzma", "")
 
 _PIECE = 1 << 20
 _MAX_RATIO = 1000
+"""How many bytes one byte may give; indices give less than 60, zeros alone give more."""
+_MEMORY_MAX = 256 << 20
+"""The most bytes that a decoder of xz may take for itself; xz -9 wants 65 MiB."""
 
 
 class _Damaged(Exception):
@@ -46,7 +49,8 @@ def expand(
 ) -> None:
     """Decompress file `source` into `dest`, which appears by rename.
 
-    `size` is how many bytes it must give, when that is known, and `most` how many it may. `check` is called with the
+    `size` is how many bytes it must give, when that is known, and `most` how many it may; more than a thousand for each
+    byte of `source` are none that an index gives. `check` is called with the
     path of the text before it appears, and raises what is wrong with it. Raises NotAuthentic when it gives other than
     that or is damaged, StoreFailed when it cannot be written, Stopped soon after `stop` is set.
     """
@@ -54,10 +58,11 @@ def expand(
     stop = stop or threading.Event()
     try:
         with open(source, "rb") as file, open(temporary, "wb") as out:
-            if size is not None:
-                limit = size
-            else:
-                limit = min(os.fstat(file.fileno()).st_size * _MAX_RATIO + _PIECE, most or sys.maxsize)
+            packed = os.fstat(file.fileno()).st_size
+            limit = min(packed * _MAX_RATIO + _PIECE, sys.maxsize if most is None else most)
+            if size is not None and size > limit:
+                raise _Damaged(f"it is to give {size} bytes, and of {packed} no more than {limit} are read")
+            limit = limit if size is None else size
             written = _expand(file, out, kind, limit, stop)
         if size is not None and written != size:
             raise _Damaged(f"{written} bytes, expected {size}")
@@ -112,7 +117,7 @@ def _decompressed(file: IO[bytes], kind: str) -> Iterator[bytes]:
         # wbits 31: a gzip frame; several may follow one another.
         yield from _gunzipped(file)
         return
-    make: Any = {"xz": lzma.LZMADecompressor, "lzma": lzma.LZMADecompressor, "bz2": bz2.BZ2Decompressor}[kind]
+    make: Callable[[], Any] = bz2.BZ2Decompressor if kind == "bz2" else _lzma
     decoder = make()
     fed = b""
     while True:
@@ -131,6 +136,10 @@ def _decompressed(file: IO[bytes], kind: str) -> Iterator[bytes]:
             raise _Damaged(str(error).lower())
         yield piece
         fed = b""
+
+
+def _lzma() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(memlimit=_MEMORY_MAX)
 
 
 def _gunzipped(file: IO[bytes]) -> Iterator[bytes]:
@@ -199,7 +208,7 @@ def _xz_parallel(
     def one(block: tuple[int, int, int, int]) -> int:
         # A stream header with one block after it is a stream whose index has not come yet.
         offset, left, output, length = block
-        decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+        decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY_MAX)
         decoder.decompress(header)
         done = 0
         while True:

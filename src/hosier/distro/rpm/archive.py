@@ -14,7 +14,7 @@ from hosier.distro import indices
 from hosier.distro.rpm import hostconf, markup
 from hosier.distro.rpm.channels import Channel, resolve
 from hosier.distro.rpm.current import Current, current
-from hosier.distro.rpm.repomd import TEXT_MAX, Digest, Metadata
+from hosier.distro.rpm.repomd import Digest, Metadata, text_max
 from hosier.errors import FetchFailed, NotAuthentic
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
@@ -222,7 +222,7 @@ def _as_index(each: Later, folder: str) -> indices.Wanted:
         size=metadata.size,
         sha256=metadata.digest.value if known else None,
         expanded=metadata.expanded,
-        most=TEXT_MAX,
+        most=text_max(metadata.kind),
         served=None if known else _other(metadata.digest, folder),
         text=_text(metadata, name),
         digest=None if known else metadata.digest.value,

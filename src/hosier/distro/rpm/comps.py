@@ -6,11 +6,11 @@ import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hosier.distro.rpm import repomd
 from hosier.distro.rpm.markup import MarkupInvalid, Node, tree
 from hosier.errors import NotAuthentic
 
-TEXT_MAX = 64 << 20
-"""The most bytes that such a document may have; a distribution's has 2 MiB, most of it translations."""
+TEXT_MAX = repomd.text_max("group")
 TYPES = ("mandatory", "default", "conditional", "optional")
 INSTALLED = ("mandatory", "default", "conditional")
 """What `dnf group install` takes (dnf.conf(5), group_package_types)."""

@@ -31,6 +31,7 @@ _EVR = re.compile(r"(?:[0-9]{1,10}:)?[A-Za-z0-9._+~^]+-[A-Za-z0-9._+~^]+")
 """No other can be that of a package (`facts.nevra`)."""
 _STRONG = ("sha384", "sha512")
 """Digests that are as good as sha256, and are not what the store calls packages by."""
+_NEVRA_MAX = 1024
 SIZE_MAX = 1 << 40
 """The most bytes that a package may have."""
 _WELL_NAMED = re.compile(
@@ -363,7 +364,7 @@ def _origin(
 
 
 def _check_name(package: Package, where: str) -> None:
-    if not _WELL_NAMED.fullmatch(package.nevra) or not _EVR.fullmatch(package.evr):
+    if len(package.nevra) > _NEVRA_MAX or not _WELL_NAMED.fullmatch(package.nevra) or not _EVR.fullmatch(package.evr):
         raise PackageInvalid(f"cannot lock {package.nevra[:120]!r}: that is no name of a package, and {where} has it")
 
 

@@ -6,13 +6,21 @@ ever expanded, and no other file is opened for a document type.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 from xml.parsers import expat
 
 DEPTH_MAX = 64
+ELEMENTS_MAX = 500_000
+"""Of a document that is read as a tree; the largest list of groups has 40,000."""
+TAG_MAX = 1 << 16
+"""The most bytes between "<" and ">" in such a document."""
+TOKEN_MAX = 4 << 20
+"""The most bytes of a tag, or of a text between two, in any other; expat begins anew with each piece of one."""
 _PIECE = 1 << 20
+_LONG_TAG = re.compile(rb"<[^<>]{%d}" % TAG_MAX)
 _XML = "http://www.w3.org/XML/1998/namespace "
 
 
@@ -46,13 +54,21 @@ class Node:
 
 def tree(content: bytes, *, root: str) -> Node:
     """The document as a tree, whose root is called `root`. Raises MarkupInvalid."""
+    if long := _LONG_TAG.search(content):
+        line = content.count(b"\n", 0, long.start()) + 1
+        raise MarkupInvalid(f"line {line}: a tag has more than {TAG_MAX} bytes")
     parser = _parser()
     stack: list[Node] = []
     top: list[Node] = []
+    count = 0
 
     def start(tag: str, attributes: list[str]) -> None:
+        nonlocal count
+        count += 1
         if len(stack) >= DEPTH_MAX:
             raise MarkupInvalid(f"line {parser.CurrentLineNumber}: elements are nested too deep")
+        if count > ELEMENTS_MAX:
+            raise MarkupInvalid(f"line {parser.CurrentLineNumber}: it has more than {ELEMENTS_MAX} elements")
         named = {_attribute(key): value for key, value in zip(attributes[::2], attributes[1::2], strict=True)}
         node = Node(_local(tag), named, parser.CurrentLineNumber)
         if not stack and node.tag != root:
@@ -78,24 +94,101 @@ def tree(content: bytes, *, root: str) -> Node:
 
 
 def check(file: IO[bytes], *, root: str) -> None:
-    """See that a document of any size is well formed, that its root is called `root`, and that it declares nothing.
+    """See that a document of any size is well formed, that its root is called `root`, that it declares nothing, and
+    that it is not nested without end: where a piece of it ends that is read at once, no deeper than `DEPTH_MAX`.
 
     For what another reader (libsolv) takes in afterwards. Raises MarkupInvalid.
     """
+    try:
+        _check(file, root, _Plain())
+    except _NotPlain:
+        file.seek(0)
+        _check(file, root, None)
+
+
+def _check(file: IO[bytes], root: str, plain: _Plain | None) -> None:
     parser = _parser()
+    depth = 0
 
     def start(tag: str, _attributes: list[str]) -> None:
-        if _local(tag) != root:
+        nonlocal depth
+        if depth == 0 and _local(tag) != root:
             found = _shown(_local(tag))
             raise MarkupInvalid(f"line {parser.CurrentLineNumber}: the document is <{found}>, expected <{root}>")
-        # Declarations stand before the first element, so from here on nothing has to be looked at but the syntax,
-        # which takes a tenth of the time without a handler.
-        parser.StartElementHandler = None
+        depth += 1
+        if depth > DEPTH_MAX:
+            raise _too_deep(parser)
+        if plain is not None:
+            # Declarations stand before the first element, so from here on nothing has to be looked at but the syntax,
+            # which takes a tenth of the time without a handler.
+            parser.StartElementHandler = None
+
+    def end(_tag: str) -> None:
+        nonlocal depth
+        depth -= 1
 
     parser.StartElementHandler = start
+    if plain is None:
+        parser.EndElementHandler = end
+    fed = 0
     while piece := file.read(_PIECE):
+        if plain is not None and plain.depth(piece) > DEPTH_MAX:
+            raise _too_deep(parser)
         _feed(parser, piece, last=False)
+        fed += len(piece)
+        if max(fed - parser.CurrentByteIndex, len(plain.rest) if plain is not None else 0) > TOKEN_MAX:
+            line = parser.CurrentLineNumber
+            raise MarkupInvalid(f"line {line}: a tag, or a text between two, has more than {TOKEN_MAX >> 20} MiB")
     _feed(parser, b"", last=True)
+
+
+def _too_deep(parser: Any) -> MarkupInvalid:
+    return MarkupInvalid(f"line {parser.CurrentLineNumber}: elements are nested too deep")
+
+
+class _NotPlain(Exception):
+    """A document has more than tags and text, so that its depth cannot be counted by its bytes."""
+
+
+class _Plain:
+    """Counts how deep a document is nested at the end of each piece, as all writers of metadata write it: UTF-8 without
+    sections, instructions and comments but one before the root, and without ">" but at the end of a tag.
+
+    Raises _NotPlain for any other.
+    """
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self.rest = b""
+        self._begun = False
+
+    def depth(self, piece: bytes) -> int:
+        """How deep it is nested after a piece, up to its last whole tag."""
+        text = self.rest + piece
+        cut = text.rfind(b">") + 1
+        text, self.rest = text[:cut], text[cut:]
+        if not self._begun and text:
+            self._begun = True
+            text = text[_head(text) :]
+        opened = text.count(b"<")
+        if opened != text.count(b">") or b"<!" in text or b"<?" in text:
+            raise _NotPlain
+        self._depth += opened - 2 * text.count(b"</") - text.count(b"/>")
+        return self._depth
+
+
+_HEAD = re.compile(
+    rb"""(?:\xef\xbb\xbf)?(?:<\?xml version=["'][^"'<>?]*["'](?: encoding=["'](?i:utf-8|us-ascii|ascii)["'])?"""
+    rb"""(?: standalone=["'][a-z]*["'])?\s*\?>)?\s*(?:<!--(?:[^-]|-[^-]){0,4096}-->\s*)?(?=<[A-Za-z_])"""
+)
+
+
+def _head(text: bytes) -> int:
+    """Where the root begins, in a document of an encoding that has ASCII in it."""
+    found = _HEAD.match(text)
+    if found is None:
+        raise _NotPlain
+    return found.end()
 
 
 def _parser() -> Any:

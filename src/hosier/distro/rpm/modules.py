@@ -10,12 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from hosier.distro.rpm import repomd
 from hosier.distro.rpm.yaml import Value, Wanted, YamlInvalid, documents
-from hosier.errors import NotAuthentic
+from hosier.errors import NotAuthentic, PackageInvalid
 
-TEXT_MAX = 256 << 20
-"""The most bytes that such a document may have; the largest known has 20 MiB."""
+TEXT_MAX = repomd.text_max("modules")
+LINES_MAX = 4_000_000
+STREAMS_MAX = 20_000
+"""The most bytes, lines and modules that such a text may have; the largest known has 800,000 lines."""
+DEEP_MAX = 100
+STEPS_MAX = 20_000
+"""How many modules may need each other in a row, and how often a way is tried for all of them to get what they need."""
 
 _WANTED: Wanted = {
     "document": None,
@@ -80,7 +87,7 @@ class Filter:
         return nevra not in self.hidden and name not in self.names
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Modules:
     """All streams, in the order of the documents, and the default stream of each module that has one."""
 
@@ -90,17 +97,18 @@ class Modules:
     def active(self, enabled: Mapping[str, str] | None = None) -> Mapping[str, str]:
         """The stream of each module that is active: those enabled, the defaults of others, and what those require.
 
-        A default whose requirements another active stream contradicts is not active, as with dnf.
+        A default whose requirements another active stream contradicts is not active, as with dnf. Raises PackageInvalid
+        for what would take for ever to find out.
         """
         chosen = dict(enabled or {})
         for name, stream in sorted(chosen.items()):
-            if not self._require(name, stream, chosen, defaults=True):
-                self._require(name, stream, chosen, defaults=False)
+            if not _Way(self, defaults=True).require(name, stream, chosen):
+                _Way(self, defaults=False).require(name, stream, chosen)
         for name, stream in sorted(self.defaults.items()):
             if name not in chosen:
-                trial = {**chosen, name: stream}
-                if self._require(name, stream, trial, defaults=True):
-                    chosen = trial
+                chosen[name] = stream
+                if not _Way(self, defaults=True).require(name, stream, chosen):
+                    del chosen[name]
         return dict(sorted(chosen.items()))
 
     def filter(self, enabled: Mapping[str, str] | None = None) -> Filter:
@@ -141,43 +149,65 @@ class Modules:
                     return f"{needs}, and no repository has that"
         return "no repository has it"
 
-    def _require(self, name: str, stream: str, chosen: dict[str, str], *, defaults: bool) -> bool:
-        """Add what a stream requires; whether all of it can be had. `defaults`: of a module that has a default stream,
-        no other is taken."""
-        builds = [each for each in self.streams if each.name == name and each.stream == stream]
-        if not builds:
-            return False
-        for build in reversed(builds):
-            trial = dict(chosen)
-            if self._satisfy(build, trial, defaults):
-                chosen.update(trial)
-                return True
-        return False
+    @cached_property
+    def by_module(self) -> Mapping[str, Mapping[str, Sequence[Stream]]]:
+        """The builds of each stream of each module, in the order of the documents."""
+        found: dict[str, dict[str, list[Stream]]] = {}
+        for each in self.streams:
+            found.setdefault(each.name, {}).setdefault(each.stream, []).append(each)
+        return found
 
-    def _satisfy(self, build: Stream, chosen: dict[str, str], defaults: bool) -> bool:
-        if not build.requires:
-            return True
+
+class _Way:
+    """One search for what a stream requires. `defaults`: of a module that has a default stream, no other is taken."""
+
+    def __init__(self, known: Modules, *, defaults: bool) -> None:
+        self._known, self._defaults = known, defaults
+        self._steps = self._depth = 0
+
+    def require(self, name: str, stream: str, chosen: dict[str, str]) -> bool:
+        """Add to `chosen` what a stream requires; whether all of it can be had."""
+        self._steps += 1
+        if self._steps > STEPS_MAX or self._depth > DEEP_MAX:
+            raise PackageInvalid(
+                f"cannot choose streams of modules: what {name}:{stream} requires is too entangled",
+                hint="module_hotfixes = true in the [[repo]] takes its packages without regard to modules",
+            )
+        self._depth += 1
+        try:
+            for build in reversed(self._known.by_module.get(name, {}).get(stream, ())):
+                if not build.requires:
+                    return True
+                trial = dict(chosen)
+                if self._satisfy(build, trial):
+                    chosen.update(trial)
+                    return True
+            return False
+        finally:
+            self._depth -= 1
+
+    def _satisfy(self, build: Stream, chosen: dict[str, str]) -> bool:
         for alternative in build.requires:
             trial = dict(chosen)
-            if all(self._one(module, streams, trial, defaults) for module, streams in sorted(alternative.items())):
+            if all(self._one(module, streams, trial) for module, streams in sorted(alternative.items())):
                 chosen.update(trial)
                 return True
         return False
 
-    def _one(self, module: str, streams: tuple[str, ...], chosen: dict[str, str], defaults: bool) -> bool:
+    def _one(self, module: str, streams: tuple[str, ...], chosen: dict[str, str]) -> bool:
         # What the platform is, the root decides that is made; its repositories are of one.
         if module == _PLATFORM:
             return True
         if module in chosen:
             return _fits(chosen[module], streams)
-        default = self.defaults.get(module)
-        known = [each.stream for each in self.streams if each.name == module]
+        default = self._known.defaults.get(module)
+        known = list(self._known.by_module.get(module, {}))
         if default is not None:
-            known = [default] if defaults else [default, *known]
+            known = [default] if self._defaults else [default, *known]
         for stream in dict.fromkeys(known):
             if _fits(stream, streams):
                 chosen[module] = stream
-                if self._require(module, stream, chosen, defaults=defaults):
+                if self.require(module, stream, chosen):
                     return True
                 del chosen[module]
         return False
@@ -196,6 +226,8 @@ def parse(content: bytes, *, name: str) -> Modules:
     """
     if len(content) > TEXT_MAX:
         raise _invalid(name, f"it has more than {TEXT_MAX >> 20} MiB")
+    if content.count(b"\n") + content.count(b"\r") > LINES_MAX:
+        raise _invalid(name, f"it has more than {LINES_MAX} lines")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -212,6 +244,8 @@ def parse(content: bytes, *, name: str) -> Modules:
                 continue
             if kind == "modulemd":
                 streams.append(_stream(data))
+                if len(streams) > STREAMS_MAX:
+                    raise YamlInvalid(f"it has more than {STREAMS_MAX} modules")
             elif isinstance(data.get("module"), str) and isinstance(data.get("stream"), str):
                 defaults[str(data["module"])] = str(data["stream"])
     except YamlInvalid as error:

@@ -19,8 +19,9 @@ ENDINGS = {".gz": "gz", ".xz": "xz", ".zst": "zst", ".bz2": "bz2", ".lzma": "lzm
 
 SIZE_MAX = 1 << 30
 """The most bytes that a metadata file may have as it is served."""
-TEXT_MAX = 6 << 30
-"""The most bytes that its text may have; the file lists of the largest distribution have less than one GiB."""
+TEXTS_MAX = {"primary": 1 << 30, "filelists": 2 << 30, "modules": 64 << 20, "group": 32 << 20}
+"""The most bytes that a text may have, by its kind. Of the largest distributions, that of packages has 300 MB, that of
+file lists less than one GiB, that of modules 20 MiB, and that of groups 2 MiB, most of it translations."""
 DOCUMENT_MAX = 8 << 20
 """The most bytes that repomd.xml may have."""
 
@@ -106,6 +107,11 @@ def parse(content: bytes, *, name: str) -> Repomd:
     return Repomd(top.words("revision"), files)
 
 
+def text_max(kind: str) -> int:
+    """The most bytes that a text of a kind may have."""
+    return TEXTS_MAX[kind.partition("_")[0]]
+
+
 def safe_location(text: str) -> bool:
     """Whether a location stays within its repository, whoever wrote it."""
     if not text or text.startswith("/") or "\\" in text or any(ord(sign) < 32 or ord(sign) == 127 for sign in text):
@@ -165,7 +171,7 @@ def _metadata(node: Node, kind: str, name: str) -> Metadata:
         text=None
         if opened is None
         else digest_of(opened.attributes.get("type", ""), opened.text, name=name, what=f"{kind}'s text"),
-        expanded=_size(node, "open-size", TEXT_MAX, name),
+        expanded=_size(node, "open-size", text_max(kind), name),
         time=_time(node.words("timestamp")),
     )
 
