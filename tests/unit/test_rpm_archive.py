@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import lzma
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -516,10 +518,10 @@ def test_an_older_state_than_one_seen_is_refused_by_name(world: World) -> None:
 
 def test_an_older_state_is_taken_when_that_is_asked_for(world: World) -> None:
     signed = {"repo_gpgcheck": True, "signed_by": (KEY.public,)}
-    for time in (1_700_000_000, 1_600_000_000):
-        world.serve(time=time, signer=KEY)
+    for when in (1_700_000_000, 1_600_000_000):
+        world.serve(time=when, signer=KEY)
         found = world.refresh(world.repo(**signed, allow_expired=True))
-        assert found.epoch == time
+        assert found.epoch == when
     assert world.refresh(world.repo(**signed)).epoch == 1_600_000_000
 
 
@@ -814,6 +816,19 @@ def test_a_bomb_is_refused_by_name(world: World, compression: str, sizes: bool) 
     else:
         reason = f"cannot decompress {path} of base: it gives more than {limit} bytes"
     assert (str(raised.value), world.left()) == (reason, [])
+
+
+@pytest.mark.parametrize("compression", ["gz", "xz", "bz2"])
+def test_a_file_of_nothing_but_beginnings_is_refused(world: World, compression: str) -> None:
+    file = world.tmp / "packed"
+    empty = compressed(b"", compression)
+    for count, told in ((50, ""), (100_000, "it is of more streams, one after another, than files are made of")):
+        file.write_bytes(empty * count)
+        began = time.process_time()
+        with pytest.raises(NotAuthentic) if told else contextlib.nullcontext() as raised:
+            expand.expand(str(file), str(world.tmp / "text"), kind=compression, size=None, name="it")
+        assert not told or str(raised.value) == f"cannot decompress it: {told}"
+        assert time.process_time() - began < 3
 
 
 def test_a_decoder_takes_no_more_memory_than_it_should(world: World) -> None:

@@ -21,7 +21,7 @@ from hosier.distro.rpm.closure import Closure, faults
 from hosier.distro.rpm.local import LocalPackage
 from hosier.distro.rpm.locking import Task
 from hosier.distro.rpm.requests import wanted
-from hosier.errors import HosierError
+from hosier.errors import HosierError, PackageInvalid
 from hosier.fetch.proxies import Proxies
 from hosier.solve.rpm import Declared, Pool
 from hosier.spec.lock import Lock, LockedPackage
@@ -872,6 +872,29 @@ def test_damaged_metadata_is_refused_by_name(text: str, tmp_path: Path) -> None:
         locked(spec("web"), refreshed(tmp_path, {"base": text}))
     assert str(raised.value).startswith("cannot choose packages: the metadata of base cannot be read: ")
     assert raised.value.code == "package-invalid"
+
+
+ABSURD = [
+    ('packages="1"', 'packages="99999999999999999999"', "one=1-1"),
+    ('packages="1"', 'packages="-1"', "one=1-1"),
+    ('package="1000"', f'package="{"9" * 30}"', "that it has 18446744073709551615 bytes"),
+    ('package="1000"', 'package="-5"', "that it has 18446744073709551611 bytes"),
+    ('epoch="0"', f'epoch="{"9" * 30}"', "that is no name of a package"),
+    ('rel="1"', f'rel="{"1" * (1 << 20)}"', "that is no name of a package"),
+    ("<format>", f"<format>{'<a>' * 60}{'</a>' * 60}", "one=1-1"),
+    ("</format>", "<file>/usr/bin/x</file>" * 50_000 + "</format>", "one=1-1"),
+    ("</metadata>", '<package type="rpm"><name>x</name></package>' * 20_000 + "</metadata>", "one=1-1"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), ABSURD, ids=[each[1][:20] for each in ABSURD])
+def test_absurd_metadata_is_refused_or_no_harm(old: str, new: str, expected: str, tmp_path: Path) -> None:
+    text = primary([P("one")])
+    assert old in text
+    try:
+        assert chosen(locked(spec("one"), refreshed(tmp_path, {"base": text.replace(old, new)}))) == expected
+    except PackageInvalid as error:
+        assert str(error).startswith("cannot lock ") and expected in str(error) and len(str(error)) < 400
 
 
 @pytest.mark.parametrize("dependency", ["(" * 100_000 + "a" + ")" * 100_000, "(" + "a or " * 100_000 + "b)"])

@@ -119,12 +119,14 @@ def _decompressed(file: IO[bytes], kind: str) -> Iterator[bytes]:
         return
     make: Callable[[], Any] = bz2.BZ2Decompressor if kind == "bz2" else _lzma
     decoder = make()
+    left = _members(file)
     fed = b""
     while True:
         if decoder.eof:
             fed = (decoder.unused_data or file.read(_PIECE)).lstrip(b"\0")
             if not fed:
                 return
+            left = _next(left)
             decoder = make()
         elif decoder.needs_input:
             fed = file.read(_PIECE)
@@ -138,18 +140,31 @@ def _decompressed(file: IO[bytes], kind: str) -> Iterator[bytes]:
         fed = b""
 
 
+def _members(file: IO[bytes]) -> int:
+    """Of how many streams, one after another, a file may be: what stands behind each is copied to begin the next."""
+    return 64 + os.fstat(file.fileno()).st_size // 4096
+
+
+def _next(left: int) -> int:
+    if not left:
+        raise _Damaged("it is of more streams, one after another, than files are made of")
+    return left - 1
+
+
 def _lzma() -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(memlimit=_MEMORY_MAX)
 
 
 def _gunzipped(file: IO[bytes]) -> Iterator[bytes]:
     decoder = zlib.decompressobj(31)
+    left = _members(file)
     fed = b""
     while True:
         if decoder.eof:
             fed = decoder.unused_data or file.read(_PIECE)
             if not fed.strip(b"\0"):
                 return
+            left = _next(left)
             decoder = zlib.decompressobj(31)
         else:
             fed = decoder.unconsumed_tail or file.read(_PIECE)
