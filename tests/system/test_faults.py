@@ -160,15 +160,12 @@ def test_an_interrupt_stops_at_once_and_leaves_nothing(phase: str, number: signa
         out, said = process.communicate(timeout=20)
         took = time.monotonic() - began
         assert (out, "Traceback" in said) == ("", False), said
-        assert (
-            process.returncode == {signal.SIGINT: 130, signal.SIGTERM: -15}[number]
-            or process.returncode == 128 + number
-        )
+        assert process.returncode == 128 + number
         assert took < 10, f"{took:.2f} s"  # what it was at sleeps for a minute
-        assert gone(world.store, tmp=number == signal.SIGINT) == []
+        assert gone(world.store, tmp=True) == []
         assert (mounts(tmp_path), loops()) == before
         assert json.loads(hosier("images", "--json", store=world.store).stdout) == []
-        assert complaints(world.store, "--deep") == [] or number == signal.SIGTERM
+        assert complaints(world.store, "--deep") == []
     if phase in ("fetch", "unpack"):
         world.spec("sleeper")
         build(spec, "--update", store=world.store)

@@ -8,6 +8,7 @@ Each attack is first run by plain bash, where it works.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -23,6 +24,7 @@ from hosier.spec.model import Device, Group, HostLink, Packages, Position, Reque
 from hosier.spec.toenail import Nail
 from kit import cli
 from kit.cli import hosier
+from kit.faults import disk
 from kit.ordinary import ordinary
 
 URL = "http://mrepo.example.org/sl62"
@@ -388,6 +390,16 @@ def test_lint_and_convert_of_a_nail(tmp_path: Path) -> None:
     finally:
         os.chdir(there)
     text = (tmp_path / "NAILS/foot.toml").read_text()
+    if os.geteuid() == 0:
+        plain = tmp_path / "NAILS/plain"
+        plain.write_text("PACKAGE=a\nRpm http://example.org/a-1-1.noarch.rpm\n")
+        with disk(tmp_path / "disk", "8k") as full:
+            (full.path / "foot.toml").write_text("old\n" * 2000)
+            words = ("convert", plain, "-o", full.path / "foot.toml", "--force")
+            refused = hosier(*words, store=store, check=False)
+            assert refused.returncode == 10 and "no space left on device" in refused.stderr
+            assert (full.path / "foot.toml").read_text() == "old\n" * 2000
+            assert os.listdir(full.path) == ["foot.toml"]
     assert '    "http://mrepo.example.org/sl62/os/bash-4.1.2-8.el6.x86_64.rpm",  # NAILS/glibc:3\n' in text
     assert '    "./RPM-GPG-KEY-two",\n' in text
 
@@ -441,7 +453,8 @@ def test_a_nail_lies_in_a_folder_of_its_own(tmp_path: Path) -> None:
         read_nail("/etc/hostname")
 
 
-def test_a_nail_ends_with_whoever_reads_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_nail_ends_with_whoever_reads_it(number: signal.Signals, tmp_path: Path) -> None:
     """A reader that is killed can no longer stop what it began: the box, which ends by itself, and its folder."""
     foot = tmp_path / "nail/FOOT"
     foot.parent.mkdir()
@@ -449,7 +462,8 @@ def test_a_nail_ends_with_whoever_reads_it(tmp_path: Path) -> None:
     scratch = tmp_path / "tmp"
     scratch.mkdir()
     env = {**cli.environment(tmp_path / "store"), "TMPDIR": str(scratch)}
-    argv = [str(cli.PYTHON), "-m", "hosier", "lint", str(foot)]
+    program = "toe-lint" if number == signal.SIGHUP else "hosier"
+    argv = [str(cli.PYTHON), str(cli.SOURCES.parent / "bin" / program), *["lint"][: program == "hosier"], str(foot)]
     # whoever is left has the writing end of this pipe: it is at its end when all are gone
     running = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 20
@@ -457,9 +471,11 @@ def test_a_nail_ends_with_whoever_reads_it(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     time.sleep(0.3)
-    running.kill()
+    running.send_signal(number)
     said, _ = running.communicate(timeout=20)
     assert "Traceback" not in said
+    assert running.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    assert number == signal.SIGKILL or os.listdir(scratch) == []
     foot.write_text("log ok\n")
     hosier("lint", foot, store=tmp_path / "store", env={"TMPDIR": str(scratch)})
     assert os.listdir(scratch) == []

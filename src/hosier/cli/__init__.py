@@ -27,18 +27,22 @@ def main() -> int:
             sys.stderr.flush()
             os._exit(status)  # what the interpreter would tidy up takes longer than the session
         from hosier.cli import main_parser
+        from hosier.linux import signals
 
+        signals.end_as_by_ctrl_c()
         return main_parser.main(argv)
     except HosierError as error:
         if debug:
             raise
         _tell(f"error: {error}", *([f"hint: {error.hint}"] if error.hint else []))
         return error.status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if debug:
             raise
+        from hosier.linux import signals
+
         _tell("interrupted")
-        return 130
+        return signals.status_of(error)
     except BrokenPipeError:
         _drop_output()  # whoever read it has gone; nothing more can be said
         return 141

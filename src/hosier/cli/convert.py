@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert; warnings go to standard error."""
     from hosier.build.nails.read import read_nail, usable
+    from hosier.cli import outputs
     from hosier.errors import UsageError
     from hosier.linux.printable import shown
     from hosier.spec.nail_toml import dumps
@@ -38,13 +39,12 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None:
         print(text, end="")
         return 0
-    try:
-        with open(args.output, "w" if args.force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise UsageError(
-            f"cannot write {args.output}: it is there already", hint="choose another name, or say --force"
-        ) from None
-    except OSError as error:
-        raise UsageError(f"cannot write {args.output}: {str(error.strerror).lower()}") from None
+    if not args.force and os.path.lexists(args.output):
+        raise UsageError(f"cannot write {args.output}: it is there already", hint="choose another name, or say --force")
+
+    def write(fd: int) -> int:
+        with open(fd, "w", encoding="utf-8", closefd=False) as file:
+            return file.write(text)
+
+    outputs.fill(args.output, write, what="write the spec")
     return 0

@@ -16,9 +16,11 @@ OK, FAILED, USAGE = 0, 1, 2
 def ended(program: str, work: Callable[[], int], *, failed: int = FAILED) -> int:
     """What `work` gives, or the status of the error that ended it: `failed` where the words were right."""
     from hosier.errors import HosierError, UsageError
+    from hosier.linux import signals
     from hosier.linux.printable import shown
 
     try:
+        signals.end_as_by_ctrl_c()
         status = work()
         sys.stdout.flush()
         return status
@@ -29,8 +31,8 @@ def ended(program: str, work: Callable[[], int], *, failed: int = FAILED) -> int
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as error:
+        return signals.status_of(error)
     except OSError as error:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         print(shown(f"{program}: cannot go on: {where}{error.strerror or error}"), file=sys.stderr)

@@ -50,6 +50,30 @@ def on(number: int, handler: Handler) -> Handler:
     return before
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal asked this process to end. It is left by the ways of Ctrl-C, which take away what was begun."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def end_as_by_ctrl_c() -> None:
+    """From now on SIGTERM and SIGHUP raise Interrupted in the main thread; one that is ignored stays so (nohup(1))."""
+
+    def raise_it(number: int, _frame: object) -> None:
+        raise Interrupted(number)
+
+    for number in (TERM, HUP):
+        if _signal.getsignal(number) == _signal.SIG_DFL:
+            on(number, raise_it)
+
+
+def status_of(error: KeyboardInterrupt) -> int:
+    """The exit status of a process that ended so, as a shell counts: 128 and the signal's number."""
+    return 128 + (error.number if isinstance(error, Interrupted) else INT)
+
+
 def forward_while(pid: int, numbers: tuple[int, ...]) -> None:
     """Send these signals on to `pid` when they come; a stop also stops this process, as job control expects."""
 
