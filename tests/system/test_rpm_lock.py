@@ -337,7 +337,11 @@ def test_a_file_that_is_none_is_named(shop: Shop) -> None:
     (shop.folder / "mine-1-1.noarch.rpm").write_bytes(b"junk")
     shop.spec("./mine-1-1.noarch.rpm")
     assert said(shop, status=8) == ["error: cannot read mine-1-1.noarch.rpm: it is cut off in its lead"]
-    with Server({}) as server:
+    with Server({"/junk-1-1.noarch.rpm": b"junk"}) as server:
+        shop.spec(server.url("/junk-1-1.noarch.rpm"))
+        assert said(shop, status=8)[-1] == (
+            f"error: cannot read {server.url('/junk-1-1.noarch.rpm')}: it is cut off in its lead"
+        )
         shop.spec(server.url("/net-1-1.noarch.rpm"))
         assert said(shop, status=6)[0].startswith("error: cannot fetch net-1-1.noarch.rpm: ")
     assert not (shop.folder / "small.lock").exists()

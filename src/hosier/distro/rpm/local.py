@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from hosier.distro.rpm import facts
 from hosier.distro.rpm.header import Header
+from hosier.errors import PackageInvalid
+from hosier.fetch.proxies import bare
 from hosier.solve.rpm import Declared
 from hosier.spec.model import Spec
 
@@ -41,7 +43,13 @@ def read(file: str, named: str) -> LocalPackage:
     """The package in `file`, which a lock calls `named`. Raises PackageInvalid."""
     from hosier.distro.rpm import rpmfile
 
-    header, _ = rpmfile.read(file)
+    try:
+        header, _ = rpmfile.read(file)
+    except PackageInvalid as error:
+        if file == named:
+            raise
+        # The store's name of a file from the network says nothing to who asked for it.
+        raise PackageInvalid(str(error).replace(os.path.basename(file), bare(named)), hint=error.hint) from None
     with open(file, "rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
         size = os.fstat(opened.fileno()).st_size
