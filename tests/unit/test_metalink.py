@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -136,9 +137,18 @@ def test_reading(case: Case) -> None:
     assert (str(raised.value), raised.value.hint) == (case.told, case.hint)
 
 
-def test_a_state_is_of_its_content_only() -> None:
-    (only,) = metalink.parse(document((A, 1)), name=NAME).states
-    assert [only.is_of(each) for each in (NEW, OLD, NEW + b" ", b"")] == [True, False, False, False]
+def test_only_the_content_of_a_state_is_allowed() -> None:
+    found = metalink.parse(document((A, 1)), name=NAME)
+    assert [found.allow(each) for each in (NEW, OLD, NEW + b" ", b"")] == [True, False, False, False]
+    assert Mirrors((A,)).allow(OLD)
+
+
+def test_content_is_digested_once_for_many_states() -> None:
+    many = Mirrors((A,), tuple(State(None, digests(str(n).encode(), "sha256", "sha512"), n) for n in range(20_000)))
+    content = b"x" * (8 << 20)
+    began = time.process_time()
+    assert not many.allow(content)
+    assert time.process_time() - began < 2
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hosier.distro.rpm import local as package_files
 from hosier.distro.rpm import locking, richdeps, together
 from hosier.distro.rpm.archive import Refreshed
 from hosier.distro.rpm.closure import Closure, faults
@@ -946,3 +947,10 @@ def test_a_request_for_a_file_on_the_network_is_met_by_what_was_fetched(tmp_path
     asked = Spec("web", packages=spec().packages.__class__(install=(Request("", url=url),)), digest="sha256:1")
     lock: Lock = locked(asked, refreshed(tmp_path, {"base": BASE}), [file])
     assert [(p.path, p.repo, p.why) for p in lock.packages] == [(url, "", "requested")]
+
+
+def test_a_file_from_the_network_is_named_by_its_url(tmp_path: Path) -> None:
+    file = tmp_path / "0123"
+    file.write_bytes(b"junk")
+    with pytest.raises(PackageInvalid, match=r"^cannot read https://example.org/a.rpm: it is cut off in its lead$"):
+        package_files.read(str(file), "https://me:secret@example.org/a.rpm")

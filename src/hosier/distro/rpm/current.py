@@ -265,7 +265,7 @@ class _Asking:
             most=repomd.DOCUMENT_MAX,
         )
         content = seen.content if answer.body is None and seen is not None else answer.body or b""
-        if listed.states and not any(state.is_of(content) for state in listed.states):
+        if not listed.allow(content):
             raise NotAuthentic(
                 f"cannot trust {name}: it is none of those that the metalink tells the digests of",
                 hint="the mirror may be older or newer than the metalink: try again later",

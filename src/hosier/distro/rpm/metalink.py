@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,10 +23,6 @@ class State:
     digests: tuple[Digest, ...]
     time: int
 
-    def is_of(self, content: bytes) -> bool:
-        """Whether this is it."""
-        return (self.size is None or self.size == len(content)) and all(each.of(content) for each in self.digests)
-
 
 @dataclass(frozen=True, slots=True)
 class Mirrors:
@@ -34,6 +31,20 @@ class Mirrors:
 
     uris: tuple[str, ...]
     states: tuple[State, ...] = ()
+
+    def allow(self, content: bytes) -> bool:
+        """Whether this may be its repomd.xml."""
+        found: dict[str, str] = {}
+
+        def has(digest: Digest) -> bool:
+            # Once for each kind: a list may have thousands of states.
+            if digest.algorithm not in found:
+                found[digest.algorithm] = hashlib.new(digest.algorithm, content).hexdigest()
+            return found[digest.algorithm] == digest.value
+
+        return not self.states or any(
+            each.size in (None, len(content)) and all(map(has, each.digests)) for each in self.states
+        )
 
 
 def parse(content: bytes, *, name: str, local: bool = False) -> Mirrors:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,10 +38,6 @@ class Digest:
 
     algorithm: str
     value: str
-
-    def of(self, content: bytes) -> bool:
-        """Whether `content` has this digest."""
-        return hashlib.new(self.algorithm, content).hexdigest() == self.value
 
 
 @dataclass(frozen=True, slots=True)
