@@ -93,6 +93,21 @@ def test_toe_lint_finds_nothing_in_the_foot_and_all_that_its_packages_need(foot:
     assert (foot / "found").read_text() == "0\n"
 
 
+@pytest.mark.prove
+def test_lintian_and_rpmlint_have_no_error(toml: Path, tmp_path: Path) -> None:
+    deb, rpm, config = tmp_path / "sleepd_1.0-1_amd64.deb", tmp_path / "sleepd-1.0-1.x86_64.rpm", tmp_path / "r.toml"
+    for out in (deb, rpm):  # not by zstd, which lintian does not read
+        hosier("pack", "sleepd:1.0", "-o", out, "--compression", "gz", "--level", "1", store=toml / "store")
+    config.write_text('Filters = [" /var/deploy/", "files-duplicated-waste", "no-signature"]\n')
+    for words, mark in (
+        (["lintian", "--no-cfg", "--fail-on", "none", deb], "E: "),
+        (["rpmlint", "-c", config, rpm], " E: "),
+    ):
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+        assert [line for line in done.stdout.splitlines() if mark in line] == []
+        assert "sleepd" in done.stdout
+
+
 @dataclass(frozen=True)
 class Manager:
     """What installs and removes."""

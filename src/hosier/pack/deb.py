@@ -36,7 +36,8 @@ _MAINTAINER = "The makers of the image <root@localhost>"
 
 _ATTRIBUTE = r"""
 attribute() {
-    perl -MConfig -e '
+    # With -e it would open /dev/null.
+    perl -MConfig - "$@" <<'END'
         my ($file, $name, $hex) = @ARGV;
         my %number = (x86_64 => 189, aarch64 => 6, riscv64 => 6, loongarch64 => 6, i386 => 227, i486 => 227,
                       i586 => 227, i686 => 227, arm => 227, powerpc64le => 210, s390x => 225, mips64el => 5181);
@@ -44,7 +45,7 @@ attribute() {
         my $value = pack "H*", $hex;
         my $lsetxattr = $number{$machine} or die "cannot set $name: no system call is known for $machine\n";
         syscall($lsetxattr, $file, $name, $value, length $value, 0) == 0 or die "cannot set $name of $file: $!\n";
-    ' "$@"
+END
 }
 """
 
@@ -53,7 +54,7 @@ _FOLDERS = r"""
 if [ "$1" = configure ] && [ -n "$2" ] && [ -n "$root" ] && cd "$root"; then
     {
         folders; folders
-        folders | cut -d ' ' -f 3- | xargs -d '\n' stat -c '%a %u:%g %n' -- 2>/dev/null || :
+        folders | cut -d ' ' -f 3- | xargs -d '\n' stat -c '%a %u:%g %n' -- 2>"$null" || :
     } | sort | uniq -c | sed -n 's/^ *2 //p' | while IFS= read -r line; do
         mode=${line%% *}; line=${line#* }; owner=${line%% *}; folder=${line#* .}; folder=${folder#/}
         into "$folder" || fail "cannot find the folder $prefix/$folder"
@@ -332,6 +333,8 @@ _FOREIGN = (
     "package-installs-packlist",
     "package-installs-perllocal-pod",
     "package-installs-python-bytecode",
+    "package-installs-python-pycache-dir",
+    "python3-script-but-no-python3-dep",
     "service-file-is-not-a-file",
     "shared-library-is-executable",
     "shared-library-lacks-stack-section",
@@ -366,33 +369,33 @@ def _case(words: str, body: str) -> str:
 # As debhelper's dh_installsystemd has it: enabled once, then as the host's owner wants; started or brought up to date.
 _START = """\
 if [ -x /usr/bin/deb-systemd-helper ]; then
-    deb-systemd-helper unmask '{unit}' >/dev/null || :
+    deb-systemd-helper unmask '{unit}' >"$null" || :
     if deb-systemd-helper --quiet was-enabled '{unit}'; then
-        deb-systemd-helper enable '{unit}' >/dev/null || :
+        deb-systemd-helper enable '{unit}' >"$null" || :
     else
-        deb-systemd-helper update-state '{unit}' >/dev/null || :
+        deb-systemd-helper update-state '{unit}' >"$null" || :
     fi
     if [ -d /run/systemd/system ]; then
-        systemctl --system daemon-reload >/dev/null || :
+        systemctl --system daemon-reload >"$null" || :
         action=start
         [ -z "$2" ] || action=restart
-        deb-systemd-invoke "$action" '{unit}' >/dev/null || :
+        deb-systemd-invoke "$action" '{unit}' >"$null" || :
     fi
 fi
 """
 _STOP = """\
 if [ -d /run/systemd/system ] && [ -x /usr/bin/deb-systemd-invoke ]; then
-    deb-systemd-invoke stop '{unit}' >/dev/null || :
+    deb-systemd-invoke stop '{unit}' >"$null" || :
 fi
 """
 _ENDED = """\
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-    systemctl --system daemon-reload >/dev/null || :
+    systemctl --system daemon-reload >"$null" || :
 fi
 if [ -x /usr/bin/deb-systemd-helper ]; then
     case "$1" in
-    remove) deb-systemd-helper mask '{unit}' >/dev/null || : ;;
-    purge) deb-systemd-helper purge '{unit}' >/dev/null || :; deb-systemd-helper unmask '{unit}' >/dev/null || : ;;
+    remove) deb-systemd-helper mask '{unit}' >"$null" || : ;;
+    purge) deb-systemd-helper purge '{unit}' >"$null" || :; deb-systemd-helper unmask '{unit}' >"$null" || : ;;
     esac
 fi
 """

@@ -502,7 +502,7 @@ def _scripts(planned: Package, mends: list[Mend]) -> dict[tuple[int, int], str]:
             while (above := os.path.dirname(own[-1])) != "/" and above not in _SHARED:
                 own.append(above)
             folders = " ".join(map(scripts.quote, own))
-            text += f'[ -n "$upgrade" ] || rmdir {folders} 2>/dev/null || :\n' if planned.nodes else ""
+            text += f'[ -n "$upgrade" ] || rmdir {folders} 2>"$null" || :\n' if planned.nodes else ""
         found[tags.POSTUN, tags.SENSE_SCRIPT_POSTUN] = text + (_ENDED.format(unit=unit) if unit else "")
     return {key: scripts.HEAD + text + "exit 0\n" for key, text in found.items()}
 
@@ -510,18 +510,18 @@ def _scripts(planned: Package, mends: list[Mend]) -> dict[tuple[int, int], str]:
 # As systemd's macros for packages have it (systemd.preset(5)); but no links in rc?.d are made for a script of the same
 # name in /etc/init.d, which may be a link of the package's own: nobody would remove them.
 _PRESET = """\
-if [ "$1" = 1 ] && command -v systemctl >/dev/null; then
-    SYSTEMCTL_SKIP_SYSV=1 systemctl --no-reload preset '{unit}' >/dev/null 2>&1 || :
+if [ "$1" = 1 ] && command -v systemctl >"$null"; then
+    SYSTEMCTL_SKIP_SYSV=1 systemctl --no-reload preset '{unit}' >"$null" 2>&1 || :
 fi
 """
 _STOP = """\
-if [ "$1" = 0 ] && command -v systemctl >/dev/null; then
-    SYSTEMCTL_SKIP_SYSV=1 systemctl --no-reload disable --now '{unit}' >/dev/null 2>&1 || :
+if [ "$1" = 0 ] && command -v systemctl >"$null"; then
+    SYSTEMCTL_SKIP_SYSV=1 systemctl --no-reload disable --now '{unit}' >"$null" 2>&1 || :
 fi
 """
 _ENDED = """\
 if [ -d /run/systemd/system ]; then
-    systemctl daemon-reload >/dev/null 2>&1 || :
-    [ -z "$upgrade" ] || systemctl try-restart '{unit}' >/dev/null 2>&1 || :
+    systemctl daemon-reload >"$null" 2>&1 || :
+    [ -z "$upgrade" ] || systemctl try-restart '{unit}' >"$null" 2>&1 || :
 fi
 """

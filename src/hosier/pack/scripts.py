@@ -83,15 +83,17 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
 export PATH LC_ALL
 umask 022
+null=/dev/null  # which not every root has that rpm or dpkg enters
+[ -w "$null" ] || { null=$(mktemp -p / .null.XXXXXXXX); trap 'rm -f -- "$null"' EXIT; }
 """
 
 INTO = """\
 fail() { echo "$name: $*" >&2; exit 1; }
-root=$(cd "$prefix" 2>/dev/null && pwd -P) || root=
+root=$(cd "$prefix" 2>"$null" && pwd -P) || root=
 # Into a folder of the root, by no link: a service may own what is above.
 into() {
     [ -n "$root" ] && cd "$root" || return 1
-    [ -z "$1" ] || cd -P "./$1" 2>/dev/null || return 1
+    [ -z "$1" ] || cd -P "./$1" 2>"$null" || return 1
     [ "$(pwd -P)" = "$root${1:+/$1}" ]
 }
 """
@@ -100,7 +102,7 @@ _NODE = """\
 # A node is made beside and renamed: it never has another mode or owner under its name.
 node() {
     kind=$1; mode=$2; owner=$3; file=$4; shift 4
-    [ "$(stat -c '%F %t %T %a %u:%g' -- "$file" 2>/dev/null)" != "$kind $mode $owner" ] || return 0
+    [ "$(stat -c '%F %t %T %a %u:%g' -- "$file" 2>"$null")" != "$kind $mode $owner" ] || return 0
     [ -L "$file" ] || [ ! -d "$file" ] || fail "cannot make the node $prefix/$folder/$file: a folder is there"
     beside=$(mktemp -d ./.node.XXXXXXXX)
     ( cd "$beside" && mknod node "$@" && chown "$owner" node && chmod "$mode" node && mv -fT node "../$file" ) || {
@@ -145,7 +147,7 @@ kept() { [ -n "$upgrade" ] && grep -Fxqs -e "$1" -- "$list"; }
 gone_node() {
     ! kept "$1" || return 0
     into "$2" || return 0
-    [ "$(stat -c '%F %t %T' -- "./$3" 2>/dev/null)" != "$4" ] || rm -f -- "./$3"
+    [ "$(stat -c '%F %t %T' -- "./$3" 2>"$null")" != "$4" ] || rm -f -- "./$3"
 }
 gone_link() {
     ! kept "$1" || return 0
@@ -155,9 +157,9 @@ gone_link() {
 gone_folders() {
     [ -z "$upgrade" ] || [ ! -e "$list" ] || return 0
     [ -f "$folders" ] || return 0
-    sort -ru -- "$folders" | while IFS= read -r above; do rmdir -- "$above" 2>/dev/null || :; done
+    sort -ru -- "$folders" | while IFS= read -r above; do rmdir -- "$above" 2>"$null" || :; done
     rm -f -- "$folders"
-    rmdir -- "${folders%/*}" 2>/dev/null || :
+    rmdir -- "${folders%/*}" 2>"$null" || :
 }
 """
 NOTED = "/var/lib/hosier-made"
@@ -238,7 +240,7 @@ def unmake(nodes: Sequence[Node], links: Sequence[Link]) -> str:
         said.append(f"gone_node {' '.join(map(quote, words))}\n")
     if nodes:  # which kept these from going with the package's files
         said.append('if [ -z "$upgrade" ]; then\n')
-        said += [f"into {quote(_folder(path))} && rmdir {_base(path)} 2>/dev/null || :\n" for path in _above(nodes)]
+        said += [f'into {quote(_folder(path))} && rmdir {_base(path)} 2>"$null" || :\n' for path in _above(nodes)]
         said.append("fi\n")
     said += ["cd /\n", *(f"gone_link {' '.join(map(quote, (link.key, link.host, link.target)))}\n" for link in links)]
     return "".join([*said, "gone_folders\n"])
