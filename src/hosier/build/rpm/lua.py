@@ -186,6 +186,11 @@ class Boxes:
             self._apart.close()
             self._apart = None
 
+    @property
+    def apart(self) -> bool:
+        """Whether no box is started from this process any more."""
+        return self._apart is not None
+
     def begin(self, log: int) -> None:
         """Start the process that has the library, which takes a moment, for boxes that write to `log`."""
         if self._apart is None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from hosier.build.rpm import lua, triggers
+from hosier.build.rpm.beside import Beside
 from hosier.build.rpm.lua import Order
 from hosier.build.rpm.triggers import Installed, Run
 from hosier.build.scripts import Workplace, ending, fresh_work, last, overfull, written
@@ -72,6 +73,7 @@ class Transaction:
         self._installed = installed
         self._waiting: list[Run] = []
         self._boxes = lua.Boxes()
+        self._beside: list[Beside[bytes]] = []
 
     def __enter__(self) -> Transaction:
         self._boxes.__enter__()
@@ -79,6 +81,15 @@ class Transaction:
 
     def __exit__(self, *error: object) -> None:
         self._boxes.__exit__(*error)
+        for each in self._beside:
+            each.close()
+
+    def beside(self, compute: Callable[[], bytes]) -> Callable[[], bytes]:
+        """What gives the value of `compute`, which is found while scripts run where nothing is forked here for them."""
+        if not self._boxes.apart:
+            return compute
+        self._beside.append(Beside(compute))
+        return self._beside[-1].value
 
     def pretrans(self, packages: Sequence[Scripts]) -> None:
         """Before anything of `packages` is unpacked. Raises HostLacks, BuildFailed for what cannot be run."""
@@ -95,7 +106,8 @@ class Transaction:
         """Whether anything has to run before the files of `package` are unpacked, when `batch` is already."""
         if next(triggers.before_files(package, self._installed), None) is not None:
             return True
-        pairs = ((one, other) for each in batch for one, other in ((package, each), (each, package)))
+        listening = batch if package.conditions else [each for each in batch if each.conditions]
+        pairs = ((one, other) for each in listening for one, other in ((package, each), (each, package)))
         return any(triggers.is_met(one, other, prein=True) for one, other in pairs)
 
     def after(self, batch: Sequence[Scripts]) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from hosier.build import plan, sweep
 from hosier.build.place import Op
@@ -76,18 +77,7 @@ def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> None:
     headers = _read(site, before)
     installed = [Header.parse_installed(raw) for raw in headers]
     site.aside = dbpath.files(site.state, (before, dbpath.SYSIMAGE, dbpath.CLASSIC))
-    decided = _install(site, in_order, installed)
-    for number, file in decided.overruled:
-        headers[number] = database.with_state(headers[number], file, tags.STATE_WRONGCOLOR)
-    headers += _imported(site, in_order, installed)
-    color = compose.colors(rpm_name(site.architecture))
-    for package in in_order:
-        headers.append(
-            database.installed(
-                package.raw, package.signature, states=decided.states(package), time=site.epoch, color=color
-            )
-        )
-    _write(site, before, headers)
+    _write(site, before, _install(site, in_order, headers, installed))
     labels = ((package.header, package.label) for package in in_order)
     for header, label in (*((each, _label(each, site.architecture)) for each in installed), *labels):
         _own_ghosts(site, header, label)
@@ -135,8 +125,11 @@ def _key_name(header: Header) -> tuple[str, ...]:
     return tuple(header.string(tag) for tag in (tags.NAME, tags.VERSION, tags.RELEASE))
 
 
-def _install(site: Site, packages: Sequence[Unpacked], installed: Sequence[Header]) -> Decided:
-    """Install `packages` in their order, as one transaction; what became of their files."""
+def _install(site: Site, packages: Sequence[Unpacked], headers: Sequence[bytes], installed: Sequence[Header]) -> bytes:
+    """Install `packages` in their order, as one transaction; the database of them and of the `installed`.
+
+    `headers` are the bytes of the `installed`.
+    """
     _follow_none(site, packages)
     there = Installed(scripts.read(header, left_out=_left_out(header)) for header in installed)
     policy = Policy(site.filter, site.docs, site.languages, compose.colors(rpm_name(site.architecture)))
@@ -148,6 +141,8 @@ def _install(site: Site, packages: Sequence[Unpacked], installed: Sequence[Heade
         transaction.pretrans(known)
         transaction.perform()
         decided = compose.decide(site.state, packages, policy, installed)
+        before = [*headers, *_imported(site, packages, installed)]
+        content = transaction.beside(partial(_database, site, before, packages, decided))
         out = [decided.left_out(package) for package in packages]
         known = [
             scripts.read(p.header, left_out=o) if o else said for p, o, said in zip(packages, out, known, strict=True)
@@ -178,7 +173,19 @@ def _install(site: Site, packages: Sequence[Unpacked], installed: Sequence[Heade
             unpack()
         transaction.posttrans(known)
         transaction.perform()
-    return decided
+        return content()
+
+
+def _database(site: Site, headers: Sequence[bytes], packages: Sequence[Unpacked], decided: Decided) -> bytes:
+    """The database of packages with these headers, and of `packages` behind them."""
+    found = list(headers)
+    for number, file in decided.overruled:
+        found[number] = database.with_state(found[number], file, tags.STATE_WRONGCOLOR)
+    color = compose.colors(rpm_name(site.architecture))
+    for package in packages:
+        states = decided.states(package)
+        found.append(database.installed(package.raw, package.signature, states=states, time=site.epoch, color=color))
+    return database.dump(found)
 
 
 def _left_out(header: Header) -> frozenset[str]:
@@ -215,14 +222,13 @@ def _read(site: Site, folder: str) -> list[bytes]:
         return database.load(file.read(), path=path)
 
 
-def _write(site: Site, before: str, headers: Sequence[bytes]) -> None:
+def _write(site: Site, before: str, content: bytes) -> None:
     """Write the database where the root's rpm looks for it now; it was in the folder `before`."""
     where = dbpath.find(site.state, site.text)
     if where.note:
         site.reporter.note(where.note)
     if site.state.folder(before) != site.state.folder(where.folder):
         sweep.remove(site, dbpath.abandoned(site.state, before))
-    content = database.dump(headers)
     ops = site.folders(where.folder)
     path = f"{site.state.folder(where.folder)}/{database.NAME}"
     entry = Entry(
