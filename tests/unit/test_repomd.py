@@ -208,7 +208,6 @@ def test_reading(case: Case) -> None:
 
 def test_the_bomb_would_go_off() -> None:
     """The positive control: a parser without the defence expands what is declared."""
-    from xml.etree import ElementTree
 
     top = ElementTree.fromstring(document("<a>&b;</a>", before=BOMB))
     assert top[1].text == "aaaaaaaaaa" * 9
@@ -275,60 +274,41 @@ HIDING = [
     b"<?no </a></a></a> ?>",
     b"<b c='/>'/>",
     b'<b c=">/>"/>',
-    b"<!--<!<!--><![CDATA[<!]]>",
+    b"<!--<!<! --><![CDATA[<!]]>",
 ]
 """What would deceive who counts tags by their signs."""
 
 
 @pytest.mark.parametrize("inside", [b"", *HIDING], ids=repr)
-def test_depth_is_bounded_however_it_is_written(inside: bytes) -> None:
+def test_depth_is_bounded_whatever_stands_between(inside: bytes) -> None:
     for head in (b"", b'<?xml version="1.0" encoding="UTF-8"?>\n', b"<!-- made by -->\n", b"\xef\xbb\xbf"):
-        with contextlib.suppress(markup.MarkupInvalid):  # some are not well formed, which is told as well
-            markup.check(io.BytesIO(nested(markup.DEPTH_MAX - 1, head=head, inside=inside)), root="metadata")
-        deep = head + b"<metadata>" + (inside + b"<a>") * 400_000
+        markup.check(io.BytesIO(nested(markup.DEPTH_MAX - 1, head=head, inside=inside)), root="metadata")
+        deep = head + b"<metadata>" + (inside + b"<a>") * 100_000
         began = time.process_time()
-        with pytest.raises(markup.MarkupInvalid, match=r"nested too deep|not well-formed|invalid token"):
+        with pytest.raises(markup.MarkupInvalid, match="nested too deep"):
             markup.check(io.BytesIO(deep), root="metadata")
         assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_what_is_nested_without_end_is_refused(encoding: str) -> None:
-    content = nested(500_000).decode().encode(encoding)
-    with pytest.raises(markup.MarkupInvalid, match="nested too deep"):
-        markup.check(io.BytesIO(content), root="metadata")
-
-
-@given(
-    st.recursive(st.sampled_from([b"text", b"", *HIDING[1:6]]), lambda inner: st.lists(inner, max_size=3)),
-    st.integers(0, 70),
-)
-def test_what_is_not_deep_passes(made: object, more: int) -> None:
-    def write(node: object) -> bytes:
-        return node if isinstance(node, bytes) else b"<n>" + b"".join(map(write, node)) + b"</n>"  # type: ignore[call-overload]
-
-    content = nested(more + 1, inside=write(made))
-    depth, deepest = 0, 0
-    for event, _ in ElementTree.iterparse(io.BytesIO(content), ("start", "end")):
-        depth += 1 if event == "start" else -1
-        deepest = max(deepest, depth)
-    try:
-        markup.check(io.BytesIO(content), root="metadata")
-    except markup.MarkupInvalid as error:
-        assert deepest > markup.DEPTH_MAX and "nested too deep" in str(error)
+def test_depth_is_exact(encoding: str) -> None:
+    for depth in (1, markup.DEPTH_MAX, markup.DEPTH_MAX + 1):
+        content = io.BytesIO(nested(depth).decode().encode(encoding))
+        with (
+            contextlib.nullcontext()
+            if depth <= markup.DEPTH_MAX
+            else pytest.raises(markup.MarkupInvalid, match="line 1: elements are nested too deep")
+        ):
+            markup.check(content, root="metadata")
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b'<metadata a="' + b"x" * (8 << 20) + b'"/>', "a tag, or a text between two, has more than 4 MiB"),
-        (b"<metadata>" + b"x" * (8 << 20) + b"</metadata>", "a tag, or a text between two, has more than 4 MiB"),
-        (b"<metadata><!--" + b"x" * (8 << 20) + b"--></metadata>", "a tag, or a text between two, has more than 4 MiB"),
-    ],
-    ids=["attribute", "text", "comment"],
+    "content",
+    [b'<metadata a="' + b"x" * (8 << 20) + b'"/>', b"<metadata><!--" + b"x" * (8 << 20) + b"--></metadata>"],
+    ids=["attribute", "comment"],
 )
-def test_a_token_is_bounded(content: bytes, reason: str) -> None:
-    with pytest.raises(markup.MarkupInvalid, match=reason):
+def test_a_token_is_bounded(content: bytes) -> None:
+    with pytest.raises(markup.MarkupInvalid, match="line 1: a tag or a comment has more than 4 MiB"):
         markup.check(io.BytesIO(content), root="metadata")
 
 

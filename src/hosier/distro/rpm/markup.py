@@ -18,7 +18,7 @@ ELEMENTS_MAX = 500_000
 TAG_MAX = 1 << 16
 """The most bytes between "<" and ">" in such a document."""
 TOKEN_MAX = 4 << 20
-"""The most bytes of a tag, or of a text between two, in any other; expat begins anew with each piece of one."""
+"""The most bytes of a tag or a comment in any other document; expat begins anew with each piece that is read of one."""
 _PIECE = 1 << 20
 _LONG_TAG = re.compile(rb"<[^<>]{%d}" % TAG_MAX)
 _XML = "http://www.w3.org/XML/1998/namespace "
@@ -95,18 +95,10 @@ def tree(content: bytes, *, root: str) -> Node:
 
 def check(file: IO[bytes], *, root: str) -> None:
     """See that a document of any size is well formed, that its root is called `root`, that it declares nothing, and
-    that it is not nested without end: where a piece of it ends that is read at once, no deeper than `DEPTH_MAX`.
+    that it is nested no deeper than `DEPTH_MAX`.
 
     For what another reader (libsolv) takes in afterwards. Raises MarkupInvalid.
     """
-    try:
-        _check(file, root, _Plain())
-    except _NotPlain:
-        file.seek(0)
-        _check(file, root, None)
-
-
-def _check(file: IO[bytes], root: str, plain: _Plain | None) -> None:
     parser = _parser()
     depth = 0
 
@@ -117,78 +109,22 @@ def _check(file: IO[bytes], root: str, plain: _Plain | None) -> None:
             raise MarkupInvalid(f"line {parser.CurrentLineNumber}: the document is <{found}>, expected <{root}>")
         depth += 1
         if depth > DEPTH_MAX:
-            raise _too_deep(parser)
-        if plain is not None:
-            # Declarations stand before the first element, so from here on nothing has to be looked at but the syntax,
-            # which takes a tenth of the time without a handler.
-            parser.StartElementHandler = None
+            raise MarkupInvalid(f"line {parser.CurrentLineNumber}: elements are nested too deep")
 
     def end(_tag: str) -> None:
         nonlocal depth
         depth -= 1
 
     parser.StartElementHandler = start
-    if plain is None:
-        parser.EndElementHandler = end
+    parser.EndElementHandler = end
     fed = 0
     while piece := file.read(_PIECE):
-        if plain is not None and plain.depth(piece) > DEPTH_MAX:
-            raise _too_deep(parser)
         _feed(parser, piece, last=False)
         fed += len(piece)
-        if max(fed - parser.CurrentByteIndex, len(plain.rest) if plain is not None else 0) > TOKEN_MAX:
+        if fed - parser.CurrentByteIndex > TOKEN_MAX:
             line = parser.CurrentLineNumber
-            raise MarkupInvalid(f"line {line}: a tag, or a text between two, has more than {TOKEN_MAX >> 20} MiB")
+            raise MarkupInvalid(f"line {line}: a tag or a comment has more than {TOKEN_MAX >> 20} MiB")
     _feed(parser, b"", last=True)
-
-
-def _too_deep(parser: Any) -> MarkupInvalid:
-    return MarkupInvalid(f"line {parser.CurrentLineNumber}: elements are nested too deep")
-
-
-class _NotPlain(Exception):
-    """A document has more than tags and text, so that its depth cannot be counted by its bytes."""
-
-
-class _Plain:
-    """Counts how deep a document is nested at the end of each piece, as all writers of metadata write it: UTF-8 without
-    sections, instructions and comments but one before the root, and without ">" but at the end of a tag.
-
-    Raises _NotPlain for any other.
-    """
-
-    def __init__(self) -> None:
-        self._depth = 0
-        self.rest = b""
-        self._begun = False
-
-    def depth(self, piece: bytes) -> int:
-        """How deep it is nested after a piece, up to its last whole tag."""
-        text = self.rest + piece
-        cut = text.rfind(b">") + 1
-        text, self.rest = text[:cut], text[cut:]
-        if not self._begun and text:
-            self._begun = True
-            text = text[_head(text) :]
-        opened = text.count(b"<")
-        if opened != text.count(b">") or b"<!" in text or b"<?" in text:
-            raise _NotPlain
-        self._depth += opened - 2 * text.count(b"</") - text.count(b"/>")
-        return self._depth
-
-
-_HEAD = re.compile(
-    rb"""(?:\xef\xbb\xbf)?(?:<\?xml version=["'][^"'<>?]*["'](?: encoding=["'](?i:utf-8|us-ascii|ascii)["'])?"""
-    rb"""(?: standalone=["'][a-z]*["'])?\s*\?>)?\s*(?:<!--(?:[^-]|-[^-]){0,4096}-->\s*)?(?=<[A-Za-z_])"""
-)
-
-
-def _head(text: bytes) -> int:
-    """Where the root begins, in a document of an encoding that has ASCII in it."""
-    found = _HEAD.match(text)
-    if found is None:
-        raise _NotPlain
-    return found.end()
 
 
 def _parser() -> Any:
