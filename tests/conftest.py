@@ -23,9 +23,9 @@ from pathlib import Path
 import pytest
 
 import kit.cli
+from kit.cli import FOLDER
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
-FOLDER = "hosier-tests-"
 SEED = int(os.environ.get("HOSIER_TEST_SEED") or random.SystemRandom().randrange(10**6))
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 PYTHON = Path(sys.executable)
+FOLDER = "hosier-tests-"
+"""How the name of a folder begins that tests write to: each process of theirs has one."""
 UMASK = 0o022
 """Of the program; each run of the tests has its own."""
 

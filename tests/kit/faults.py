@@ -8,12 +8,13 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.cli import environment, hosier
+from kit.cli import FOLDER, environment, hosier
 from kit.world import left_behind
 
 
@@ -47,8 +48,11 @@ def complaints(store: Path, *words: str) -> list[str]:
     return [f"{c['name']}: {c['detail']}" for c in said if c["status"] != "ok" and c["name"].startswith(about)]
 
 
-def loops() -> str:
-    return subprocess.run(["losetup", "--list", "--noheadings"], capture_output=True, text=True, check=False).stdout
+def loops() -> list[str]:
+    """Loop devices, but for those of tests that run at the same time."""
+    words = ["losetup", "--list", "--noheadings"]
+    said = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+    return [each for each in said.splitlines() if tempfile.gettempdir() in each or FOLDER not in each]
 
 
 def moments(count: int, length: float, seed: int) -> list[tuple[float, bool]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kit.archive import HONEST, Archive, Lies, make_archive
+from kit.cli import FOLDER
 from kit.debs import File, Node, build_deb
 from kit.http import Server
 from kit.system import architecture, minimal_packages
@@ -148,7 +149,7 @@ def mounts(folder: Path) -> list[str]:
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         point = line.split()[4]
-        if str(folder) in line or not point.startswith((f"{tempfile.gettempdir()}/", "/var/tmp/")):
+        if str(folder) in line or not point.startswith((f"{tempfile.gettempdir()}/", "/var/tmp/", f"/tmp/{FOLDER}")):
             found.append(line)
     return found
 
