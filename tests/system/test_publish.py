@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 from kit import debs, gpg, rpms
 from kit.cli import hosier
+from kit.faults import disk
 from kit.rpmpeer import missing
 
 pytestmark = [
@@ -174,6 +176,21 @@ def test_what_a_killed_publication_left_is_removed(folder: Path, tmp_path: Path)
     (folder / ".repodata.hosier-999999999").mkdir()
     hosier("publish", folder, store=tmp_path / "store")
     assert not list(folder.glob(".repodata.*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
+def test_a_full_disk_is_told_and_leaves_what_is_there(folder: Path, tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", "200k") as small:
+        shutil.copytree(folder, small.path / "packages")
+        hosier("publish", small.path / "packages", store=tmp_path / "store")
+        before = sorted(small.path.rglob("*"))
+        shutil.copy(folder / "b-1-1.noarch.rpm", small.path / "packages/c.rpm")
+        with contextlib.suppress(OSError), open(small.path / "rest", "wb", buffering=0) as rest:
+            while True:
+                rest.write(bytes(512))
+        told = hosier("publish", small.path / "packages", store=tmp_path / "store", check=False)
+        assert (told.returncode, "no space left on device" in told.stderr) == (10, True), told.stderr
+        assert sorted(small.path.rglob("*")) == sorted([*before, small.path / "rest", small.path / "packages/c.rpm"])
 
 
 CASES = [

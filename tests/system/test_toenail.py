@@ -7,6 +7,7 @@ Each attack is first run by plain bash, where it works.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -399,7 +400,13 @@ def test_lint_and_convert_of_a_nail(tmp_path: Path) -> None:
             refused = hosier(*words, store=store, check=False)
             assert refused.returncode == 10 and "no space left on device" in refused.stderr
             assert (full.path / "foot.toml").read_text() == "old\n" * 2000
-            assert os.listdir(full.path) == ["foot.toml"]
+            assert os.listdir(full.path) == ["foot.toml"] and "\\x0a" not in refused.stderr
+            with open(full.path / "rest", "wb", buffering=0) as rest, contextlib.suppress(OSError):
+                while True:
+                    rest.write(bytes(512))
+            refused = hosier("init", full.path / "web", store=store, check=False)
+            assert refused.returncode == 2 and "no space left on device" in refused.stderr
+            assert sorted(os.listdir(full.path)) == ["foot.toml", "rest"]
     assert '    "http://mrepo.example.org/sl62/os/bash-4.1.2-8.el6.x86_64.rpm",  # NAILS/glibc:3\n' in text
     assert '    "./RPM-GPG-KEY-two",\n' in text
 

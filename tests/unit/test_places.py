@@ -60,8 +60,12 @@ def test_an_image_is_called_as_its_place_calls_it(place: Files, called: tuple[st
     assert (place.image, place.tag) == called
 
 
-def test_blobs_are_brought_from_folders_of_any_name_whole_or_not_at_all(tmp_path: Path) -> None:
-    folder = f"{tmp_path}/a ?#%\udcff"
+@pytest.mark.parametrize("where", ["{}/a ?#%\udcff", "a", "./a"])
+def test_blobs_are_brought_from_folders_of_any_name_whole_or_not_at_all(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = where.format(tmp_path)
     os.mkdir(folder)
     wanted = {}
     for name, kept, there in (("good", b"good", b"good"), ("damaged", b"good", b"g00d"), ("absent", b"gone", None)):

@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     spec = usable(nail)
     if not args.quiet:
         for problem in nail.problems:
-            print(shown(str(problem)), file=sys.stderr)
+            for line in str(problem).split("\n"):
+                print(shown(line), file=sys.stderr)
     folder = os.path.dirname(os.path.abspath(args.output)) if args.output else os.getcwd()
     text = dumps(spec, nail.names, source=args.nail, folder=os.path.realpath(folder))
     if args.output is None:

@@ -33,7 +33,12 @@ def run(args: argparse.Namespace) -> int:
     text = starter(os.path.basename(args.name), args.type or _own())
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
+            try:
+                file.write(text)
+                file.flush()
+            except BaseException:
+                os.unlink(path)
+                raise
     except FileExistsError:
         raise UsageError(f"cannot write {path}: it is there already", hint="choose another name") from None
     except OSError as exc:

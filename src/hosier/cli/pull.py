@@ -12,7 +12,7 @@ examples:
   hosier pull registry.example.org/team/web:1.4.0
   hosier pull registry.example.org/team/web@sha256:4bf5…       that very image, whatever the tag says by now
   hosier pull registry.example.org/team/web --architecture arm64
-  hosier pull oci:./layout:1.4.0 --tag web                     an OCI layout folder
+  hosier pull oci:./layout:web:1.4.0                           an OCI layout folder, as of `hosier pack`
   hosier pull oci-archive:web.tar                              a tar archive of one, as `skopeo copy` makes it
   hosier pull docker-archive:web.tar                           what `docker save` wrote
 

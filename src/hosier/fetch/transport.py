@@ -401,8 +401,8 @@ def _context(tls: Tls) -> SSLContext:
 
 
 def file_url(path: str) -> str:
-    """The URL of a file of this machine, whatever bytes are in its path."""
-    return f"file://{quote(os.fsencode(path))}"
+    """The URL of a file of this machine, whatever bytes are in its path, which may begin in the current folder."""
+    return f"file://{quote(os.fsencode(os.path.abspath(path)))}"
 
 
 def _open_file(url: str, stop: threading.Event) -> Answer:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hosier.distro.rpm import rpmfile
@@ -32,7 +34,7 @@ def write(
     """
     import createrepo_c
 
-    with replacing(f"{folder}/repodata", what=f"publish {folder}") as new:
+    with replacing(f"{folder}/repodata", what=f"publish {folder}") as new, _room(createrepo_c, new):
         files = {kind: f"{new}/{kind}.xml.gz" for kind in KINDS}
         writers = [
             createrepo_c.PrimaryXmlFile(files["primary"], createrepo_c.GZ_COMPRESSION),
@@ -64,6 +66,18 @@ def write(
         if key is not None:
             _file(f"{new}/repomd.xml.asc", key.detached(text))
             _file(f"{new}/repomd.xml.key", key.certificate.encode())
+
+
+@contextlib.contextmanager
+def _room(createrepo_c: Any, folder: str) -> Iterator[None]:
+    """Raise OSError for what createrepo_c says of a file that it cannot write, which has no reason: a full disk."""
+    try:
+        yield
+    except createrepo_c.CreaterepoCError as error:
+        space = os.statvfs(folder)
+        if space.f_bavail * space.f_frsize < 1 << 20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise OSError(errno.EIO, str(error).strip()) from error
 
 
 def _package(createrepo_c: Any, folder: str, path: str) -> Any:
