@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from hosier.spec import toenail
 from hosier.spec.nail_events import Event, Recording
 
@@ -27,6 +30,24 @@ def test_a_nail_of_many_lines_is_read_in_a_moment() -> None:
     assert time.process_time() - begun < 20  # each line held against all others: minutes
     assert len([each for each in nail.problems if each.code == "command-failed"]) == MANY
     assert not [each for each in nail.problems if each.code == "gecos-unknown"]
+
+
+KINDS = [
+    *("enter", "want", "missing", "cycle", "failed", "exit", "die", "variables", "wrote", "job", "stopped", "end"),
+    *("unreadable", "log", "PkgCheck", *toenail._TAKEN, "Include", "Base", "ShadowCheck", "nonsense", ""),
+]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(KINDS), st.lists(st.sampled_from(["", "a", "-1", "\udcff", "/x:1"]), max_size=6))
+    )
+)
+def test_records_that_the_nail_made_up_itself_give_problems_only(made: list[tuple[str, list[str]]]) -> None:
+    """The descriptor that records go to, and the token before them, are there for a nail that looks for them."""
+    events = [Event(kind, tuple(words), file, line) for kind, words in made for file, line in ((FILE, 1), ("/x", -1))]
+    assert isinstance(toenail.read(recording(*events)).problems, tuple)
+    assert isinstance(toenail.read(recording(*events, Event("variables", ("PACKAGE",)), Event("end"))).problems, tuple)
 
 
 def test_what_failed_before_and_was_let_go_on_is_an_error_when_it_ends_the_nail() -> None:

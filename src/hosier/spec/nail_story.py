@@ -107,7 +107,7 @@ def _noticed(event: Event, before: list[str], places: Places, *, last: bool) -> 
             return Problem(position, "nail-exit", WARNING, text, "write return to end one file only")
         text = f"the nail ends itself with status {' '.join(event.words)}"
         return Problem(position, "nail-exit", ERROR, text, "find out why; die tells why")
-    if event.kind == "missing":
+    if event.kind == "missing" and event.words:
         name, *chain = event.words
         told = f" (read by {' included by '.join(places.shown(file) for file in reversed(chain))})"
         text = f"Include finds no file {name!r}{told if len(chain) > 1 else ''}"
@@ -116,7 +116,7 @@ def _noticed(event: Event, before: list[str], places: Places, *, last: bool) -> 
     if event.kind == "unreadable":
         text = "the box may not read the nail: root is nobody there, since this machine has no user namespaces for it"
         return Problem(places.at("", 1), "nail-ended", ERROR, text, "let others read it and its folder")
-    if event.kind == "cycle":
+    if event.kind == "cycle" and event.words:
         first = event.words.index(event.words[-1])
         chain_text = " includes ".join(places.shown(file) for file in event.words[first:])
         return Problem(position, "include-cycle", ERROR, chain_text, "take one of these Includes out")
