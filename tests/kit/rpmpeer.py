@@ -196,6 +196,13 @@ def rpm_qa(root: Path, dbpath: str = DBPATH) -> set[str]:
     return {line.replace("-0:", "-", 1) for line in found if not line.startswith("gpg-pubkey-")}
 
 
+def rpm_order(root: Path, dbpath: str = DBPATH) -> list[str]:
+    """The NEVRAs in the order in which they were installed, without keys."""
+    lines = rpm(root, "-qa", "--qf", "%{dbinstance} %{nevra}\\n", dbpath=dbpath).stdout.splitlines()
+    rows = sorted((int(number), nevra) for number, nevra in map(str.split, lines))
+    return [nevra for _, nevra in rows if not nevra.startswith("gpg-pubkey-")]
+
+
 def rpm_qa_inside(root: Path) -> set[str]:
     """The same, by the root's own rpm and settings."""
     form = r"%{NAME}-%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}.%{ARCH}\n"

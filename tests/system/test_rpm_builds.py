@@ -39,19 +39,27 @@ def here() -> World:
     return world()
 
 
+NEEDS = [rpms.Relation(name, 1 << 9) for name in ("bash", "coreutils")]
+"""What each package with a scriptlet of the shell needs before it."""
+
+
 def populate(shop: Shop) -> tuple[str, ...]:
     """Packages that make each phase of a build long enough to be hit."""
     noise = random.Random(SEED)
-    shop.put("slow", scripts={"pre": "sleep 0.05\n", "post": "sleep 0.15\n", "posttrans": "sleep 0.05\n"})
+    shop.put(
+        "slow", scripts={"pre": "sleep 0.05\n", "post": "sleep 0.15\n", "posttrans": "sleep 0.05\n"}, requires=NEEDS
+    )
     shop.put("many", files={f"/usr/share/many/{n:04}": File(f"{n}\n") for n in range(1500)})
     shop.put(
         "big",
         files={"/usr/share/big": File(noise.randbytes(6 << 20))},
         compression="xz",
         scripts={"post": "rm -r /usr/share/many/1*\n"},
-        requires=["many"],
+        requires=["many", *NEEDS],
     )
-    shop.put("last", scripts={"pre": "sleep 0.05\n", "pretrans": rpms.Script("x = 1", rpms.LUA)}, requires=["slow"])
+    shop.put(
+        "last", scripts={"pre": "sleep 0.05\n", "pretrans": rpms.Script("x = 1", rpms.LUA)}, requires=["slow", *NEEDS]
+    )
     shop.publish()
     return "slow", "many", "big", "last"
 
@@ -71,7 +79,7 @@ def test_a_package_more_rebuilds_only_the_last_stage(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     ran = "echo {name} >>/usr/share/ran\n"
     for name in ("one", "two"):
-        shop.put(name, scripts={"post": ran.format(name=name)})
+        shop.put(name, scripts={"post": ran.format(name=name)}, requires=NEEDS)
     shop.publish()
     store, base = tmp_path / "store", programs()
     spec = shop.spec(*BASE, "one", repos=[base])
@@ -106,8 +114,8 @@ def test_a_dry_run_writes_nothing_but_the_lock(tmp_path: Path) -> None:
 
 def test_another_store_takes_trees_from_a_cache_and_runs_nothing(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
-    shop.put("one", scripts={"post": "ln /usr/share/one /usr/share/other\n"})
-    shop.put("two", scripts={"post": "rm /usr/share/other\n"})
+    shop.put("one", scripts={"post": "ln /usr/share/one /usr/share/other\n"}, requires=NEEDS)
+    shop.put("two", scripts={"post": "rm /usr/share/other\n"}, requires=["one", *NEEDS])
     shop.publish()
     cache, base = f"oci:{tmp_path}/cache", programs()
     spec = shop.spec(*BASE, "one", repos=[base], more=MORE)
@@ -130,7 +138,7 @@ def test_another_store_takes_trees_from_a_cache_and_runs_nothing(tmp_path: Path)
 def test_what_is_vendored_builds_without_a_network(here: World, tmp_path: Path) -> None:
     """In a network namespace with nothing in it, and an empty store: the same image."""
     shop = Shop(tmp_path, key=rpms.key())
-    shop.put("one", scripts={"post": "echo one >/usr/share/ran\n"})
+    shop.put("one", scripts={"post": "echo one >/usr/share/ran\n"}, requires=NEEDS)
     shop.publish()
     rpms.write(tmp_path, "mine", "1", "1")
     store = tmp_path / "store"

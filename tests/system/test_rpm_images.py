@@ -206,7 +206,12 @@ def test_an_image_is_built_again_to_the_bit(images: Images, tmp_path: Path) -> N
 
 def test_what_depends_on_when_it_is_built_is_found(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
-    shop.put("clock", scripts={"post": "date +%N >/var/clock\n"}, files={"/var/clock": File(flags=GHOST)})
+    shop.put(
+        "clock",
+        scripts={"post": "date +%N >/var/clock\n"},
+        files={"/var/clock": File(flags=GHOST)},
+        requires=["bash", "coreutils"],
+    )
     shop.publish()
     store = tmp_path / "store"
     build(shop.spec("clock", "bash", "coreutils", repos=[programs()]), store=store)

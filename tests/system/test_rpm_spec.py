@@ -322,13 +322,13 @@ REFUSED = [
     Refused(
         "a file that two packages have",
         ("one", "two"),
-        "error: cannot install two 1-1: its /usr/share/same is not the same as that of one 1-1",
+        "error: cannot install one 1-1: its /usr/share/same is not the same as that of two 1-1",
         SAME,
     ),
     Refused(
         "a directory where another has a file",
         ("one", "three"),
-        "error: cannot install three 1-1: its /usr/share/same is not the same as that of one 1-1",
+        "error: cannot install one 1-1: its /usr/share/same is not the same as that of three 1-1",
         SAME,
     ),
     Refused(

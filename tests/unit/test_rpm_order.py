@@ -31,17 +31,22 @@ class Case:
 
 
 CASES = [
-    Case("without edges by name", [package("b"), package("c"), package("a")], "a b c"),
-    Case("after what it needs", [package("a", ["c"]), package("b"), package("c")], "b c a"),
-    Case("what is not here does not count", [package("a", ["elsewhere"]), package("b")], "a b"),
-    Case("a need of itself does not count", [package("a", ["a"], ["a"]), package("b")], "a b"),
-    Case("a circle by name", [package("c", ["b"]), package("b", ["a"]), package("a", ["c"])], "a b c"),
+    Case("without edges the last first", [package("a"), package("b"), package("c")], "c b a"),
+    Case("after what it needs", [package("a", ["c"]), package("b"), package("c")], "c a b"),
+    Case("what is not here does not count", [package("a", ["elsewhere"]), package("b")], "b a"),
+    Case("a need of itself does not count", [package("a", ["a"], ["a"]), package("b")], "b a"),
+    Case("a circle", [package("c", ["b"]), package("b", ["a"]), package("a", ["c"])], "b c a"),
     Case(
         "a circle by what scriptlets need",
         [package("a", ["b"], ["b"]), package("b", ["a"]), package("c", ["a"])],
         "b a c",
     ),
-    Case("a circle of what scriptlets need by name", [package("b", [], ["a"]), package("a", [], ["b"])], "a b"),
+    Case("a circle of what scriptlets need", [package("b", [], ["a"]), package("a", [], ["b"])], "a b"),
+    Case(
+        "what most need",
+        [package("a"), package("b"), package("c", ["a"]), package("d", ["a"]), package("e", ["b"])],
+        "a b e c d",
+    ),
     Case(
         "a foreign one by its full name",
         [package("a", ["z:i686"]), package("z"), package("z", (), (), "i686")],
@@ -50,7 +55,7 @@ CASES = [
     Case(
         "a circle stands together, before what needs it",
         [package("a", ["x"]), package("x", ["y"]), package("y", ["x"]), package("b")],
-        "b x y a",
+        "y x a b",
     ),
 ]
 
@@ -72,7 +77,6 @@ def test_any_graph_is_in_order(data: st.DataObject) -> None:
     packages = [package(name, data.draw(some), data.draw(some)) for name in names]
     found = [p.name for p in order(packages, "amd64")]
     assert sorted(found) == sorted(names)
-    assert found == [p.name for p in order(data.draw(st.permutations(packages)), "amd64")]
     reach = {p.name: {*p.depends, *p.pre_depends} for p in packages}
     for _ in names:
         reach = {name: others.union(*(reach[other] for other in others)) for name, others in reach.items()}

@@ -26,11 +26,15 @@ ASKED_FOR = ("essential", "requested")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One step of a build: `key` is 64 hex digits; `packages` are those it adds, by name and architecture."""
+    """One step of a build: `key` is 64 hex digits; `packages` are those it adds, by name and architecture.
+
+    `given` are their keys in the order in which dnf would give them to rpm; empty where that says nothing.
+    """
 
     number: int
     key: str
     packages: tuple[LockedPackage, ...]
+    given: tuple[str, ...] = ()
 
 
 def stages(lock: Lock, packages: Packages) -> list[Stage]:
@@ -42,6 +46,7 @@ def stages(lock: Lock, packages: Packages) -> list[Stage]:
     for count, number in enumerate(sorted({p.stage for p in lock.packages})):
         members = tuple(sorted((p for p in lock.packages if p.stage == number), key=package_order))
         here = {key(p, lock.architecture) for p in members}
+        rows = _given(lock, members)
         below = _digest(
             [
                 BUILDER,
@@ -50,6 +55,7 @@ def stages(lock: Lock, packages: Packages) -> list[Stage]:
                 packages.paths_exclude,
                 packages.paths_include,
                 packages.debconf,
+                *([rows] if rows else ()),
                 *([packages.scripts] if packages.scripts != "run" else ()),
                 *([packages.docs, packages.languages] if not packages.docs or packages.languages is not None else ()),
                 [
@@ -67,7 +73,7 @@ def stages(lock: Lock, packages: Packages) -> list[Stage]:
                 ],
             ]
         )
-        found.append(Stage(count, below, members))
+        found.append(Stage(count, below, members, rows))
     return found
 
 
@@ -110,6 +116,15 @@ def image_config(lock: Lock, spec: Spec) -> bytes:
     if spec.links:
         facts["links"] = [(link.host, link.target) for link in spec.links]
     return json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _given(lock: Lock, members: Sequence[LockedPackage]) -> tuple[str, ...]:
+    """By repository, in the order of the configuration, and as that one lists them; what is of none comes last."""
+    if lock.family != "rpm":
+        return ()
+    rank = {repo.name: number for number, repo in enumerate(lock.repos)}
+    rows = sorted(members, key=lambda p: (rank.get(p.repo, len(rank)), p.path, package_order(p)))
+    return tuple(key(p, lock.architecture) for p in rows)
 
 
 def _digest(value: object) -> str:

@@ -68,7 +68,14 @@ def newest(packages: Iterable[Unpacked]) -> int:
 
 def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> None:
     """As `hosier.build.families.Stages` promises."""
-    in_order = [packages[plan.key(p, site.architecture)] for p in order.order(stage.packages, site.architecture)]
+    locked = {plan.key(package, site.architecture): package for package in stage.packages}
+    given = [locked[key] for key in stage.given or sorted(locked)]
+    in_order = [
+        packages[plan.key(package, site.architecture)]
+        for package in order.order(
+            given, site.architecture, lambda package: packages[plan.key(package, site.architecture)].header
+        )
+    ]
     if "/" not in site.state.entries:
         top = Entry(path="/", kind="d", mode=0o755, uid=0, gid=0, mtime=site.epoch)
         site.state.entries["/"] = top
