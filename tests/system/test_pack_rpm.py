@@ -184,6 +184,17 @@ def test_two_stores_give_the_same_package(store: Path, tmp_path: Path) -> None:
     assert (tmp_path / "2.rpm").read_bytes() == (tmp_path / "1.rpm").read_bytes()
 
 
+def test_a_version_that_lies_elsewhere_leaves_nothing_of_the_one_before(store: Path, tmp_path: Path) -> None:
+    host = Host(tmp_path / "host")
+    for version, prefix in (("1", "/srv/a"), ("2", "/srv/b")):
+        words = ("-o", host.share / f"{version}.rpm", "--prefix", prefix, "--compression", "gz")
+        hosier("pack", f"odd:{version}", *words, store=store)
+        assert host.run("rpm", *OPTIONS, "--nodeps", "-U", f"/mnt/{version}.rpm").stderr == ""
+    assert not os.path.lexists(host.path("/srv/a"))
+    assert shipped.unlike(host.tree("/srv/b"), shipped.wanted(shipped.newer())) == {}
+    assert host.path("/etc/odd/link").readlink() == Path("/srv/b/usr/empty")
+
+
 @pytest.mark.prove
 def test_another_user_gives_the_same_packages(tmp_path: Path) -> None:
     config = {"service": shipped.SERVICE, "links": shipped.LINKS}

@@ -125,4 +125,5 @@ def test_a_header_has_its_tags_in_a_region() -> None:
 def test_what_was_made_is_one_line_for_each_whatever_its_name() -> None:
     node = scripts.Node("/p", Entry("/a\nb c\\", "c", 0o666, 0, 0, 0, rdev=(259, 10)))
     link = scripts.Link("/h", "/p/\udcff")
-    assert scripts.made([node], [link]) == (b"link /h /p/\xff\nnode /p/a\\12b\\40c\\134 character special file 103 a\n")
+    lines = [b"prefix /p", b"link /h /p/\xff", b"node /p/a\\12b\\40c\\134 character special file 103 a", b""]
+    assert scripts.made("/p", [node], [link]) == b"\n".join(lines)

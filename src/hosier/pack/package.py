@@ -123,7 +123,7 @@ def plan(source: Source, contents: Contents, *, prefix: str | None, named: str =
     if service.text:
         extra[f"{UNITS}/{name}.service"] = service.text.encode("utf-8", "surrogateescape")
     if special or links:
-        extra[f"{MADE}/{name}"] = made(special, links)
+        extra[f"{MADE}/{name}"] = made(prefix, special, links)
     items += [added(path, content, source.epoch) for path, content in sorted(extra.items())]
     return Package(
         name=name,

@@ -502,7 +502,7 @@ def _scripts(planned: Package, mends: list[Mend]) -> dict[tuple[int, int], str]:
             while (above := os.path.dirname(own[-1])) != "/" and above not in _SHARED:
                 own.append(above)
             folders = " ".join(map(scripts.quote, own))
-            text += f'[ -n "$upgrade" ] || rmdir {folders} 2>"$null" || :\n' if planned.nodes else ""
+            text += f'{{ [ -n "$upgrade" ] && ! moved; }} || rmdir {folders} 2>"$null" || :\n' if planned.nodes else ""
         found[tags.POSTUN, tags.SENSE_SCRIPT_POSTUN] = text + (_ENDED.format(unit=unit) if unit else "")
     return {key: scripts.HEAD + text + "exit 0\n" for key, text in found.items()}
 

@@ -69,11 +69,10 @@ def quoted_key(text: str) -> str:
     return "".join(f"\\{ord(c):o}" if c in "\\ \n\t" else c for c in text)
 
 
-def made(nodes: Iterable[Node], links: Iterable[Link]) -> bytes:
-    """The list of what post-install makes, which the scripts of the version before read on an upgrade."""
-    return "".join(f"{key}\n" for key in sorted([*(node.key for node in nodes), *(link.key for link in links)])).encode(
-        "utf-8", "surrogateescape"
-    )
+def made(prefix: str, nodes: Iterable[Node], links: Iterable[Link]) -> bytes:
+    """Where the root is, and what post-install makes: the scripts of the version before read it on an upgrade."""
+    keys = sorted([*(node.key for node in nodes), *(link.key for link in links)])
+    return "".join(f"{key}\n" for key in [f"prefix {prefix}", *keys]).encode("utf-8", "surrogateescape")
 
 
 HEAD = """\
@@ -144,6 +143,7 @@ link() {
 _GONE = """\
 # What the version that takes over makes too stays.
 kept() { [ -n "$upgrade" ] && grep -Fxqs -e "$1" -- "$list"; }
+moved() { [ -e "$list" ] && ! grep -Fxqs -e "prefix $prefix" -- "$list"; }
 gone_node() {
     ! kept "$1" || return 0
     into "$2" || return 0
@@ -239,7 +239,7 @@ def unmake(nodes: Sequence[Node], links: Sequence[Link]) -> str:
         words = (node.key, _folder(path), posixpath.basename(path), node.kind)
         said.append(f"gone_node {' '.join(map(quote, words))}\n")
     if nodes:  # which kept these from going with the package's files
-        said.append('if [ -z "$upgrade" ]; then\n')
+        said.append('if [ -z "$upgrade" ] || moved; then\n')
         said += [f'into {quote(_folder(path))} && rmdir {_base(path)} 2>"$null" || :\n' for path in _above(nodes)]
         said.append("fi\n")
     said += ["cd /\n", *(f"gone_link {' '.join(map(quote, (link.key, link.host, link.target)))}\n" for link in links)]
