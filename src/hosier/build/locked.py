@@ -254,6 +254,7 @@ def _relative(lock: Lock, spec: Spec) -> Lock:
 def _write(path: str, text: str) -> None:
     beside = f"{path}.{os.getpid()}.new"
     try:
+        _sweep(path)
         with open(beside, "x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
@@ -264,6 +265,15 @@ def _write(path: str, text: str) -> None:
     finally:
         if os.path.lexists(beside):
             os.unlink(beside)
+
+
+def _sweep(path: str) -> None:
+    """Remove what a killed process left beside a lock file."""
+    folder, name = os.path.split(path)
+    for each in os.listdir(folder or "."):
+        pid = each.removeprefix(f"{name}.").removesuffix(".new")
+        if each == f"{name}.{pid}.new" and pid.isdecimal() and not os.path.isdir(f"/proc/{pid}"):
+            os.unlink(os.path.join(folder, each))
 
 
 def changes(before: LockFile | None, after: LockFile) -> list[str]:
