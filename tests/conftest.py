@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import compileall
 import ctypes
+import glob
 import os
 import random
 import subprocess
@@ -56,14 +57,19 @@ def pytest_configure(config: pytest.Config) -> None:
             os.environ[key] = value
     time.tzset()
     before = Left()
-    config.stash[MADE] = folder = tempfile.mkdtemp(prefix=FOLDER)
+    if "PYTEST_XDIST_WORKER" in os.environ:  # beside the folder of the process that started it, which removes both
+        folder = f"{os.environ['HOSIER_TEST_FOLDER']}-{os.environ['PYTEST_XDIST_WORKER']}"
+        os.mkdir(folder)
+        config.option.basetemp = None
+    else:
+        config.stash[MADE] = folder = tempfile.mkdtemp(prefix=FOLDER)
     os.chmod(folder, 0o1777)  # as /tmp: tests become other users
     if config.getoption("numprocesses", None):
         # The tests run in children, which are given the same.
+        os.environ["HOSIER_TEST_FOLDER"] = folder
         os.environ["HOSIER_TEST_SEED"] = str(SEED)
         os.environ.setdefault("HOSIER_RPM_WORLD", f"{folder}/rpmworld")
         return
-    config.option.basetemp = None  # one below the folder, in such a child too
     os.environ["TMPDIR"] = tempfile.tempdir = folder
     # An orphan becomes a child of this process, wherever it was started.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -76,10 +82,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    if MADE not in config.stash:
+        return
+    folders = [config.stash[MADE], *glob.glob(f"{config.stash[MADE]}-*")]
     # not shutil: tests nest folders deeper than Python recurses, and close them, which stops all but root
     if os.geteuid() != 0:
-        subprocess.run(["chmod", "-R", "u+rwX", config.stash[MADE]], check=False)
-    subprocess.run(["rm", "-rf", "--one-file-system", config.stash[MADE]], check=False)
+        subprocess.run(["chmod", "-R", "u+rwX", *folders], check=False)
+    subprocess.run(["rm", "-rf", "--one-file-system", *folders], check=False)
 
 
 class Left:
