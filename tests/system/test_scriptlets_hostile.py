@@ -298,7 +298,11 @@ def test_what_a_scriptlet_leaves_behind_is_dead_before_the_next(base: str, usern
     assert int(first) >= 2 and rest == ["end"] and all(outcome.good for outcome in outcomes)
     assert tiny.processes(f"sleep\0{mark}") == []
     subprocess.run(["sh", "-c", f"(setsid sleep {mark} &)"], check=True)  # where there is no box it lives on
-    (alive,) = tiny.processes(f"sleep\0{mark}")
+    deadline = time.monotonic() + 20
+    while not (living := tiny.processes(f"sleep\0{mark}")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (alive,) = living
     os.kill(alive, 9)
     control, output = jobbed(
         base, [job(daemon + f"; grep -ls [4]{mark[1:]} /proc/[0-9]*/cmdline | head -n1")], userns=userns
@@ -347,7 +351,7 @@ def test_a_maintainer_script_that_never_ends_is_ended(base: str) -> None:
 
 
 GROW = "x=0123456789abcdef; i=0; while [ $i -lt {} ]; do x=$x$x; i=$((i+1)); done; "
-MANY = f"for i in 1 2 3 4 5 6 7 8; do ({GROW.format(19)} sleep 1) & done; wait; echo got"
+MANY = f"for i in 1 2 3 4 5 6 7 8; do ({GROW.format(19)} sleep 1; :) & done; wait; echo got"
 GLUTTONS = {
     "one process": GROW.format(22) + "echo got",  # 64 MiB
     "many processes": MANY,
@@ -609,7 +613,7 @@ def test_what_scripts_make_of_the_status_at_last_is_refused(tmp_path: Path) -> N
             return site.text("/var/lib/dpkg/status") + site.text("/var/lib/dpkg/updates/0001")
         with pytest.raises(BuildFailed) as caught:
             watch.take_in(place, configured=True)
-        assert not os.path.exists(f"{site.root}/var/lib/dpkg/updates")
+        assert not os.path.exists(f"{site.root}/var/lib/dpkg/updates/0001")
         return str(caught.value)
 
     assert told() == (

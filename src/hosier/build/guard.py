@@ -6,6 +6,9 @@ runs them, has to write it; so what is there when they are done is held against 
 
 from __future__ import annotations
 
+import os
+import stat
+
 from hosier.build.scripts import Workplace
 from hosier.build.site import Site
 from hosier.distro.deb import altered
@@ -15,7 +18,7 @@ from hosier.errors import BuildFailed
 WRITTEN_BY_SCRIPTS = ("Unincorp", "Lock")
 """Of triggers/, by dpkg-trigger(1)."""
 LEFT_BEHIND = ("updates", "arch")
-"""Nothing that lies there afterwards is dpkg's: changes of state that the next dpkg would believe, architectures."""
+"""Nothing that is there afterwards is dpkg's: changes of state that the next dpkg would believe, architectures."""
 
 
 class Guard:
@@ -32,12 +35,22 @@ class Guard:
         `configured`: dpkg has configured all packages meanwhile.
         """
         site, before = self.site, self.site.aside
-        site.aside = before | {site.state.real(f"{ADMIN}/{name}") for name in LEFT_BEHIND}
+        site.aside = before | {path for name in LEFT_BEHIND for path in self._left_behind(place, name)}
         try:
             site.take_in(place)
         finally:
             site.aside = before
         self._check(configured=configured)
+
+    def _left_behind(self, place: Workplace, name: str) -> list[str]:
+        """What lies in a folder, but not that dpkg wrote to it; what is no folder any more, itself."""
+        path = self.site.state.real(f"{ADMIN}/{name}")
+        try:
+            if stat.S_ISDIR(os.lstat(place.upper + path).st_mode):
+                return [f"{path}/{each}" for each in os.listdir(place.upper + path)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [path]
 
     def _check(self, *, configured: bool) -> None:
         wrong = next(altered.status(self.status, self.site.text(f"{ADMIN}/status"), configured=configured), None)
