@@ -91,6 +91,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     subprocess.run(["rm", "-rf", "--one-file-system", *folders], check=False)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Some proofs write gigabytes each, which are not to be there all at once."""
+    yield
+    if item.get_closest_marker("prove") and isinstance(item, pytest.Function) and "tmp_path" in item.funcargs:
+        subprocess.run(["rm", "-rf", "--one-file-system", str(item.funcargs["tmp_path"])], check=False)
+
+
 class Left:
     """What may be left behind: mounts, loop devices, named network namespaces, folders and stores."""
 
