@@ -48,8 +48,10 @@ class Guard:
         try:
             if stat.S_ISDIR(os.lstat(place.upper + path).st_mode):
                 return [f"{path}/{each}" for each in os.listdir(place.upper + path)]
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return []
+        except OSError:
+            pass  # what is above it is no folder any more, or a circle: `_check` tells
         return [path]
 
     def _check(self, *, configured: bool) -> None:
