@@ -22,12 +22,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import kit.cli
 from kit.cli import FOLDER
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 SEED = int(os.environ.get("HOSIER_TEST_SEED") or random.SystemRandom().randrange(10**6))
+
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def circumstances(seed: int) -> dict[str, str]:

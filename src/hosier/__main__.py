@@ -1,7 +1,5 @@
 """`python -m hosier`: the same as the program `hosier`."""
 
-import sys
+from hosier.cli import leave, main
 
-from hosier.cli import main
-
-sys.exit(main())
+leave(main())

@@ -7,8 +7,8 @@ system range (login.defs(5): 100 to 999), so that equal inputs give equal files.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.errors import BuildFailed
 from hosier.spec.model import Group, User
 

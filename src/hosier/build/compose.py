@@ -10,11 +10,11 @@ names: a package's content is shared between trees by hard links and is never wr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from hosier.build.place import EVERYTHING, Filter, Op, Sieve
 from hosier.build.tree import HardLinks, Tree
+from hosier.dataclasses import dataclass, replace
 from hosier.distro.deb import dpkgdb, relations, version
 from hosier.distro.deb.control import Control
 from hosier.errors import BuildFailed

@@ -10,13 +10,13 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from hosier.build import merge, scripts
 from hosier.build.compose import Unpacked
 from hosier.build.place import Op, not_written
 from hosier.build.site import Site, unseen
 from hosier.build.tree import HardLinks, Tree
+from hosier.dataclasses import replace
 from hosier.distro.deb.declared import configure
 from hosier.distro.deb.declared.refusal import Refusal
 from hosier.distro.deb.declared.view import Node

@@ -16,11 +16,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hosier.build import hostlinks, inuse
 from hosier.build.hostlinks import Link, Links
+from hosier.dataclasses import dataclass
 from hosier.errors import DeployFailed, HostLacks, StoreFailed
 from hosier.linux import syscalls
 from hosier.store import removal

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
 
 from hosier.build import merge
 from hosier.build.place import Op
 from hosier.build.tree import HardLinks, Tree, join
+from hosier.dataclasses import replace
 from hosier.errors import BuildFailed
 from hosier.spec.model import Device, File
 from hosier.store.manifest import Entry

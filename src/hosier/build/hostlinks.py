@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.errors import DeployFailed
 
 Link = tuple[str, str]

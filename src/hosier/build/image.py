@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hosier.build import families, finish, plan
@@ -19,8 +18,8 @@ from hosier.build.place import Filter
 from hosier.build.provide import Supply, provide
 from hosier.build.site import Site
 from hosier.build.tree import Tree
+from hosier.dataclasses import dataclass, field, replace
 from hosier.errors import BuildFailed
-from hosier.fetch.origins import Origin
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
 from hosier.spec import lock as locks
@@ -31,6 +30,7 @@ from hosier.store import ImageRecord, Store, manifest
 from hosier.store.manifest import Entry
 
 if TYPE_CHECKING:
+    from hosier.fetch.origins import Origin
     from hosier.ship.cache import Cache
 
 

@@ -11,8 +11,8 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.errors import SpecInvalid
 from hosier.pack import layout, tar
 from hosier.pack.layout import Blob, Row

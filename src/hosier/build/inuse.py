@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from hosier.dataclasses import dataclass
 
 _ROOT, _CWD = "root", "current folder"
 

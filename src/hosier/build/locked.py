@@ -6,10 +6,10 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hosier.build.host import host_architecture, host_suite
+from hosier.dataclasses import dataclass, replace
 from hosier.distro import family as families
 from hosier.errors import LockInvalid, UsageError
 from hosier.fetch.progress import Reporter, quantity

@@ -15,10 +15,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from hosier.build.place import not_written
 from hosier.build.tree import HardLinks, join
+from hosier.dataclasses import replace
 from hosier.errors import BuildFailed, StoreFailed
 from hosier.store.manifest import Entry
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass, replace
 from hosier.errors import FetchFailed, UsageError
 from hosier.fetch import origins
 from hosier.fetch.origins import Origin, Source, Thing

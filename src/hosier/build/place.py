@@ -12,8 +12,8 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
 from hosier.store.manifest import Entry
 

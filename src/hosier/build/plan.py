@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.errors import BuildFailed
 from hosier.spec.architectures import is_native
 from hosier.spec.lock import Lock, LockedPackage, package_order

@@ -9,20 +9,20 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from hosier.build.obtain import obtain, whole
-from hosier.build.origins import places
+from hosier.dataclasses import dataclass
 from hosier.distro import family as families
 from hosier.distro.family import Family
 from hosier.errors import BuildFailed, HosierError, PackageInvalid
-from hosier.fetch.origins import Origin
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
 from hosier.spec.lock import Lock, LockedPackage
 from hosier.store import Store
+
+if TYPE_CHECKING:
+    from hosier.fetch.origins import Origin
 
 WORKERS_MAX = 8
 
@@ -59,6 +59,9 @@ def provide(
     supply.reused = len(packages) - len(absent)
     if not absent:
         return supply
+    from hosier.build.obtain import obtain, whole
+    from hosier.build.origins import places
+
     absent.sort(key=lambda p: -p.size)  # what takes longest first, so that no worker is left alone with it
     here = [p for p in absent if whole(store, p)]
     away = [p for p in absent if p not in here]
@@ -105,6 +108,8 @@ def _workers(store: Store, family: Family, count: int) -> Iterator[tuple[Submit,
             except SystemExit:
                 pass
             except BaseException:
+                import traceback
+
                 traceback.print_exc()
             finally:
                 os._exit(status)

@@ -7,11 +7,11 @@ import errno
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hosier.build.host import host_architecture, need_architecture, runs_nothing
 from hosier.build.locked import architecture_of, read_specs, usable_lock
+from hosier.dataclasses import dataclass, replace
 from hosier.errors import BuildFailed, HostLacks, StoreFailed, UsageError
 from hosier.fetch.progress import Reporter
 from hosier.spec import lock as locks

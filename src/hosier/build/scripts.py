@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
+from hosier.dataclasses import dataclass, field
 from hosier.distro.deb.control import Control
 from hosier.distro.deb.dpkgdb import ADMIN, INFO, info_name
 from hosier.errors import BuildFailed
@@ -247,7 +246,10 @@ def overfull(place: Workplace, was: str = "was") -> str:
 
 def fresh_work(place: Workplace) -> str:
     """A new work folder: a volatile overlay refuses one that was used (kernel: filesystems/overlayfs, "volatile")."""
-    return tempfile.mkdtemp(prefix="work-", dir=os.path.dirname(place.upper))
+    folder = os.path.dirname(place.upper)
+    number = sum(1 for name in os.listdir(folder) if name.startswith("work-"))
+    os.mkdir(f"{folder}/work-{number}", 0o700)
+    return f"{folder}/work-{number}"
 
 
 def _failed(place: Workplace, package: str, script: str, reason: str, tail: str) -> BuildFailed:

@@ -7,11 +7,11 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
 from hosier.build import accounts, merge, place, scripts
 from hosier.build.place import Filter, Op
 from hosier.build.tree import Tree
+from hosier.dataclasses import dataclass, field, replace
 from hosier.distro.deb import dpkgdb
 from hosier.distro.deb.dpkgdb import ADMIN
 from hosier.errors import BuildFailed

@@ -7,8 +7,8 @@ would inside the tree (path_resolution(7)); what is then opened or made holds no
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 
+from hosier.dataclasses import dataclass, field, replace
 from hosier.distro.deb.control import Control
 from hosier.distro.deb.dpkgdb import Diversion, Override
 from hosier.errors import BuildFailed

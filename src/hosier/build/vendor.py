@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 
 from hosier.build import inputs
 from hosier.build.inputs import Inputs
 from hosier.build.layouts import Layout
 from hosier.build.obtain import obtain, whole
 from hosier.build.origins import places
+from hosier.dataclasses import dataclass, field
 from hosier.errors import UsageError
 from hosier.fetch.origins import Origin, blob_path
 from hosier.fetch.progress import Reporter

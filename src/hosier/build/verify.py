@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from hosier.build.host import need_architecture, runs_nothing
 from hosier.build.origins import with_origins
+from hosier.dataclasses import dataclass
 from hosier.errors import LockInvalid, SpecInvalid
 from hosier.fetch.origins import Origin
 from hosier.fetch.progress import Reporter

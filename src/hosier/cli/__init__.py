@@ -8,6 +8,10 @@ import sys
 
 from hosier.errors import HosierError, StoreFailed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _GLOBAL_FLAGS = ("-v", "--verbose", "-q", "--quiet", "--debug")
 
@@ -24,8 +28,7 @@ def main() -> int:
 
             status = run.main(light[0], light[1])
             sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)  # what the interpreter would tidy up takes longer than the session
+            return status
         from hosier.cli import main_parser
         from hosier.linux import signals
 
@@ -62,6 +65,19 @@ def main() -> int:
         _tell(f"error: cannot go on: {type(error).__name__}: {error}")
         _tell("hint: this is a defect of hosier; --debug shows where")
         return 1
+
+
+def leave(status: int) -> NoReturn:
+    """End this process at once: what the interpreter would tidy up takes longer than a session, or a tenth of a build.
+
+    All that was opened, started or mounted is closed by whoever did so, long before.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):  # `main` has told of it; or there is none
+        status = status or StoreFailed.status
+    os._exit(status)
 
 
 def _tell(*said: str) -> None:

@@ -8,7 +8,6 @@ import gc
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
     # A build holds hundreds of thousands of values until it ends: to look through them again and again for cycles, of
     # which there are none, was a fifth of its own time.
     gc.set_threshold(100_000)
-    from hosier.build.origins import given
     from hosier.build.request import build_spec, plan_spec
     from hosier.errors import StoreFailed, UsageError
     from hosier.fetch.progress import quantity, reporter
@@ -78,13 +76,19 @@ def run(args: argparse.Namespace) -> int:
             split_tag(args.tag, "0")
         except StoreFailed as error:  # said before anything is built
             raise UsageError(str(error), hint=error.hint) from None
-    origins = [given(words) for words in args.origin]
+    origins = []
+    if args.origin:
+        from hosier.build.origins import given
+
+        origins = [given(words) for words in args.origin]
     report = reporter(quiet=args.quiet, verbose=args.verbose)
     if args.dry_run:
         plans = plan_spec(
             args.spec, args.root_store, architecture=args.architecture, update=args.update, reporter=report
         )
         if args.json:
+            from dataclasses import asdict
+
             _print({architecture: asdict(plan) for architecture, plan in plans.items()})
             return 0
         for architecture, plan in plans.items():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from hosier.dataclasses import dataclass
 
 if TYPE_CHECKING:
     from hosier.fetch.progress import Reporter

@@ -6,10 +6,10 @@ import argparse
 import os
 import re
 import textwrap
-from dataclasses import dataclass, field
 from typing import TextIO
 
 from hosier.cli.images import human_size
+from hosier.dataclasses import dataclass, field
 from hosier.linux.printable import shown
 
 TYPE_CHECKING = False

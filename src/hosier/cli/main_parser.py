@@ -80,7 +80,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser(verb: str | None) -> argparse.ArgumentParser:
-    """The parser of the whole program; only the words of `verb` are declared in full, or of all when it is None."""
+    """The parser of the whole program; it has the words of `verb` alone, or of all verbs when that is None."""
     top = _Parser(
         prog="hosier",
         description=DESCRIPTION,
@@ -96,11 +96,8 @@ def parser(verb: str | None) -> argparse.ArgumentParser:
         target.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
         target.add_argument("--debug", action="store_true", help="show the traceback of an error")
     top.set_defaults(root_store=None, verbose=False, quiet=False, debug=False)
-    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name in VERBS:
-        if verb is not None and name != verb:
-            verbs.add_parser(name)
-            continue
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, prog=top.prog)
+    for name in VERBS if verb is None else [verb]:
         module = importlib.import_module(f"hosier.cli.{name}")
         sub = verbs.add_parser(
             name,

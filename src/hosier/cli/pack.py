@@ -7,9 +7,9 @@ import json
 import os
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from hosier.cli import keyfile
+from hosier.dataclasses import dataclass
 
 HELP = "write an image as a folder, an archive, a file system, a package, or a container image"
 EXAMPLES = """\

@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from hosier.cli import keyfile, outputs
+from hosier.dataclasses import dataclass
 from hosier.errors import UsageError
 
 if TYPE_CHECKING:

@@ -26,8 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the chain from a request to the package."""
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
+    from hosier.dataclasses import replace
     from hosier.errors import StoreFailed
     from hosier.inspect import why as reasons
     from hosier.linux.printable import shown

@@ -7,10 +7,10 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from hosier.compat.ending import OK, Parser, ended
+from hosier.dataclasses import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ before it everywhere. What a version has in common with another is each family's
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
+from hosier.dataclasses import replace
 from hosier.errors import SpecInvalid, Unsolvable
 from hosier.spec.lock import Lock, LockedOrigin, LockFile, origins_of
 from hosier.spec.model import Spec

@@ -11,7 +11,6 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
 from hosier.errors import NotAuthentic, StoreFailed
@@ -246,6 +245,8 @@ def _xz_parallel(
         if done != length:
             raise _Damaged("a block is shorter than its index says")
         return done
+
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         return sum(pool.map(one, blocks))

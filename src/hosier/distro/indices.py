@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass, field
 from hosier.distro import expand
 from hosier.errors import NotAuthentic, StoreFailed
 from hosier.fetch.download import Object, download

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+from hosier.dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass, field
 from hosier.errors import NotAuthentic
 
 if TYPE_CHECKING:

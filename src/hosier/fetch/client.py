@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.fetch.authority import Authority, explained
 from hosier.fetch.endpoint import Endpoint
 from hosier.fetch.proxies import Proxies

@@ -19,8 +19,8 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
+from hosier.dataclasses import dataclass, field
 from hosier.errors import FetchFailed
 from hosier.linux import userns
 from hosier.linux.printable import brief

@@ -14,9 +14,9 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from hosier.dataclasses import dataclass
 from hosier.errors import FetchFailed, NotAuthentic, StoreFailed
 from hosier.fetch.progress import Phase, Reporter
 from hosier.fetch.proxies import Proxies, bare

@@ -13,9 +13,9 @@ import os
 import stat
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import quote
 
+from hosier.dataclasses import dataclass
 from hosier.errors import FetchFailed
 from hosier.fetch.proxies import bare
 from hosier.fetch.transport import file_url

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.errors import UsageError
 from hosier.linux.printable import shown
 

@@ -12,9 +12,9 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from urllib.parse import urljoin, urlsplit
 
+from hosier.dataclasses import dataclass, replace
 from hosier.errors import FetchFailed, NotAuthentic, StoreFailed, UsageError
 from hosier.fetch import parallel, upload
 from hosier.fetch.authority import AccessDenied, Authority, origin

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.fetch.transport import Passing, Refused, Stopped, Transport
 
 

@@ -12,11 +12,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 
 from hosier import __name__ as _program
+from hosier.dataclasses import dataclass
 from hosier.fetch.proxies import Proxies, Tls, bare
 from hosier.linux import regular
 from hosier.linux.printable import brief

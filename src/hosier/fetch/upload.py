@@ -14,9 +14,9 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
+from hosier.dataclasses import dataclass
 from hosier.fetch.authority import AccessDenied
 from hosier.fetch.client import Authorised, Reply
 from hosier.fetch.transport import Passing, Refused, Stopped, number

@@ -6,9 +6,9 @@ Names are package URLs (https://github.com/package-url/purl-spec, types deb and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from urllib.parse import quote
 
+from hosier.dataclasses import dataclass
 from hosier.distro import osrelease
 from hosier.distro.deb import relations
 from hosier.fetch.proxies import bare

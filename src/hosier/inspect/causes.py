@@ -9,7 +9,8 @@ from __future__ import annotations
 import fnmatch
 import re
 import zlib
-from dataclasses import dataclass
+
+from hosier.dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

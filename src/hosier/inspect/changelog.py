@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+
+from hosier.dataclasses import dataclass
 
 MOST_BYTES = 16 << 20
 """Of one changelog, decompressed, are read at most so many."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.inspect.installed import Package
 from hosier.spec.architectures import is_native
 from hosier.spec.lock import LockedPackage

@@ -6,8 +6,8 @@ Trees come sorted, so both are read once, side by side, and only what differs is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
 from hosier.inspect import changelog
 from hosier.inspect.changelog import News

@@ -10,10 +10,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
+from hosier.dataclasses import dataclass, field
 from hosier.inspect.scan import Scan
 from hosier.linux import filecaps
 from hosier.linux.rooted import Root

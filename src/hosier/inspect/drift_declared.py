@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
+from hosier.dataclasses import dataclass, field
 from hosier.distro.rpm import nevra
 from hosier.inspect import drift_accounts
 from hosier.inspect.drift import Said, Wanted

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 
+from hosier.dataclasses import dataclass, field, replace
 from hosier.distro.deb import dpkgdb
 from hosier.linux.rooted import Root
 from hosier.spec.architectures import EVERYWHERE, is_native

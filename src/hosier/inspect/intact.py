@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 
+from hosier.dataclasses import dataclass, replace
 from hosier.inspect import diff
 from hosier.inspect.diff import Change
 from hosier.inspect.scan import Trouble

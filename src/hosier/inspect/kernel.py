@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.errors import HosierError
 from hosier.linux import overlay, seccomp, syscalls, userns
 

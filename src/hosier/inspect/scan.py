@@ -10,8 +10,8 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 
+from hosier.dataclasses import dataclass, replace
 from hosier.linux import syscalls
 from hosier.store import checking
 from hosier.store.manifest import KINDS, Entry

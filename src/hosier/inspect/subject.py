@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass, field, replace
 from hosier.errors import LockInvalid, StoreFailed, UsageError
 from hosier.inspect import changelog, installed, present
 from hosier.inspect.installed import Package

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
 
 if TYPE_CHECKING:

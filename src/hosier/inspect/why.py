@@ -6,8 +6,8 @@ Pure: works on a lock and on manifest entries that are already read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
 from hosier.spec.architectures import is_native
 from hosier.spec.lock import Lock, LockedPackage

@@ -12,10 +12,10 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
+from hosier.dataclasses import dataclass, replace
 from hosier.errors import StoreFailed
 from hosier.pack import additions, compressing, gnutar, package, scripts
 from hosier.pack.blocks import Buffer

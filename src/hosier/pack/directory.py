@@ -11,8 +11,8 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
 from hosier.pack.content import changed, opened
 from hosier.store import removal

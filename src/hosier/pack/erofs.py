@@ -11,8 +11,8 @@ import hashlib
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
 from hosier.pack import nodes
 from hosier.pack.content import Contents

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 
+from hosier.dataclasses import dataclass, replace
 from hosier.errors import UsageError
 from hosier.store.manifest import Entry
 

@@ -10,8 +10,8 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
+from hosier.dataclasses import dataclass, field
 from hosier.errors import StoreFailed
 from hosier.pack import tar
 from hosier.store.manifest import Entry

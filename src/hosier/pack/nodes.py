@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
 from hosier.store.manifest import Entry
 

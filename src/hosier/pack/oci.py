@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
 from hosier.linux.rooted import Root
 from hosier.pack import layers as planning

@@ -7,8 +7,8 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 
+from hosier.dataclasses import dataclass, replace
 from hosier.errors import StoreFailed, UsageError
 from hosier.linux.rooted import Root
 from hosier.pack import nodes, unit

@@ -12,9 +12,9 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from hosier.dataclasses import dataclass, replace
 from hosier.distro.rpm import tags
 from hosier.distro.rpm.header import Malformed
 from hosier.errors import StoreFailed, UsageError

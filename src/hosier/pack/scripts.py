@@ -10,8 +10,8 @@ import os
 import posixpath
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.store.manifest import Entry
 
 _STAT = {"c": "character special file", "b": "block special file", "p": "fifo"}

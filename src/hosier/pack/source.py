@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass
 from hosier.errors import LockInvalid, StoreFailed
 from hosier.store import checking
 from hosier.store.layout import guard

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 
+from hosier.dataclasses import dataclass, replace
 from hosier.distro import osrelease
 from hosier.errors import StoreFailed
 from hosier.pack.additions import Additions, os_release

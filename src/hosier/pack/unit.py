@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
 from hosier.pack.additions import Additions, find, resolve, trusted
 from hosier.store.manifest import Entry

@@ -6,11 +6,11 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import deflate
 
+from hosier.dataclasses import dataclass
 from hosier.distro.deb import version
 from hosier.distro.deb.control import Control
 from hosier.distro.deb.debfile import read_control

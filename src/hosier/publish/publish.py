@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass, field
 from hosier.fetch.progress import Reporter
 from hosier.publish import found
 

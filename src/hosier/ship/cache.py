@@ -12,9 +12,9 @@ import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Protocol
 
+from hosier.dataclasses import dataclass
 from hosier.errors import FetchFailed, HosierError, PackageInvalid, StoreFailed
 from hosier.fetch.progress import Reporter
 from hosier.linux.printable import brief

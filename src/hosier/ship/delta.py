@@ -6,8 +6,8 @@ A layer of it over the layers of the tree below gives the tree above exactly, by
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
+from hosier.dataclasses import replace
 from hosier.errors import StoreFailed
 from hosier.store.manifest import Entry
 

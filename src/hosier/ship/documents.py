@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from hosier.dataclasses import dataclass, field
 from hosier.errors import PackageInvalid
 
 DOCUMENT_MAX = 8 << 20

@@ -7,8 +7,8 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
+from hosier.dataclasses import replace
 from hosier.distro.deb import dpkgdb, ownership
 from hosier.distro.deb.dpkgdb import ADMIN, INFO
 from hosier.distro.rpm import ownership as rpm

@@ -15,8 +15,8 @@ import re
 import struct
 import urllib.parse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro import inflate
 from hosier.distro.deb import tar
 from hosier.distro.malformed import Malformed

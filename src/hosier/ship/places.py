@@ -12,9 +12,9 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
+from hosier.dataclasses import dataclass
 from hosier.distro.malformed import Malformed
 from hosier.errors import FetchFailed, NotAuthentic, PackageInvalid, StoreFailed, UsageError
 from hosier.fetch.download import Object, download

@@ -12,8 +12,8 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 
+from hosier.dataclasses import dataclass, replace
 from hosier.distro.rpm import installed
 from hosier.errors import HosierError, HostLacks, NotAuthentic, PackageInvalid, StoreFailed
 from hosier.fetch.progress import Reporter

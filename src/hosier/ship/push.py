@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 
+from hosier.dataclasses import dataclass, replace
 from hosier.errors import FetchFailed, UsageError
 from hosier.fetch import registry as registries
 from hosier.fetch.progress import Reporter

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
+from hosier.dataclasses import dataclass, replace
 from hosier.errors import LockInvalid, NotAuthentic, PackageInvalid, StoreFailed
 from hosier.linux.printable import brief
 from hosier.ship.unpack import PATHS_MAX

@@ -15,8 +15,8 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro.malformed import Malformed
 from hosier.errors import NotAuthentic, PackageInvalid, StoreFailed
 from hosier.ship.layer import Bytes, Member, Reader

@@ -7,8 +7,9 @@ rule out, each a plain word. Versions of one package are told apart by `rank` (a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from hosier.dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from hosier.dataclasses import dataclass
 from hosier.solve.rpmload import Damaged, Declared, Source, add_declared, add_filelists, add_primary, dependency
 
 __all__ = ["Damaged", "Declared", "Package", "Pool", "Rule", "Solution", "Source"]

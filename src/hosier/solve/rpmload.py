@@ -11,10 +11,10 @@ import hashlib
 import mmap
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from hosier.dataclasses import dataclass
 
 FORMAT = "2"
 """Of what is kept; another one makes all of it anew."""
@@ -266,6 +266,8 @@ def _add_kept(solv: Any, repo: Any, path: str, flags: int) -> bool:
 def _keep(solv: Any, path: str, content: Any) -> None:
     """Write what was read, for the next time; where that cannot be, the next time takes as long."""
     with contextlib.suppress(OSError):
+        import tempfile
+
         descriptor, beside = tempfile.mkstemp(prefix=".solv.new-", dir=os.path.dirname(path))
         try:
             stream = solv.xfopen_fd("kept.solv", descriptor, "w")

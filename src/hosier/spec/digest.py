@@ -11,9 +11,9 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from hosier.dataclasses import fields, is_dataclass, replace
 from hosier.errors import SpecInvalid
 from hosier.spec.model import File, Packages, Repo, Request, Service, Spec
 

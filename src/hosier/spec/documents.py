@@ -6,9 +6,9 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from hosier.dataclasses import dataclass
 from hosier.spec.model import Position
 from hosier.spec.positions import Path, Positions, scan
 from hosier.spec.problem import ERROR, Problem, nearest

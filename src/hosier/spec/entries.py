@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from hosier.dataclasses import dataclass, field
 from hosier.spec.documents import Document, Report, Variables
 from hosier.spec.forms import Malformed
 from hosier.spec.model import Position
@@ -158,6 +157,8 @@ class Checker:
             case "env":
                 return self._pairs(document, path, name, value)
             case "time":
+                import datetime
+
                 if isinstance(value, datetime.datetime) and value.tzinfo is not None:
                     return value.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
                 if isinstance(value, datetime.datetime):

@@ -7,9 +7,9 @@ with origins: what is the same for all of them stands once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hosier.dataclasses import dataclass
 from hosier.errors import LockInvalid
 
 if TYPE_CHECKING:

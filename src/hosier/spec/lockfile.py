@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hosier.dataclasses import dataclass
 from hosier.errors import LockInvalid
 from hosier.spec.architectures import is_native
 from hosier.spec.forms import is_url

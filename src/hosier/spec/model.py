@@ -5,7 +5,7 @@ All strings are expanded (variables) and all conditions decided (architecture, s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from hosier.dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ Records and text come through one pipe, so that the words of a command that fail
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from hosier.dataclasses import dataclass, field
 
 _MOST_WORDS = 1 << 16
 

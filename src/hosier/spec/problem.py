@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.spec.model import Position
 
 ERROR = "error"

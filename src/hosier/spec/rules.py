@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
 
+from hosier.dataclasses import dataclass, field
 from hosier.spec.entries import Entry, Text
 from hosier.spec.model import (
     Device,

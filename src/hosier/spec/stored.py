@@ -10,9 +10,9 @@ import json
 import os
 import types
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from hosier.dataclasses import fields, is_dataclass, replace
 from hosier.errors import SpecInvalid
 from hosier.spec.digest import content, named
 from hosier.spec.model import Spec

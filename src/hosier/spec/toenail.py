@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 
+from hosier.dataclasses import dataclass, replace
 from hosier.spec import forms, nail_rules, nail_story
 from hosier.spec.digest import digest
 from hosier.spec.model import Device, Group, HostLink, Packages, Position, Request, Spec, User

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TypeVar
 
+from hosier.dataclasses import replace
 from hosier.errors import SpecInvalid
 from hosier.spec import forms, rules
 from hosier.spec.architectures import debian_name

@@ -6,7 +6,8 @@ The reader, the lint rules, the JSON Schema and its descriptions are all made fr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from hosier.dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

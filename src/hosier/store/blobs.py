@@ -7,9 +7,9 @@ the blob that came of it; a note whose blob is gone counts for nothing.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass
 from hosier.store import layout, lookup
 from hosier.store.layout import guard
 

@@ -7,10 +7,10 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
 from hosier.store import blobs, lookup, manifest
 from hosier.store.plain import on_disk

@@ -11,9 +11,9 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass, field
 from hosier.errors import StoreFailed
 from hosier.store import checking, locks, lookup
 from hosier.store.layout import guard

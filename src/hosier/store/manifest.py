@@ -11,9 +11,9 @@ import hashlib
 import json
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
 
 TYPES = {

@@ -7,12 +7,11 @@ place is ever changed. docs/store.md tells the layout and what holds after a cra
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
 from hosier.store import layout, locks, lookup, removal
 from hosier.store.layout import guard
@@ -160,6 +159,8 @@ class Store:
                     raise
                 with self.work("copy") as folder:
                     beside = os.path.join(folder, "deb")
+                    import shutil
+
                     shutil.copyfile(file, beside)
                     os.rename(beside, place)
                 os.unlink(file)

@@ -8,8 +8,8 @@ all formats are written from. So nothing but to run an image needs more than a p
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
+from hosier.dataclasses import replace
 from hosier.errors import HostLacks, StoreFailed
 from hosier.linux import capabilities, userns
 from hosier.store import layout, lookup

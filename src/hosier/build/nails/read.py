@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from hosier.build.nails.record import SECONDS, record
+from hosier.dataclasses import replace
 from hosier.errors import SpecInvalid
 from hosier.spec import toenail
 from hosier.spec.model import Spec

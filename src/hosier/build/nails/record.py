@@ -16,8 +16,8 @@ import select
 import stat
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
+from hosier.dataclasses import dataclass, replace
 from hosier.errors import HostLacks, SpecInvalid
 from hosier.linux import box, passing, signals, syscalls, userns
 from hosier.linux.rooted import Root

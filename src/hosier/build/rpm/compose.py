@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
 from hosier.build.place import EVERYTHING, Filter, Op, Sieve
 from hosier.build.site import UNSEEN
 from hosier.build.tree import HardLinks, Tree
+from hosier.dataclasses import dataclass, field, replace
 from hosier.distro.rpm import tags
 from hosier.distro.rpm.header import Header
 from hosier.errors import BuildFailed

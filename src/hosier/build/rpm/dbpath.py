@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from hosier.build.tree import Tree
+from hosier.dataclasses import dataclass
 from hosier.distro.rpm import database
 from hosier.errors import BuildFailed
 

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 from hosier.build import plan, sweep
@@ -18,6 +17,7 @@ from hosier.build.rpm.compose import Decided, Policy, Unpacked
 from hosier.build.rpm.scriptlets import Transaction
 from hosier.build.rpm.triggers import Installed
 from hosier.build.site import RECORD_MAX, Site
+from hosier.dataclasses import replace
 from hosier.distro.rpm import database, leftovers, pubkey, scripts, signatures, tags
 from hosier.distro.rpm.header import Header, Malformed
 from hosier.distro.rpm.scripts import Scripts

@@ -7,8 +7,8 @@ transactions that only add packages. Nothing here runs anything.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro.rpm import tags
 from hosier.distro.rpm.scripts import URGENT, Scriptlet, Scripts, Trigger
 

@@ -8,9 +8,9 @@ elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from hosier.build.rpm import compose
+from hosier.dataclasses import dataclass
 from hosier.distro.rpm import evr, richdeps, tags
 from hosier.distro.rpm.header import Header
 

@@ -9,8 +9,8 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 
+from hosier.dataclasses import dataclass, replace
 from hosier.errors import HosierError
 from hosier.fetch.proxies import DIRECT, Login, Proxies, from_environment
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro.malformed import Malformed
 
 MAGIC = b"!<arch>\n"

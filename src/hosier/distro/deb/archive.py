@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro import expand, indices
 from hosier.distro.deb import aptconf
 from hosier.distro.deb.releases import Current, current

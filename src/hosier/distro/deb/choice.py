@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro.deb import version as versions
 from hosier.distro.deb.index import Package, Universe
 from hosier.distro.deb.relations import Alternative, Clause

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro.malformed import Malformed
 
 _FIELD = re.compile(r"([!-9;-~]+):[ \t]*(.*)")

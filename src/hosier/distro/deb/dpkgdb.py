@@ -7,8 +7,8 @@ dpkg-divert(1)); dpkg reads what is written here and rewrites it in its own hand
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
+from hosier.dataclasses import dataclass, field
 from hosier.distro.deb import control as controls
 from hosier.distro.deb.control import Control
 from hosier.errors import BuildFailed

@@ -13,8 +13,8 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
+from hosier.dataclasses import dataclass, field
 from hosier.distro.deb import relations
 from hosier.distro.deb import version as versions
 from hosier.distro.deb.relations import Clause

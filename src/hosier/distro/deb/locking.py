@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass
 from hosier.distro import continuing
 from hosier.distro.deb import explain, settle
 from hosier.distro.deb import version as versions

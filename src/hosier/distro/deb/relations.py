@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 
+from hosier.dataclasses import dataclass
 from hosier.distro.deb import version as versions
 from hosier.errors import PackageInvalid
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from hosier.dataclasses import dataclass, field
 from hosier.distro.deb import deb822
 from hosier.distro.replay import Expired, told
 from hosier.errors import NotAuthentic

@@ -8,8 +8,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro import replay
 from hosier.distro.deb import keys, release
 from hosier.distro.deb.aptconf import AptConfig

@@ -7,9 +7,9 @@ marking failed is everything that the request can reach put before the solver, w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from hosier import solve as solver
+from hosier.dataclasses import dataclass
 from hosier.distro.deb import explain
 from hosier.distro.deb import version as versions
 from hosier.distro.deb.choice import DEPENDS, Choice

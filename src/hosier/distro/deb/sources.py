@@ -6,8 +6,8 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro.deb import deb822
 from hosier.distro.deb.aptconf import AptConfig, AptConfigInvalid, file_text
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 
+from hosier.dataclasses import dataclass, replace
 from hosier.distro import osrelease
 from hosier.distro.deb import sources
 from hosier.distro.deb.aptconf import AptConfig, file_text

@@ -7,9 +7,9 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
+from hosier.dataclasses import dataclass, field, replace
 from hosier.distro import indices
 from hosier.distro.rpm import hostconf, markup
 from hosier.distro.rpm.channels import Channel, resolve

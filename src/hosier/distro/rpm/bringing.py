@@ -10,9 +10,9 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass
 from hosier.distro import indices
 from hosier.errors import StoreFailed
 from hosier.fetch import texts

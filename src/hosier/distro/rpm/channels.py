@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
+from hosier.dataclasses import dataclass, replace
 from hosier.distro.rpm import hostconf, variables
 from hosier.distro.rpm.hostconf import Host
 from hosier.distro.rpm.repofile import RepoSection

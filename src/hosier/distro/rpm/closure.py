@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro.rpm import richdeps
 from hosier.distro.rpm.universe import Universe
 from hosier.solve.rpm import Damaged

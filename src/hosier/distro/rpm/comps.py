@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
+from hosier.dataclasses import dataclass, field
 from hosier.distro.rpm import repomd
 from hosier.distro.rpm.markup import MarkupInvalid, Node, tree
 from hosier.errors import NotAuthentic

@@ -8,9 +8,9 @@ import json
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from hosier.dataclasses import dataclass
 from hosier.distro import openpgp, replay
 from hosier.distro.openpgp import Keyring
 from hosier.distro.rpm import keys, metalink, repomd

@@ -11,11 +11,10 @@ Source: rpm's rpmdb.c, package.c and backend/sqlite.c in words, and the database
 
 from __future__ import annotations
 
-import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro.rpm import richdeps, tags
 from hosier.distro.rpm.header import INTRO, MAGIC, Header, Malformed
 from hosier.errors import BuildFailed
@@ -168,6 +167,8 @@ def dump(headers: Sequence[bytes]) -> bytes:
 
     Raises Malformed for one that is none.
     """
+    import sqlite3
+
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         for pragma in (f"page_size={PAGE}", "auto_vacuum=0", "encoding='UTF-8'", "secure_delete=on"):
@@ -258,6 +259,8 @@ def load(content: bytes, *, path: str) -> list[bytes]:
     """The headers of a database that `dump` wrote, in its order. Raises BuildFailed naming `path`."""
     if not content.startswith(_MAGIC):
         raise BuildFailed(f"cannot read {path} of the root: it is no database of sqlite")
+    import sqlite3
+
     connection = sqlite3.connect(":memory:")
     try:
         connection.deserialize(content)

@@ -6,9 +6,9 @@ Source: rpmvercmp, rpmverOverlap and rpmverParse of rpm 4.18 (rpmvercmp.c, rpmve
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
+from hosier.dataclasses import dataclass
 from hosier.distro.rpm.tags import SENSE_EQUAL, SENSE_GREATER, SENSE_LESS
 
 EPOCH_MAX = 0xFFFF_FFFF

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -34,6 +33,8 @@ def like(name: str, names: Iterable[str]) -> str | None:
         for other in every
         if other and name and abs(len(other) - len(name)) <= 2 and (other[0] == name[0] or other[1:2] == name[1:2])
     ]
+    import difflib
+
     found = difflib.get_close_matches(name, sorted(near), n=1, cutoff=0.75)
     return found[0] if found else None
 

@@ -10,8 +10,8 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro.rpm import evr as versions
 from hosier.distro.rpm import tags
 from hosier.distro.rpm.evr import Evr

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import replace
 from hosier.distro import replay
 from hosier.distro.rpm import evr
 from hosier.spec.lock import Lock, LockedKey, LockFile

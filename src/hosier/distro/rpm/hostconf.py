@@ -9,10 +9,10 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
+from hosier.dataclasses import dataclass, field, replace
 from hosier.distro import osrelease
 from hosier.distro.rpm import repofile, variables
 from hosier.distro.rpm.repofile import MAIN, DnfConfigInvalid, RepoSection, Section

@@ -12,9 +12,9 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from hosier.dataclasses import dataclass, replace
 from hosier.distro.rpm import tags
 from hosier.distro.rpm.evr import EPOCH_MAX, Evr
 from hosier.distro.rpm.facts import ALGORITHMS

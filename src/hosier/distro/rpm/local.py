@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro.rpm import facts
 from hosier.distro.rpm.header import Header
 from hosier.errors import PackageInvalid

@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
+from hosier.dataclasses import dataclass
 from hosier.distro import continuing
 from hosier.distro.rpm.closure import Closure
 from hosier.distro.rpm.local import LocalPackage

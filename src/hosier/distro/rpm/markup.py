@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import IO, Any
 from xml.parsers import expat
+
+from hosier.dataclasses import dataclass, field
 
 DEPTH_MAX = 64
 ELEMENTS_MAX = 500_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro.rpm.markup import MarkupInvalid, Node, tree
 from hosier.distro.rpm.repomd import STRONG, Digest, digest_of
 from hosier.errors import FetchFailed, HosierError, NotAuthentic

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 
+from hosier.dataclasses import dataclass, field
 from hosier.distro.rpm import repomd
 from hosier.distro.rpm.yaml import Value, Wanted, YamlInvalid, documents
 from hosier.errors import NotAuthentic, PackageInvalid

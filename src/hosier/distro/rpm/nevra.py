@@ -6,8 +6,8 @@ Source: dnf(8) "Specifying Packages", hawkey's NEVRA.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro.rpm import evr
 from hosier.distro.rpm.evr import Evr
 

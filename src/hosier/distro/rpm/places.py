@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from urllib.parse import quote
 
+from hosier.dataclasses import dataclass
 from hosier.distro.rpm import evr, repofile
 from hosier.distro.rpm.archive import Refreshed
 from hosier.errors import PackageInvalid, UsageError

@@ -9,8 +9,8 @@ import base64
 import hashlib
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from hosier.dataclasses import dataclass
 from hosier.distro.rpm import database, tags
 from hosier.distro.rpm.database import Drip
 from hosier.distro.rpm.header import MAGIC, Malformed

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from hosier.dataclasses import dataclass, field
 from hosier.errors import HosierError
 
 MAIN = "main"

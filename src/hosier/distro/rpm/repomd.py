@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
+from hosier.dataclasses import dataclass, field
 from hosier.distro.rpm.markup import MarkupInvalid, Node, tree
 from hosier.errors import NotAuthentic
 

@@ -6,8 +6,9 @@ Source: rpm's "Boolean Dependencies" (doc/manual/boolean_dependencies.md) and rp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+
+from hosier.dataclasses import dataclass
 
 _WORDS = ("and", "or", "if", "unless", "with", "without", "else")
 _DEEPEST = 64

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Container
-from dataclasses import dataclass
 from itertools import pairwise
 
+from hosier.dataclasses import dataclass
 from hosier.distro.rpm import evr, tags
 from hosier.distro.rpm.header import Header, Malformed
 

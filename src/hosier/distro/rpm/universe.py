@@ -6,10 +6,10 @@ import fnmatch
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass
 from hosier.distro.rpm import evr
 from hosier.distro.rpm.evr import Evr
 from hosier.errors import PackageInvalid

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from hosier.dataclasses import dataclass
 
 Value = str | list["Value"] | dict[str, "Value"] | None
 Wanted = Mapping[str, "Wanted | None"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hosier.dataclasses import dataclass
 from hosier.distro.deb.declared.refusal import Refusal
 from hosier.distro.deb.declared.streams import Nowhere
 from hosier.distro.deb.declared.view import View, World

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
+from hosier.dataclasses import dataclass, field
 from hosier.distro.deb import dpkgdb, relations
 from hosier.distro.deb.control import Control
 from hosier.distro.deb.declared import order, status

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from hosier.dataclasses import dataclass, field
 
 FOLDER = "/var/cache/debconf"
 PRIORITIES = ("low", "medium", "high", "critical")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
 
+from hosier.dataclasses import dataclass, field
 from hosier.distro.deb.declared.refusal import TEXT_MAX, Refusal
 from hosier.distro.deb.declared.view import World
 

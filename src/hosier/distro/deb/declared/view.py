@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
 
+from hosier.dataclasses import dataclass, field
 from hosier.distro.deb.declared.debconf import Debconf
 from hosier.distro.deb.declared.refusal import SPENT_MAX, Refusal
 from hosier.distro.deb.declared.syntax import Sequence

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 
+from hosier.dataclasses import dataclass, field
 from hosier.distro.deb.declared.calls import Call, Effect
 
 FOLDER = "/etc/alternatives"

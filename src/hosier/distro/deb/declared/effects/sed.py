@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import re
-from dataclasses import dataclass, field
 from functools import partial
 
+from hosier.dataclasses import dataclass, field
 from hosier.distro.deb.declared import patterns
 from hosier.distro.deb.declared.calls import Call, Effect
 from hosier.distro.deb.declared.effects.texts import lines
