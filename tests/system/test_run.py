@@ -534,7 +534,7 @@ def test_running_imports_nothing_heavy(hosier: Hosier) -> None:
         "    if os.getpid() == pid: print(*sorted(set(sys.modules) - before), flush=True)\n"
         "    exit(status)\n"
         "pid = os.getpid(); os._exit = show\n"
-        "from hosier.cli import main; main()\n"
+        "from hosier.cli import leave, main; leave(main())\n"
     )
     argv = [sys.executable, "-S", "-c", program, "run", hosier.root, "--", "true"]
     done = subprocess.run(argv, env=hosier.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
