@@ -98,6 +98,7 @@ class Ours:
         out = frozenset(left_out)
         read = [scripts.read(rpmfile.read(path)[0], left_out=out) for path in packages]
         with scriptlets.Transaction(self.site, self.installed) as transaction:
+            transaction.begin(read)
             transaction.pretrans(read)
             for package in read:
                 transaction.pre(package)

@@ -2,33 +2,76 @@
 
 from __future__ import annotations
 
-import threading
+import os
+import signal
+import time
+from collections.abc import Callable
 
 import pytest
 
 from hosier.build.rpm.beside import Beside
 
 
-def test_a_value_is_computed_meanwhile() -> None:
-    begun, go = threading.Event(), threading.Event()
+def test_a_value_is_computed_meanwhile_and_by_another_process() -> None:
+    reader, writer = os.pipe()
 
-    def compute() -> int:
-        begun.set()
-        assert go.wait(10)
-        return 3
+    def compute() -> bytes:
+        assert os.read(reader, 1) == b"x"  # once: whoever computes again waits for ever
+        return str(os.getpid()).encode() * 100_000
 
     beside = Beside(compute)
-    assert begun.wait(10)
-    go.set()
-    assert (beside.value(), beside.value()) == (3, 3)
+    os.write(writer, b"x")
+    first = beside.value()
+    assert first == beside.value()
+    assert not first.startswith(str(os.getpid()).encode())
     beside.close()
+    os.close(reader)
+    os.close(writer)
 
 
 def test_its_error_is_told_when_it_is_asked_for_and_no_earlier() -> None:
-    def compute() -> int:
+    def compute() -> bytes:
         raise ValueError("no")
 
     beside = Beside(compute)
-    beside.close()
     with pytest.raises(ValueError, match="no"):
         beside.value()
+    beside.close()
+
+
+@pytest.mark.parametrize("how", [os._exit, lambda status: os.kill(os.getpid(), signal.SIGKILL)])
+def test_a_copy_that_dies_is_done_without(how: Callable[[int], None]) -> None:
+    mine = os.getpid()
+
+    def compute() -> bytes:
+        if os.getpid() != mine:
+            how(7)
+        return b"by ourselves"
+
+    beside = Beside(compute)
+    assert beside.value() == b"by ourselves"
+    beside.close()
+
+
+def test_nothing_is_left_of_one_that_nobody_waits_for() -> None:
+    reader, writer = os.pipe()
+
+    def compute() -> bytes:
+        time.sleep(600)
+        return b""
+
+    beside = Beside(compute)
+    os.close(writer)
+    beside.close()
+    assert os.read(reader, 1) == b""  # nobody holds the other end
+    os.close(reader)
+
+
+def test_where_no_process_is_to_be_had_it_is_computed_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "fork", refused)
+    beside = Beside(lambda: b"here")
+    assert beside.value() == b"here"
+    beside.close()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from dataclasses import replace
@@ -43,6 +44,23 @@ def test_what_is_written_is_read_back(written: list[Entry]) -> None:
     assert list(read.values()) == sorted(written, key=lambda entry: entry.path)
     assert list(read) == [entry.path for entry in read.values()]
     assert manifest.dumps(reversed(list(read.values()))) == text
+
+
+@given(entries)
+def test_a_line_is_what_a_writer_of_json_makes_of_it(entry: Entry) -> None:
+    row: list[object] = [entry.path, entry.kind, entry.mode, entry.uid, entry.gid, entry.mtime]
+    row += [entry.package, entry.size, entry.sha256, entry.target, entry.rdev, entry.xattrs, entry.hardlink]
+    while len(row) > 6 and not row[-1]:
+        row.pop()
+    assert manifest.line(entry, entry.mtime) == json.dumps(row, separators=(",", ":"))
+
+
+@given(st.lists(entries, min_size=1, max_size=8, unique_by=lambda entry: entry.path), st.binary(max_size=9))
+def test_the_digest_of_a_text_is_that_of_its_entries(found: list[Entry], config: bytes) -> None:
+    newest = max(entry.mtime for entry in found)
+    text = manifest.dumps(found).encode()
+    assert manifest.digest_of(text, config, newest) == manifest.digest(found, config, newest)
+    assert manifest.digest_of(text, config, newest) != manifest.digest(found, config, newest - 1)
 
 
 @given(manifests, st.integers(0, 10**6), st.text(max_size=3))

@@ -163,7 +163,8 @@ def _build(order: _Order, tag: str) -> Built:
         with order.reporter.phase("commit"):
             config = plan.image_config(lock, spec)
             epoch = _newest(entries)
-            image = manifest.digest(entries.values(), config, epoch)
+            with open(f"{store.tree(final)}/manifest", "rb") as file:
+                image = manifest.digest_of(file.read(), config, epoch)
             record = ImageRecord(
                 digest=image,
                 name=spec.name,

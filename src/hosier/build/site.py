@@ -132,10 +132,14 @@ class Site:
         entries = self.state.entries
         clone(source, self.root, {p: on_disk(e) for p, e in entries.items()} if self.plain else entries)
 
-    def take_in(self, place: scripts.Workplace) -> None:
-        """Take everything that scripts changed into the tree, and read what the next packages are unpacked by."""
-        merge.merge(place.upper, self.root, self.state.entries, epoch=self.epoch, dropped=self._dropped)
+    def take_in(self, place: scripts.Workplace) -> bool:
+        """Take everything that scripts changed into the tree, and read what the next packages are unpacked by.
+
+        Whether that was anything.
+        """
+        changed = merge.merge(place.upper, self.root, self.state.entries, epoch=self.epoch, dropped=self._dropped)
         self.read_state()
+        return bool(changed)
 
     def _dropped(self, path: str) -> bool:
         return unseen(path) or path in self.aside

@@ -70,6 +70,10 @@ _WORDS = (
 """How argparse says it, and how it is said here."""
 
 
+# Its words stay as they are: `_WORDS` knows them so, and to look for a translation of each takes longer than to parse.
+argparse._ = str  # type: ignore[attr-defined]
+
+
 class _Parser(argparse.ArgumentParser):
     """Argparse that speaks of errors as everything here does."""
 

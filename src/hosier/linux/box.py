@@ -18,6 +18,8 @@ from hosier.linux.stdio import Streams
 
 ENTER = "enter the folder "
 """The step that fails when the caller named a folder that the root does not have."""
+ALL_DONE = "all"
+"""The record that says that jobs are done and how many, process 1's last; every process of theirs is dead then."""
 EMPTY_BOX = "cannot use the box"
 
 
@@ -376,8 +378,12 @@ def run(box: Box) -> int:
     return verdict(box.argv, run_told(box))
 
 
-def run_told(box: Box) -> list[list[str]]:
-    """Run the box; returns what its process 1 told, see `verdict`. Otherwise as `run`."""
+def run_told(box: Box, dying: list[int] | None = None) -> list[list[str]]:
+    """Run the box; returns what its process 1 told, see `verdict`. Otherwise as `run`.
+
+    A caller that gives `dying` does not wait for the kernel to take down a box whose jobs are done: every process of
+    theirs is dead, and process 1, which is ending, is added to `dying`, to be waited for (waitpid(2)).
+    """
     box.check()
     outlets = Outlets((1 if box.stdout is None else box.stdout, 2 if box.stderr is None else box.stderr))
     box = box.writing_to(*outlets.given)
@@ -385,6 +391,7 @@ def run_told(box: Box) -> list[list[str]]:
     ours = theirs = -1
     mask = signals.block_all()
     pid = 0
+    told: list[list[str]] = []
     try:
         try:
             if box.tty:
@@ -402,14 +409,19 @@ def run_told(box: Box) -> list[list[str]]:
             proxy = terminal.Proxy(ours, pid)
             if proxy.receive():
                 proxy.run()
-        _wait(box, pid)
+        if dying is not None:
+            told = _told_till_the_end(reader)
+        if dying is not None and told and told[-1][0] == ALL_DONE:
+            dying.append(pid)
+        else:
+            _wait(box, pid)
         pid = 0
     finally:
         if pid:
             kill(pid)
         if ours >= 0:
             os.close(ours)
-        told = read_records(reader)
+        told += read_records(reader)
         os.close(reader)
         unwritten = outlets.end()
         _tidy(box, told)
@@ -516,6 +528,19 @@ def records(content: bytes) -> list[list[str]]:
     """The whole records in what process 1 has written so far (see `inside`)."""
     text = content.decode("utf-8", "surrogateescape")
     return [record.split("\0") for record in text.split("\0\0")[:-1]]
+
+
+def _told_till_the_end(reader: int) -> list[list[str]]:
+    """What process 1 tells until it ends: its descriptors are closed first of all then, its mounts long after."""
+    import select
+
+    watcher = select.poll()
+    watcher.register(reader, select.POLLIN)
+    parts: list[bytes] = []
+    while not parts or parts[-1]:
+        watcher.poll()
+        parts.append(os.read(reader, 65536))
+    return records(b"".join(parts))
 
 
 def _tidy(box: Box, told: list[list[str]]) -> None:

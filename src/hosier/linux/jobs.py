@@ -12,7 +12,7 @@ import sys
 import time
 
 from hosier.linux import capabilities, inside, memory, signals
-from hosier.linux.box import Box, BoxFailed, Job, Prepared, run_told, verdict
+from hosier.linux.box import ALL_DONE, Box, BoxFailed, Job, Prepared, run_told, verdict
 from hosier.linux.stdio import Streams
 
 NOT_STARTED = 127
@@ -37,17 +37,19 @@ class Outcome:
         return self.status == 0 and not self.late and not self.over
 
 
-def run_jobs(box: Box) -> list[Outcome]:
+def run_jobs(box: Box, dying: list[int] | None = None) -> list[Outcome]:
     """Run the box's jobs; the outcomes of those that ran: all, or up to the first vital one that failed.
 
-    Raises as `box.run`, but for what concerns a single command.
+    For `dying` see `box.run_told`. Raises as `box.run`, but for what concerns a single command.
     """
-    told = run_told(box)
+    if any(job.prepare is not None for job in box.jobs):
+        dying = None  # who makes a script's text could tell what process 1 tells: only its death is believed
+    told = run_told(box, dying)
     errors = [record for record in told if record[0] == "error"]
     if errors:
         verdict(("job",), errors)
     for record in told:
-        if record[0] == "all":
+        if record[0] == ALL_DONE:
             return _outcomes(told, int(record[1]))
     raise BoxFailed("cannot tell how the commands ended: the first process of the box was killed")
 
@@ -92,7 +94,7 @@ def work_through(prepared: Prepared, userns_fd: int | None, streams: Streams) ->
             if job.vital:
                 break
     streams.settle()
-    inside.tell(prepared.report, "all", str(done))
+    inside.tell(prepared.report, ALL_DONE, str(done))
     os._exit(0)
 
 
@@ -157,6 +159,8 @@ def _begin(prepared: Prepared, number: int, job: Job, userns_fd: int | None, str
         step = "run a command"
         signals.restore(prepared.mask)
         if job.call is not None:
+            report, prepared.report = prepared.report, -1
+            os.close(report)  # nothing that it calls is to tell what process 1 tells
             os._exit(job.call() & 0xFF)
         env = {**prepared.box.env, **job.env}
         error = inside.first_that_runs(argv, env, lambda path: os.execve(path, argv, env))

@@ -56,10 +56,21 @@ class Entry:
 
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_quoted = json.encoder.encode_basestring_ascii
 
 
 def line(entry: Entry, mtime: int) -> str:
     """The line of an entry, with another time."""
+    if entry.rdev is None and not entry.xattrs and not entry.hardlink:
+        # Nearly all: written by themselves, which takes a fourth of the time.
+        text = f'[{_quoted(entry.path)},"{entry.kind}",{entry.mode},{entry.uid},{entry.gid},{mtime}'
+        if entry.target:
+            return f"{text},{_quoted(entry.package)},{entry.size},{_quoted(entry.sha256)},{_quoted(entry.target)}]"
+        if entry.sha256:
+            return f"{text},{_quoted(entry.package)},{entry.size},{_quoted(entry.sha256)}]"
+        if entry.size:
+            return f"{text},{_quoted(entry.package)},{entry.size}]"
+        return f"{text},{_quoted(entry.package)}]" if entry.package else text + "]"
     row: list[object] = [entry.path, entry.kind, entry.mode, entry.uid, entry.gid, mtime]
     row += (entry.package, entry.size, entry.sha256, entry.target, entry.rdev, entry.xattrs, entry.hardlink)
     while not row[-1] and len(row) > 6:
@@ -174,9 +185,14 @@ def _rare(
 
 def digest(entries: Iterable[Entry], config: bytes, epoch: int) -> str:
     """The name of an image: sha256, in hex, over its manifest with times clamped to `epoch`, its config and epoch."""
-    total = hashlib.sha256(b"hosier image 1\n")
     lines = [line(entry, min(entry.mtime, epoch)) + "\n" for entry in sorted(entries, key=_path)]
-    total.update("".join(lines).encode("ascii"))
+    return digest_of("".join(lines).encode("ascii"), config, epoch)
+
+
+def digest_of(text: bytes, config: bytes, epoch: int) -> str:
+    """As `digest`, by the text of a manifest that has no time after `epoch`."""
+    total = hashlib.sha256(b"hosier image 1\n")
+    total.update(text)
     total.update(b"config %d\n" % len(config))
     total.update(config)
     total.update(b"\nepoch %d\n" % epoch)

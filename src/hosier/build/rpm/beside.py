@@ -1,37 +1,72 @@
-"""Compute a value beside what this thread waits for."""
+"""Compute bytes in a process of their own, beside what this one does."""
 
 from __future__ import annotations
 
-import threading
+import gc
+import os
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
-T = TypeVar("T")
+from hosier.linux import signals, syscalls
 
 
-class Beside(Generic[T]):
-    """One value, computed by a thread of its own. Nothing may be forked until that has ended: see `close`."""
+class Beside:
+    """The bytes that `compute` gives, found by a copy of this process. It ends with this object, or with this process.
 
-    def __init__(self, compute: Callable[[], T]) -> None:
+    `compute` is called here where the copy could not do it: so it raises what it raises.
+    """
+
+    def __init__(self, compute: Callable[[], bytes]) -> None:
         self._compute = compute
-        self._found: list[T] = []
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
+        self._found = os.memfd_create("beside", os.MFD_CLOEXEC)
+        self._status = 1
+        parent = os.getpid()
         try:
-            self._found.append(self._compute())
-        except BaseException as error:
-            self._error = error
+            self._pid = os.fork()
+        except OSError:  # no process is to be had: `value` computes it
+            self._pid = 0
+            return
+        if self._pid == 0:
+            self._be_the_copy(parent)
 
-    def value(self) -> T:
-        """The value; raises what its computation raised."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._found[0]
+    def _be_the_copy(self, parent: int) -> None:
+        """Never returns."""
+        status = 1
+        try:
+            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signals.KILL)
+            if os.getppid() == parent:
+                gc.disable()
+                view = memoryview(self._compute())
+                while view:
+                    view = view[os.write(self._found, view) :]
+                status = 0
+        except BaseException:
+            pass  # our parent meets the same
+        finally:
+            os._exit(status)
+
+    def value(self) -> bytes:
+        """What was computed; raises what its computation raises."""
+        if self._wait() != 0:
+            return self._compute()
+        with open(self._found, "rb", closefd=False) as file:
+            file.seek(0)
+            return file.read()
 
     def close(self) -> None:
-        """Wait until the thread has ended."""
-        self._thread.join()
+        """End the copy, if it still computes."""
+        if self._pid:
+            os.kill(self._pid, signals.KILL)
+            self._wait()
+        if self._found >= 0:
+            os.close(self._found)
+            self._found = -1
+
+    def _wait(self) -> int:
+        """How the copy ended; anything but 0 where that cannot be known."""
+        pid, self._pid = self._pid, 0
+        if pid:
+            try:
+                self._status = os.waitpid(pid, 0)[1]
+            except ChildProcessError:  # SIGCHLD is ignored here
+                pass
+        return self._status

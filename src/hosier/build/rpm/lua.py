@@ -196,20 +196,26 @@ class Boxes:
         if self._apart is None:
             self._apart = _Apart(log)
 
-    def run(self, box: Box, orders: Sequence[Order]) -> list[Outcome]:
-        """Run `orders` one after the other in `box`, as `jobs.run_jobs`.
+    def run(self, box: Box, orders: Sequence[Order], meanwhile: Callable[[], object] | None = None) -> list[Outcome]:
+        """Run `orders` one after the other in `box`, as `jobs.run_jobs`; `meanwhile` is called while they run.
 
-        Its stdout and stderr must be one descriptor, and of its other fields none but those in `_BOX` may be set.
+        Where they run from this process, it is called before. The box's stdout and stderr must be one descriptor, and
+        of its other fields none but those in `_BOX` may be set.
         """
         if self._apart is None and any(order.apart for order in orders):
             self.begin(1 if box.stdout is None else box.stdout)
         if self._apart is None:
+            if meanwhile is not None:
+                meanwhile()
             box = box.copy()
             box.jobs = tuple(job(order, None) for order in orders)
             return run_jobs(box)
         given = {name: getattr(box, name) for name in _BOX}
         rows = [{name: getattr(order, name) for name in Order.__slots__} for order in orders]
-        return self._apart.run(marshal.dumps((given, rows)))
+        self._apart.begin(marshal.dumps((given, rows)))
+        if meanwhile is not None:
+            meanwhile()
+        return self._apart.outcomes()
 
 
 class _Apart:
@@ -243,12 +249,15 @@ class _Apart:
             for fd in (given, writer, *moved):
                 os.close(fd)
 
-    def run(self, order: bytes) -> list[Outcome]:
-        """Have it run one box. Raises as `jobs.run_jobs`."""
+    def begin(self, order: bytes) -> None:
+        """Have it run one box."""
         try:
             _send(self._orders, order)
         except BrokenPipeError:
             pass  # it says nothing either
+
+    def outcomes(self) -> list[Outcome]:
+        """What became of that. Raises as `jobs.run_jobs`."""
         answer = _receive(self._answers)
         if answer is None:
             raise BoxFailed("cannot tell how the scriptlets ended: the process that runs them was killed")
@@ -297,6 +306,7 @@ def main() -> None:
     for fd in (_ORDERS, _ANSWERS):
         os.set_inheritable(fd, False)
     library: Library | None = None
+    dying: list[int] = []
     while (content := _receive(_ORDERS)) is not None:
         given, rows = marshal.loads(content)
         os.environ.update({**given["env"], "LC_ALL": "C"})  # no locale or conversion of the root's is loaded
@@ -304,8 +314,9 @@ def main() -> None:
         try:
             library = library or Library()
             jobs = tuple(job(Order(**row), library) for row in rows)
-            outcomes = run_jobs(Box(argv=(), jobs=jobs, stdout=1, stderr=2, **given))
+            outcomes = run_jobs(Box(argv=(), jobs=jobs, stdout=1, stderr=2, **given), dying)
             answer = ("outcomes", [(each.status, each.reason, each.late, each.over) for each in outcomes])
         except HosierError as error:
             answer = ("error", (str(error), error.hint, isinstance(error, HostLacks)))
         _send(_ANSWERS, marshal.dumps(answer))
+        dying = [pid for pid in dying if os.waitpid(pid, os.WNOHANG)[0] == 0]

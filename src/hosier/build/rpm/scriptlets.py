@@ -73,7 +73,7 @@ class Transaction:
         self._installed = installed
         self._waiting: list[Run] = []
         self._boxes = lua.Boxes()
-        self._beside: list[Beside[bytes]] = []
+        self._beside: list[Beside] = []
 
     def __enter__(self) -> Transaction:
         self._boxes.__enter__()
@@ -85,17 +85,18 @@ class Transaction:
             each.close()
 
     def beside(self, compute: Callable[[], bytes]) -> Callable[[], bytes]:
-        """What gives the value of `compute`, which is found while scripts run where nothing is forked here for them."""
-        if not self._boxes.apart:
-            return compute
+        """What gives the value of `compute`, which is found while files are placed and scripts run."""
         self._beside.append(Beside(compute))
         return self._beside[-1].value
 
-    def pretrans(self, packages: Sequence[Scripts]) -> None:
-        """Before anything of `packages` is unpacked. Raises HostLacks, BuildFailed for what cannot be run."""
+    def begin(self, packages: Iterable[Scripts]) -> None:
+        """Before all: what takes time to start is started. Raises HostLacks, BuildFailed for what cannot be run."""
         if check(packages):
             with _written(self._site.log) as log:
                 self._boxes.begin(log)
+
+    def pretrans(self, packages: Sequence[Scripts]) -> None:
+        """Before anything of `packages` is unpacked."""
         self._waiting += [run for package in packages for run in triggers.before_all(package, self._installed)]
 
     def pre(self, package: Scripts) -> None:
@@ -120,23 +121,26 @@ class Transaction:
         """When all `packages` of this transaction are installed."""
         self._waiting += triggers.after_all(packages, self._installed)
 
-    def perform(self) -> None:
-        """Run what waits, take in what it changed, and tell what failed.
+    def perform(self, meanwhile: Callable[[], object] | None = None) -> bool:
+        """Run what waits, take in what it changed, and tell what failed. Whether it changed anything.
 
+        `meanwhile` is called while scripts run, or where none waits; it must leave the tree as it is.
         Raises BuildFailed where a %pretrans or %pre failed, or another script that its package calls critical.
         """
         runs, self._waiting = self._waiting, []
         if not runs:
-            return
+            if meanwhile is not None:
+                meanwhile()
+            return False
         place = self._site.workplace()
         start = _size(place.log)
         orders = [_order(number, run) for number, run in enumerate(runs)]
         with _written(place.log) as log:
-            outcomes = self._boxes.run(_box(place, log), orders)
+            outcomes = self._boxes.run(_box(place, log), orders, meanwhile)
         for run, outcome in zip(runs, outcomes, strict=False):
             if not outcome.good:
                 _tell(self._site, run, outcome, place, start)
-        self._site.take_in(place)
+        return self._site.take_in(place)
 
 
 @contextmanager

@@ -68,14 +68,6 @@ def newest(packages: Iterable[Unpacked]) -> int:
 
 def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> None:
     """As `hosier.build.families.Stages` promises."""
-    locked = {plan.key(package, site.architecture): package for package in stage.packages}
-    given = [locked[key] for key in stage.given or sorted(locked)]
-    in_order = [
-        packages[plan.key(package, site.architecture)]
-        for package in order.order(
-            given, site.architecture, lambda package: packages[plan.key(package, site.architecture)].header
-        )
-    ]
     if "/" not in site.state.entries:
         top = Entry(path="/", kind="d", mode=0o755, uid=0, gid=0, mtime=site.epoch)
         site.state.entries["/"] = top
@@ -84,10 +76,29 @@ def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> None:
     headers = _read(site, before)
     installed = [Header.parse_installed(raw) for raw in headers]
     site.aside = dbpath.files(site.state, (before, dbpath.SYSIMAGE, dbpath.CLASSIC))
-    _write(site, before, _install(site, in_order, headers, installed))
-    labels = ((package.header, package.label) for package in in_order)
+    _follow_none(site, packages.values())
+    there = Installed(scripts.read(header, left_out=_left_out(header)) for header in installed)
+    with Transaction(site, there) as transaction:
+        known = {key: scripts.read(package.header) for key, package in packages.items()}
+        transaction.begin(known.values())
+        in_order = _in_order(site, stage, packages)
+        content = _install(site, transaction, [(packages[key], known[key]) for key in in_order], headers, installed)
+    _write(site, before, content)
+    labels = ((packages[key].header, packages[key].label) for key in in_order)
     for header, label in (*((each, _label(each, site.architecture)) for each in installed), *labels):
         _own_ghosts(site, header, label)
+
+
+def _in_order(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> list[str]:
+    """The keys of `packages`, in the order in which they are installed."""
+
+    def key(package: LockedPackage) -> str:
+        return plan.key(package, site.architecture)
+
+    locked = {key(package): package for package in stage.packages}
+    given = [locked[each] for each in stage.given or sorted(locked)]
+    in_order = order.order(given, site.architecture, lambda package: packages[key(package)].header)
+    return [key(package) for package in in_order]
 
 
 def _label(header: Header, native: str) -> str:
@@ -132,22 +143,25 @@ def _key_name(header: Header) -> tuple[str, ...]:
     return tuple(header.string(tag) for tag in (tags.NAME, tags.VERSION, tags.RELEASE))
 
 
-def _install(site: Site, packages: Sequence[Unpacked], headers: Sequence[bytes], installed: Sequence[Header]) -> bytes:
-    """Install `packages` in their order, as one transaction; the database of them and of the `installed`.
+def _install(
+    site: Site,
+    transaction: Transaction,
+    given: Sequence[tuple[Unpacked, Scripts]],
+    headers: Sequence[bytes],
+    installed: Sequence[Header],
+) -> bytes:
+    """Install the packages of `given` in their order, as one transaction; the database of them and of the `installed`.
 
     `headers` are the bytes of the `installed`.
     """
-    _follow_none(site, packages)
-    there = Installed(scripts.read(header, left_out=_left_out(header)) for header in installed)
+    packages, known = [package for package, _ in given], [said for _, said in given]
     policy = Policy(site.filter, site.docs, site.languages, compose.colors(rpm_name(site.architecture)))
-    with (
-        site.reporter.phase(site.title("install"), key="install", total=len(packages), unit="packages") as phase,
-        Transaction(site, there) as transaction,
-    ):
-        known = [scripts.read(package.header) for package in packages]
+    with site.reporter.phase(site.title("install"), key="install", total=len(packages), unit="packages") as phase:
         transaction.pretrans(known)
-        transaction.perform()
-        decided = compose.decide(site.state, packages, policy, installed)
+        found: list[Decided] = []
+        if transaction.perform(lambda: found.append(compose.decide(site.state, packages, policy, installed))):
+            found = [compose.decide(site.state, packages, policy, installed)]
+        (decided,) = found
         before = [*headers, *_imported(site, packages, installed)]
         content = transaction.beside(partial(_database, site, before, packages, decided))
         out = [decided.left_out(package) for package in packages]
@@ -201,7 +215,7 @@ def _left_out(header: Header) -> frozenset[str]:
     return frozenset(p for p, state in zip(compose.paths(header), states, strict=True) if state != tags.STATE_NORMAL)
 
 
-def _follow_none(site: Site, packages: Sequence[Unpacked]) -> None:
+def _follow_none(site: Site, packages: Iterable[Unpacked]) -> None:
     """Where scripts are followed and not run, refuse packages that have any: only Debian's are followed."""
     if not site.declared:
         return

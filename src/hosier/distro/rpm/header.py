@@ -71,7 +71,8 @@ class Header:
 
     __slots__ = ("_data", "_index", "_start", "raw", "region")
 
-    def __init__(self, raw: bytes, index: dict[int, tuple[int, int, int]], start: int, region: int) -> None:
+    def __init__(self, raw: bytes, index: dict[int, tuple[int, int, int, int]], start: int, region: int) -> None:
+        """`index` has the type, offset, count and end of each tag's value; offsets are from `start`."""
         self.raw = raw
         self.region = region
         self._index = index
@@ -116,7 +117,7 @@ class Header:
         entry = self._index.get(tag)
         if entry is None:
             return default
-        kind, offset, _ = entry
+        kind, offset, _, _ = entry
         if kind not in _TEXTS:
             raise _other(tag, "a text")
         start = self._start + offset
@@ -127,29 +128,20 @@ class Header:
         entry = self._index.get(tag)
         if entry is None:
             return ()
-        kind, offset, count = entry
+        kind, offset, count, end = entry
         if kind not in _TEXTS:
             raise _other(tag, "texts")
-        start = self._start + offset
-        end = start
-        raw = self.raw
-        if count > 4:
-            parts = raw[start : self._end(offset)].split(b"\0", count)
-            del parts[count:]
-        else:
-            parts = []
-            for _ in range(count):
-                at = end
-                end = raw.index(b"\0", at) + 1
-                parts.append(raw[at : end - 1])
-        return tuple([_text(part) for part in parts])
+        # All at once: no bytes that are no UTF-8 reach over a NUL.
+        parts = _text(self.raw[self._start + offset : self._start + end]).split("\0", count)
+        del parts[count:]
+        return tuple(parts)
 
     def numbers(self, tag: int) -> tuple[int, ...]:
         """All numbers of a tag, unsigned. Empty where it is not there."""
         entry = self._index.get(tag)
         if entry is None:
             return ()
-        kind, offset, count = entry
+        kind, offset, count, _ = entry
         if kind not in _INTEGERS:
             raise _other(tag, "numbers")
         return struct.unpack_from(f">{count}{_INTEGERS[kind][0]}", self.raw, self._start + offset)
@@ -163,16 +155,11 @@ class Header:
         entry = self._index.get(tag)
         if entry is None:
             return b""
-        kind, offset, count = entry
+        kind, offset, count, _ = entry
         if kind != BINARY:
             raise _other(tag, "bytes")
         start = self._start + offset
         return self.raw[start : start + count]
-
-    def _end(self, offset: int) -> int:
-        """Where the value after the one at `offset` begins."""
-        following = [at for _, at, _ in self._index.values() if at > offset]
-        return self._start + min(following) if following else len(self.raw)
 
 
 def _text(value: bytes) -> str:
@@ -193,7 +180,7 @@ def _parsed(raw: bytes, region: int, *, whole: bool) -> Header:
         covered, limit = _region(raw, rows, start, length, region)
         if whole and (covered != entries or limit + _ENTRY != length):
             raise Malformed(f"its {name} goes on behind its region")
-    index: dict[int, tuple[int, int, int]] = {}
+    index: dict[int, tuple[int, int, int, int]] = {}
     after = 0
     for at in range(1 if covered else 0, entries):
         tag, kind, offset, count = rows[at]
@@ -210,7 +197,7 @@ def _parsed(raw: bytes, region: int, *, whole: bool) -> Header:
         if not after <= offset <= end <= length:
             raise Malformed(f"the value of tag {tag} in its {name} lies outside, or over another")
         after = offset + _checked(raw, start, name, (tag, kind, offset, count), end)
-        index[tag] = kind, offset, count
+        index[tag] = kind, offset, count, end
     return Header(raw, index, start, region if covered else 0)
 
 
