@@ -1,9 +1,9 @@
-"""The standard library's `dataclass`, `field` and `replace`, with a class's functions made when they are first needed.
+"""The standard library's `dataclass`, `field` and `replace`, with a class's functions made when they are needed.
 
 The library writes and compiles up to seven functions for each class while its module is imported, and imports
 `inspect` to do so: a third of the time that importing all of a build takes. Here a class gets its constructor when it
-is first called, and shares all others. Type checkers see the library's own; and what the library does with classes of
-its own (`asdict`, `replace`), it does with these.
+is called often enough, and shares all others. Type checkers see the library's own; and what the library does with
+classes of its own (`asdict`, `replace`), it does with these.
 
 Of its features those are here that are used: `frozen`, `slots`, `eq`, and of a field its default, `repr` and
 `compare`. What else is asked for is a TypeError; fields are not inherited.
@@ -115,15 +115,38 @@ else:
                     delattr(cls, each.name)
         return made
 
+    _FEW = 3
+
     def _first_init(fields, frozen):
-        """A constructor that makes room for the real one when it is called."""
+        """A constructor that makes room for the real one: for a class of few values to compile that takes longer."""
+        left = _FEW
 
         def __init__(self, /, *args, **named):
-            cls = next(each for each in type(self).__mro__ if each.__dict__.get("__init__") is __init__)
-            cls.__init__ = _init(cls, fields, frozen)
-            cls.__init__(self, *args, **named)
+            nonlocal left
+            left -= 1
+            if left < 0 or not _fill(self, fields, args, named):
+                cls = next(each for each in type(self).__mro__ if each.__dict__.get("__init__") is __init__)
+                cls.__init__ = _init(cls, fields, frozen)
+                cls.__init__(self, *args, **named)
 
         return __init__
+
+    def _fill(instance, fields, args, named):
+        """Give an instance its values; false for arguments that are wrong, of which the real constructor will tell."""
+        values = dict(zip([each.name for each in fields], args, strict=False))
+        known = len(args) <= len(fields) and values.keys().isdisjoint(named)
+        values.update(named)
+        for each in fields:
+            if each.name not in values:
+                if each.default is not _MISSING:
+                    values[each.name] = each.default
+                elif each.factory is not _MISSING:
+                    values[each.name] = each.factory()
+        if not known or len(values) != len(fields) or not all(each.name in values for each in fields):
+            return False
+        for name, value in values.items():
+            object.__setattr__(instance, name, value)
+        return True
 
     def _init(cls, fields, frozen):
         """The constructor, as text that is compiled: none is faster to call."""

@@ -111,7 +111,8 @@ def compose(
     for number, members in sorted(by_stage.items()):
         here = plan.Stage(number, "", tuple(member.locked for member in members))
         site.read_state()
-        stage.add(site, here, {plan.key(m.locked, "amd64"): load(folder / "unpacked", m) for m in members})
+        with stage.begun(site) as begun:
+            stage.add(site, here, {plan.key(m.locked, "amd64"): load(folder / "unpacked", m) for m in members}, begun)
         stage.tidy(site)
     return Root(root, site.state.entries, screen.notes)
 

@@ -97,8 +97,11 @@ class Ours:
         """One transaction of package files."""
         out = frozenset(left_out)
         read = [scripts.read(rpmfile.read(path)[0], left_out=out) for path in packages]
-        with scriptlets.Transaction(self.site, self.installed) as transaction:
-            transaction.begin(read)
+        scriptlets.check(read)
+        with (
+            scriptlets.boxes(self.site) as boxes,
+            scriptlets.Transaction(self.site, self.installed, boxes) as transaction,
+        ):
             transaction.pretrans(read)
             for package in read:
                 transaction.pre(package)

@@ -358,7 +358,7 @@ def test_a_long_list_of_files_is_read_or_not(tmp_path: Path) -> None:
     package = rpms.write(tmp_path, "many", files=files(*paths), file_triggers=[ignoring, counting, counting_lua])
     ours = Ours(tmp_path / "ours")
     found = scripts.read(rpmfile.read(package)[0])
-    with scriptlets.Transaction(ours.site, ours.installed) as transaction:
+    with scriptlets.boxes(ours.site) as boxes, scriptlets.Transaction(ours.site, ours.installed, boxes) as transaction:
         transaction.after([found])
         transaction.perform()
     assert ours.log() == [f"4000 {paths[0]}", "4000"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
@@ -24,10 +25,13 @@ class Stages(Protocol):
     def newest(self, packages: Iterable[Any]) -> int:
         """The latest time of any file in these packages, seconds since 1970: no script can have run before it."""
 
-    def add(self, site: Site, stage: Stage, packages: Mapping[str, Any]) -> None:
+    def begun(self, site: Site) -> AbstractContextManager[Any]:
+        """What takes a while to start is started for `add` before packages are loaded; it ends with the block."""
+
+    def add(self, site: Site, stage: Stage, packages: Mapping[str, Any], begun: Any) -> None:
         """Add the packages of a stage, by their names in the lock, to the tree that `site` holds: nothing for stage 0.
 
-        Raises BuildFailed where a script fails, or two packages claim a path.
+        `begun` is what that block gives. Raises BuildFailed where a script fails, or two packages claim a path.
         """
 
     def tidy(self, site: Site, *, keep: Iterable[str] = ()) -> None:

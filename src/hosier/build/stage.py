@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from hosier.build import compose, declared, guard, plan, records, scripts, sweep
 from hosier.build.compose import Unpacked
@@ -54,7 +55,12 @@ def newest(packages: Iterable[Unpacked]) -> int:
     return max((m[5] for p in packages for m in p.members), default=0)  # type: ignore[type-var, return-value]
 
 
-def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> None:
+def begun(site: Site) -> AbstractContextManager[None]:
+    """As `hosier.build.families.Stages` promises: nothing."""
+    return nullcontext()
+
+
+def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked], begun: None = None) -> None:
     """As `hosier.build.families.Stages` promises."""
     if stage.number:
         further(site, stage.packages, packages)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hosier
 from hosier.errors import UsageError
@@ -74,8 +76,23 @@ _WORDS = (
 argparse._ = str  # type: ignore[attr-defined]
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """As wide as the terminal. The import of `shutil`, which argparse asks for that, takes as long as to parse."""
+
+    def __init__(self, prog: str) -> None:
+        said = os.environ.get("COLUMNS", "")
+        columns = int(said) if said.isdecimal() else 0
+        if not columns:
+            with contextlib.suppress(OSError):
+                columns = os.get_terminal_size(1).columns
+        super().__init__(prog, width=(columns or 80) - 2)
+
+
 class _Parser(argparse.ArgumentParser):
     """Argparse that speaks of errors as everything here does."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(formatter_class=_Help, **given)
 
     def error(self, message: str) -> NoReturn:
         for theirs, ours in _WORDS:
@@ -89,7 +106,6 @@ def parser(verb: str | None) -> argparse.ArgumentParser:
         prog="hosier",
         description=DESCRIPTION,
         epilog=FOOTER,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"hosier {hosier.__version__}")
@@ -108,7 +124,6 @@ def parser(verb: str | None) -> argparse.ArgumentParser:
             help=module.HELP,
             description=module.HELP[0].upper() + module.HELP[1:] + ".",
             epilog=module.EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
             parents=[common],
             allow_abbrev=False,
         )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from posixpath import normpath
-from urllib.parse import urlsplit
 
 from hosier.spec.model import Request
 
@@ -140,6 +139,8 @@ def debian_version(version: str) -> str:
 
 def is_url(text: str) -> bool:
     """Whether host and port of a URL can be told; a path, which has none, is one."""
+    from urllib.parse import urlsplit
+
     try:
         return urlsplit(text).port != 0
     except ValueError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from urllib.parse import quote
 
 from hosier.spec import forms
 from hosier.spec.entries import Entry, Text
@@ -55,6 +54,8 @@ def problems(entry: Entry) -> Iterator[Refused]:
 def place(text: str, folder: str) -> str:
     """A baseurl, without "/" at its end; a folder is one too, seen from the spec's. Raises Malformed."""
     if text.startswith(("/", "./", "../")):
+        from urllib.parse import quote
+
         path = os.path.normpath(os.path.join(folder, text))
         return "file://" + _ODD.sub(lambda sign: quote(os.fsencode(sign[0])), path)
     return forms.uri(text)

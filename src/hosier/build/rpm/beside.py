@@ -12,18 +12,24 @@ from hosier.linux import signals, syscalls
 class Beside:
     """The bytes that `compute` gives, found by a copy of this process. It ends with this object, or with this process.
 
-    `compute` is called here where the copy could not do it: so it raises what it raises.
+    `compute` is called here where no copy was started, or could not do it: so it raises what it raises.
     """
 
     def __init__(self, compute: Callable[[], bytes]) -> None:
         self._compute = compute
-        self._found = os.memfd_create("beside", os.MFD_CLOEXEC)
+        self._found = -1
+        self._pid = 0
         self._status = 1
+
+    def start(self) -> None:
+        """Start the copy, if none was."""
+        if self._found >= 0:
+            return
+        self._found = os.memfd_create("beside", os.MFD_CLOEXEC)
         parent = os.getpid()
         try:
             self._pid = os.fork()
         except OSError:  # no process is to be had: `value` computes it
-            self._pid = 0
             return
         if self._pid == 0:
             self._be_the_copy(parent)

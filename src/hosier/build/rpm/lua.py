@@ -312,8 +312,10 @@ def main() -> None:
         os.environ.update({**given["env"], "LC_ALL": "C"})  # no locale or conversion of the root's is loaded
         answer: object
         try:
-            library = library or Library()
-            jobs = tuple(job(Order(**row), library) for row in rows)
+            orders = [Order(**row) for row in rows]
+            if library is None and any(order.apart for order in orders):
+                library = Library()
+            jobs = tuple(job(order, library) for order in orders)
             outcomes = run_jobs(Box(argv=(), jobs=jobs, stdout=1, stderr=2, **given), dying)
             answer = ("outcomes", [(each.status, each.reason, each.late, each.over) for each in outcomes])
         except HosierError as error:

@@ -20,6 +20,7 @@ from hosier.build.site import Site
 from hosier.distro.rpm import queryformat
 from hosier.distro.rpm.scripts import Scriptlet, Scripts
 from hosier.errors import BuildFailed
+from hosier.linux import rpmio
 from hosier.linux.box import Box
 from hosier.linux.jobs import Outcome
 
@@ -42,22 +43,25 @@ SECONDS = 3600.0
 RUN_HERE = ("pretrans", "pre", "post", "posttrans", "triggerprein", "triggerin", "filetriggerin", "transfiletriggerin")
 
 
-def check(packages: Iterable[Scripts]) -> bool:
-    """Refuse packages that have a script which cannot be run on this host. Raises HostLacks, BuildFailed.
-
-    Whether any of them takes rpm's library.
-    """
-    apart = False
+def check(packages: Iterable[Scripts]) -> None:
+    """Refuse packages that have a script which cannot be run on this host. Raises HostLacks, BuildFailed."""
     for package in packages:
         for script in package.all:
             if script.kind not in RUN_HERE:
                 continue
             if script.lua or script.expanded:
-                apart = True
                 lua.require(package.nevra)
             if script.formatted:
                 _text(package, script)
-    return apart
+
+
+def boxes(site: Site) -> lua.Boxes:
+    """What runs scripts in boxes, started as far as that is possible before any is known."""
+    found = lua.Boxes()
+    if rpmio.available():
+        with _written(site.log) as log:
+            found.begin(log)
+    return found
 
 
 class Transaction:
@@ -67,33 +71,25 @@ class Transaction:
     placed that comes after it.
     """
 
-    def __init__(self, site: Site, installed: Installed) -> None:
+    def __init__(self, site: Site, installed: Installed, boxes: lua.Boxes) -> None:
         """`installed` are the packages that are there; those that are added join them."""
         self._site = site
         self._installed = installed
         self._waiting: list[Run] = []
-        self._boxes = lua.Boxes()
+        self._boxes = boxes
         self._beside: list[Beside] = []
 
     def __enter__(self) -> Transaction:
-        self._boxes.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._boxes.__exit__(*error)
         for each in self._beside:
             each.close()
 
     def beside(self, compute: Callable[[], bytes]) -> Callable[[], bytes]:
-        """What gives the value of `compute`, which is found while files are placed and scripts run."""
+        """What gives the value of `compute`, which is found while scripts run; nothing may alter what it looks at."""
         self._beside.append(Beside(compute))
         return self._beside[-1].value
-
-    def begin(self, packages: Iterable[Scripts]) -> None:
-        """Before all: what takes time to start is started. Raises HostLacks, BuildFailed for what cannot be run."""
-        if check(packages):
-            with _written(self._site.log) as log:
-                self._boxes.begin(log)
 
     def pretrans(self, packages: Sequence[Scripts]) -> None:
         """Before anything of `packages` is unpacked."""
@@ -132,11 +128,18 @@ class Transaction:
             if meanwhile is not None:
                 meanwhile()
             return False
+
+        def beside() -> None:
+            for each in self._beside:
+                each.start()
+            if meanwhile is not None:
+                meanwhile()
+
         place = self._site.workplace()
         start = _size(place.log)
         orders = [_order(number, run) for number, run in enumerate(runs)]
         with _written(place.log) as log:
-            outcomes = self._boxes.run(_box(place, log), orders, meanwhile)
+            outcomes = self._boxes.run(_box(place, log), orders, beside)
         for run, outcome in zip(runs, outcomes, strict=False):
             if not outcome.good:
                 _tell(self._site, run, outcome, place, start)

@@ -14,6 +14,7 @@ from hosier.build.place import Op
 from hosier.build.plan import Stage
 from hosier.build.rpm import compose, dbpath, order, scriptlets
 from hosier.build.rpm.compose import Decided, Policy, Unpacked
+from hosier.build.rpm.lua import Boxes
 from hosier.build.rpm.scriptlets import Transaction
 from hosier.build.rpm.triggers import Installed
 from hosier.build.site import RECORD_MAX, Site
@@ -66,7 +67,12 @@ def newest(packages: Iterable[Unpacked]) -> int:
     return found
 
 
-def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> None:
+def begun(site: Site) -> Boxes:
+    """As `hosier.build.families.Stages` promises: nearly every distribution has scriptlets in Lua."""
+    return Boxes() if site.declared else scriptlets.boxes(site)
+
+
+def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked], begun: Boxes) -> None:
     """As `hosier.build.families.Stages` promises."""
     if "/" not in site.state.entries:
         top = Entry(path="/", kind="d", mode=0o755, uid=0, gid=0, mtime=site.epoch)
@@ -78,9 +84,9 @@ def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> None:
     site.aside = dbpath.files(site.state, (before, dbpath.SYSIMAGE, dbpath.CLASSIC))
     _follow_none(site, packages.values())
     there = Installed(scripts.read(header, left_out=_left_out(header)) for header in installed)
-    with Transaction(site, there) as transaction:
-        known = {key: scripts.read(package.header) for key, package in packages.items()}
-        transaction.begin(known.values())
+    known = {key: scripts.read(package.header) for key, package in packages.items()}
+    scriptlets.check(known.values())
+    with Transaction(site, there, begun) as transaction:
         in_order = _in_order(site, stage, packages)
         content = _install(site, transaction, [(packages[key], known[key]) for key in in_order], headers, installed)
     _write(site, before, content)
