@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hosier.build.host import host_architecture, host_suite
+from hosier.build.lockwriting import Writing
 from hosier.dataclasses import dataclass, replace
 from hosier.distro import family as families
 from hosier.errors import LockInvalid, UsageError
@@ -20,6 +20,8 @@ from hosier.spec.model import Spec
 from hosier.spec.toml import read
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from hosier.fetch.proxies import Proxies
 
 
@@ -156,14 +158,23 @@ def _told(lines: dict[str, list[str]]) -> list[str]:
 
 
 def usable_lock(
-    spec_path: str, store_path: str | None, specs: Sequence[Spec], *, update: bool, reporter: Reporter
+    spec_path: str,
+    store_path: str | None,
+    specs: Sequence[Spec],
+    *,
+    update: bool,
+    reporter: Reporter,
+    until: ExitStack | None = None,
 ) -> tuple[LockFile, Proxies | None]:
-    """The locks to build from: those that are there if fresh; made when there are none or `update` says so."""
+    """The locks to build from: those that are there if fresh; made when there are none or `update` says so.
+
+    For `until` see `lock_spec`.
+    """
     file = read_lock(lock_path(spec_path))
     if file is not None and (not update or is_fresh(file, specs)):
         need_fresh(file, specs, spec_path)
         return file, None
-    locked = lock_spec(spec_path, store_path, update=frozenset(), reporter=reporter, given=specs)
+    locked = lock_spec(spec_path, store_path, update=frozenset(), reporter=reporter, given=specs, until=until)
     for line in locked.changes:
         reporter.note(line)
     return locked.file, locked.proxies
@@ -177,12 +188,14 @@ def lock_spec(
     reporter: Reporter,
     given: Sequence[Spec] = (),
     judge: Callable[[LockFile | None, LockFile], object] = lambda before, after: None,
+    until: ExitStack | None = None,
 ) -> Locked:
     """Solve the spec, for all its architectures together, and write its lock beside it; `update` as in
     `locking.solve`. `given`: what the spec says, where that was read already. `judge` is shown the locks before and
     after, and may refuse by an error.
 
-    The lock is replaced by rename; on any error the one before is as it was.
+    The lock is replaced by rename; on any error the one before is as it was. A disk that is busy may take long to say
+    that it has it: with `until` that is waited for when this ends.
     """
     from hosier.store import Store
 
@@ -203,7 +216,11 @@ def lock_spec(
     file, proxies = family.lock(specs, held, update=update, store_path=store.path, reporter=reporter, now=time.time())
     file = LockFile(tuple(_relative(lock, specs[lock.architecture]) for lock in file.locks))
     judge(before, file)
-    _write(path, locks.dump_file(file))
+    writing = Writing(path, locks.dump_file(file))
+    if until is None:
+        writing.end()
+    else:
+        until.callback(writing.end)
     return Locked(file, path, tuple(changes(before, file)), proxies)
 
 
@@ -249,31 +266,6 @@ def _relative(lock: Lock, spec: Spec) -> Lock:
         return package if package.repo else replace(package, path=named.get(package.path, package.path))
 
     return replace(lock, packages=tuple(map(placed, lock.packages)))
-
-
-def _write(path: str, text: str) -> None:
-    beside = f"{path}.{os.getpid()}.new"
-    try:
-        _sweep(path)
-        with open(beside, "x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(beside, path)
-    except OSError as exc:
-        raise LockInvalid(f"cannot write {path}: {exc.strerror}") from exc
-    finally:
-        if os.path.lexists(beside):
-            os.unlink(beside)
-
-
-def _sweep(path: str) -> None:
-    """Remove what a killed process left beside a lock file."""
-    folder, name = os.path.split(path)
-    for each in os.listdir(folder or "."):
-        pid = each.removeprefix(f"{name}.").removesuffix(".new")
-        if each == f"{name}.{pid}.new" and pid.isdecimal() and not os.path.isdir(f"/proc/{pid}"):
-            os.unlink(os.path.join(folder, each))
 
 
 def changes(before: LockFile | None, after: LockFile) -> list[str]:

@@ -88,34 +88,36 @@ def build_spec(
     for spec in chosen:
         if not runs_nothing(spec):
             need_architecture(architecture_of(spec))
-    file, proxies = usable_lock(spec_path, store_path, specs, update=update, reporter=reporter)
-    store = Store.open(store_path, plain=True)
-    store.sweep()
-    folder = os.path.dirname(os.path.abspath(spec_path))
-    before: dict[str, float] = {}
-    for spec in chosen:
-        name = _tag(spec, tag, several=len(specs) > 1 and (tag is None or len(chosen) > 1))
-        lock = _of(file, spec)
-        with _told(name):
-            built = build(
-                store,
-                spec,
-                lock,
-                folder=folder,
-                tag=name,
-                reporter=reporter,
-                proxies=proxies,
-                cache=cache,
-                origins=origins,
-            )
-        # The reporter counts on; each build tells its own time, and the first one that of the lock.
-        own = {
-            key: seconds - before.get(key, 0.0)
-            for key, seconds in built.timings.items()
-            if key not in before or seconds > before[key]
-        }
-        before = dict(built.timings)
-        yield lock.architecture, replace(built, timings=own)
+    with contextlib.ExitStack() as held:
+        file, proxies = usable_lock(spec_path, store_path, specs, update=update, reporter=reporter, until=held)
+        store = Store.open(store_path, plain=True)
+        store.sweep()
+        folder = os.path.dirname(os.path.abspath(spec_path))
+        before: dict[str, float] = {}
+        for spec in chosen:
+            name = _tag(spec, tag, several=len(specs) > 1 and (tag is None or len(chosen) > 1))
+            lock = _of(file, spec)
+            with _told(name):
+                built = build(
+                    store,
+                    spec,
+                    lock,
+                    folder=folder,
+                    tag=name,
+                    reporter=reporter,
+                    proxies=proxies,
+                    cache=cache,
+                    origins=origins,
+                )
+            held.close()  # nothing is told before the lock file is there
+            # The reporter counts on; each build tells its own time, and the first one that of the lock.
+            own = {
+                key: seconds - before.get(key, 0.0)
+                for key, seconds in built.timings.items()
+                if key not in before or seconds > before[key]
+            }
+            before = dict(built.timings)
+            yield lock.architecture, replace(built, timings=own)
 
 
 def _of(file: LockFile, spec: Spec) -> Lock:
