@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hosier.build.rpm.beside import Beside
+from hosier.build.beside import Beside
 
 
 def test_a_value_is_computed_meanwhile_and_by_another_process() -> None:

@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from hosier.build.beside import Beside
 from hosier.build.rpm import lua, triggers
-from hosier.build.rpm.beside import Beside
 from hosier.build.rpm.lua import Order
 from hosier.build.rpm.triggers import Installed, Run
 from hosier.build.scripts import Workplace, ending, fresh_work, last, overfull, written
