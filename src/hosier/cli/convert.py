@@ -23,12 +23,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert; warnings go to standard error."""
-    from hosier.build.nails.read import read_nail, usable
+    from hosier.build.nails.read import need_nail, read_nail, usable
     from hosier.cli import outputs
     from hosier.errors import UsageError
     from hosier.linux.printable import shown
     from hosier.spec.nail_toml import dumps
 
+    need_nail(args.nail, "it needs no converting: hosier lock, build and the others take it as it is")
     nail = read_nail(args.nail)
     spec = usable(nail)
     if not args.quiet:

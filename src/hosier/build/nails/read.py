@@ -9,8 +9,11 @@ from dataclasses import replace
 
 from hosier.build.nails.record import SECONDS, record
 from hosier.errors import SpecInvalid
+from hosier.linux.regular import opened
 from hosier.spec import toenail
+from hosier.spec.documents import no_text
 from hosier.spec.model import Spec
+from hosier.spec.nail_events import Recording
 from hosier.spec.problem import ERROR, Problem
 from hosier.spec.toenail import Nail
 from hosier.spec.words import SECTIONS
@@ -21,30 +24,57 @@ VARIABLES = ("REPO_FILE", "MREPO_URL", "SOCK_DIR", "VERSION", "RELEASE", "PACKAG
 _TABLE = re.compile(rf"\[\[?\s*(?:{'|'.join(SECTIONS)})\b[^]]*\]\]?\s*(?:#.*)?")
 _KEY = re.compile(r"[A-Za-z0-9_-]+(?:\s+=|\s*=\s)")
 _BEGINNING = 1 << 16
+_LONGEST = 1 << 24
 
 
 def is_nail(path: str) -> bool:
     """Whether a file is one for bash: text whose name does not end in .toml, and which does not begin as TOML does."""
     if path.endswith(".toml"):
         return False
+    text = _beginning(path)
+    return text is not None and "\0" not in text and bool(text.strip()) and not _begins_as_toml(text)
+
+
+def _beginning(path: str) -> str | None:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read(_BEGINNING)
+            return file.read(_BEGINNING)
     except OSError:
-        return False
-    if "\0" in text:
-        return False
+        return None
+
+
+def _begins_as_toml(text: str) -> bool:
     for line in text.splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
-            return _TABLE.fullmatch(line.strip()) is None and _KEY.match(line) is None
-    return bool(text.strip())
+            return _TABLE.fullmatch(line.strip()) is not None or _KEY.match(line) is not None
+    return False
 
 
 def read_nail(
     path: str, *, cwd: str | None = None, variables: Mapping[str, str] | None = None, seconds: float = SECONDS
 ) -> Nail:
     """What the nail at `path` says, and its problems. Raises as `record` does."""
+    fault = _no_text(path)
+    if fault is not None:
+        recording = Recording(path, os.path.realpath(path), os.path.abspath(cwd or os.getcwd()), ())
+        return Nail(None, (fault,), {}, recording, {})
     return toenail.read(record(path, cwd=cwd, variables=variables, seconds=seconds))
+
+
+def _no_text(path: str) -> Problem | None:
+    """What is wrong with a file that bash could make nothing of."""
+    try:
+        with open(opened(path), "rb") as file:
+            return no_text(file.read(_LONGEST), path)
+    except OSError:
+        return None  # `record` says what it is
+
+
+def need_nail(path: str, mend: str) -> None:
+    """Raise SpecInvalid, with the mend, for a spec in TOML."""
+    text = _beginning(path)
+    if text is not None and (path.endswith(".toml") or _begins_as_toml(text)):
+        raise SpecInvalid(f"cannot read {path}: it is a spec in TOML, and not a nail", hint=mend)
 
 
 def read(path: str, *, variables: Mapping[str, str] | None = None, architecture: str | None = None) -> Spec:
