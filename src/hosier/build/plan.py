@@ -17,7 +17,7 @@ from hosier.spec.architectures import is_native
 from hosier.spec.lock import Lock, LockedPackage, package_order
 from hosier.spec.model import Packages, Spec
 
-BUILDER = 3
+BUILDER = 4
 """Part of every key; one more whenever the builder makes other trees from the same inputs."""
 
 ASKED_FOR = ("essential", "requested")
