@@ -20,7 +20,9 @@ from typing import NamedTuple
 
 import pytest
 
+from hosier.build.nails import record as record_module
 from hosier.build.nails.read import is_nail, read_nail
+from hosier.fetch import progress
 from hosier.spec.model import Device, Group, HostLink, Packages, Position, Request, Spec, User
 from hosier.spec.toenail import Nail
 from kit import cli
@@ -356,6 +358,19 @@ def test_without_user_namespaces_root_is_nobody_whose_processes_are_counted(
     (tmp_path / "foot").chmod(0o600)
     nail = nail_of(tmp_path, {})
     assert [each.code for each in nail.problems if each.severity == "error"] == ["nail-ended"]
+
+
+def test_a_reading_that_lasts_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(record_module, "SHOWN_AFTER", 0.05)
+    foot = tmp_path / "foot"
+    foot.write_text("sleep 0.8\n")
+    read_nail(str(foot), reporter=progress.reporter(quiet=False, verbose=False))
+    said = capsys.readouterr().err
+    assert said.startswith(f"read {foot}, 60 s at most (") and said.endswith(" s)\n")
+    read_nail(str(foot), reporter=progress.reporter(quiet=True, verbose=False))
+    assert capsys.readouterr().err == ""
 
 
 def test_a_job_that_is_left_behind_ends_with_the_nail(tmp_path: Path) -> None:

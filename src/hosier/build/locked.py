@@ -51,7 +51,7 @@ def _of_nail(path: str, reporter: Reporter | None) -> Spec | None:
 
     if not is_nail(path):
         return None
-    nail = read_nail(path)
+    nail = read_nail(path, reporter=reporter)
     spec = usable(nail)
     if reporter is not None:
         for problem in nail.lost:

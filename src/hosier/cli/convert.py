@@ -26,11 +26,12 @@ def run(args: argparse.Namespace) -> int:
     from hosier.build.nails.read import need_nail, read_nail, usable
     from hosier.cli import outputs
     from hosier.errors import UsageError
+    from hosier.fetch.progress import reporter
     from hosier.linux.printable import shown
     from hosier.spec.nail_toml import dumps
 
     need_nail(args.nail, "it needs no converting: hosier lock, build and the others take it as it is")
-    nail = read_nail(args.nail)
+    nail = read_nail(args.nail, reporter=reporter(quiet=args.quiet, verbose=args.verbose))
     spec = usable(nail)
     if not args.quiet:
         for problem in nail.problems:

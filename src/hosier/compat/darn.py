@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     if args.toml and args.json:
         raise UsageError("cannot print both TOML and JSON", hint="give --toml or --json")
     conf, sock = _told_apart(args.first, args.second)
-    declared = _declared(args.foot)
+    declared = _declared(args.foot, quiet=args.quiet)
     reading = drift.Reading()
     with guard(f"read {sock}"), Root.at(sock) as root:
         known = records(root, family=declared.family, files=args.files, what=sock)
@@ -153,10 +153,11 @@ def _has_repos(folder: str) -> bool:
     return any(name.endswith(".repo") for name in os.listdir(folder))
 
 
-def _declared(word: str) -> Declared:
+def _declared(word: str, *, quiet: bool) -> Declared:
     from hosier.build.host import host_architecture, host_suite
     from hosier.build.nails import read as nails
     from hosier.compat.foot import need_file
+    from hosier.fetch.progress import reporter
     from hosier.inspect.drift_declared import of_lock, of_spec
     from hosier.inspect.subject import read_locks
     from hosier.spec import toml
@@ -165,7 +166,8 @@ def _declared(word: str) -> Declared:
     if word.endswith(".lock"):
         return of_lock(_own(read_locks(word)))
     if nails.is_nail(word):
-        return of_spec(nails.read(word, variables=nails.environment()))
+        report = reporter(quiet=quiet, verbose=False)
+        return of_spec(nails.read(word, variables=nails.environment(), reporter=report))
     spec = toml.read(word, architecture=host_architecture(), suite=host_suite())
     beside = word.removesuffix(".toml") + ".lock"
     lock = _own(read_locks(beside)) if word.endswith(".toml") and os.path.exists(beside) else None

@@ -57,7 +57,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
 
 
-def read(path: str) -> Foot:
+def read(path: str, report: Reporter) -> Foot:
     """Raises UsageError for a file that cannot be read, or is for several architectures and not for this machine's;
     SpecInvalid."""
     need_file(path)
@@ -65,7 +65,9 @@ def read(path: str) -> Foot:
     from hosier.build.locked import architecture_of, read_specs
     from hosier.build.nails import read as nails
 
-    nail = nails.read_nail(path, variables=nails.environment()) if nails.is_nail(path) else None
+    nail = None
+    if nails.is_nail(path):
+        nail = nails.read_nail(path, variables=nails.environment(), reporter=report)
     specs = read_specs(path) if nail is None else (nails.usable(nail),)
     there = {architecture_of(each): each for each in specs}
     spec = specs[0] if len(specs) == 1 else there.get(host_architecture())

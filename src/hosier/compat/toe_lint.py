@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     for file in args.files:
         read.need_nail(file, f"for a spec it is hosier lint {shlex.quote(file)}")
     report = reporter(quiet=args.quiet, verbose=False)
-    for nail in read.whole(args.files, variables=read.environment()):
+    for nail in read.whole(args.files, variables=read.environment(), reporter=report):
         problems += nail.problems
         more, unknown = closure.check(
             nail,

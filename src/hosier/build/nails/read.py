@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hosier.build.nails.record import SECONDS, record
 from hosier.errors import SpecInvalid
@@ -17,6 +18,9 @@ from hosier.spec.nail_events import Recording
 from hosier.spec.problem import ERROR, Problem
 from hosier.spec.toenail import Nail
 from hosier.spec.words import SECTIONS
+
+if TYPE_CHECKING:
+    from hosier.fetch.progress import Reporter
 
 VARIABLES = ("REPO_FILE", "MREPO_URL", "SOCK_DIR", "VERSION", "RELEASE", "PACKAGE")
 """SOCK's own, which its commands take from the environment, as their shell did."""
@@ -51,14 +55,19 @@ def _begins_as_toml(text: str) -> bool:
 
 
 def read_nail(
-    path: str, *, cwd: str | None = None, variables: Mapping[str, str] | None = None, seconds: float = SECONDS
+    path: str,
+    *,
+    cwd: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
+    reporter: Reporter | None = None,
 ) -> Nail:
-    """What the nail at `path` says, and its problems. Raises as `record` does."""
+    """What the nail at `path` says, and its problems; `reporter` shows that it lasts. Raises as `record` does."""
     fault = _no_text(path)
     if fault is not None:
         recording = Recording(path, os.path.realpath(path), os.path.abspath(cwd or os.getcwd()), ())
         return Nail(None, (fault,), {}, recording, {})
-    return toenail.read(record(path, cwd=cwd, variables=variables, seconds=seconds))
+    return toenail.read(record(path, cwd=cwd, variables=variables, seconds=seconds, reporter=reporter))
 
 
 def _no_text(path: str) -> Problem | None:
@@ -77,9 +86,15 @@ def need_nail(path: str, mend: str) -> None:
         raise SpecInvalid(f"cannot read {path}: it is a spec in TOML, and not a nail", hint=mend)
 
 
-def read(path: str, *, variables: Mapping[str, str] | None = None, architecture: str | None = None) -> Spec:
+def read(
+    path: str,
+    *,
+    variables: Mapping[str, str] | None = None,
+    architecture: str | None = None,
+    reporter: Reporter | None = None,
+) -> Spec:
     """The spec that the nail at `path` is. Raises SpecInvalid, whose message lists all errors with their places."""
-    return usable(read_nail(path, variables=variables), architecture=architecture)
+    return usable(read_nail(path, variables=variables, reporter=reporter), architecture=architecture)
 
 
 def usable(nail: Nail, *, architecture: str | None = None) -> Spec:
@@ -97,13 +112,15 @@ def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     return {name: given[name] for name in VARIABLES if name in given}
 
 
-def lint(paths: Sequence[str], *, variables: Mapping[str, str] | None = None) -> list[Problem]:
+def lint(paths: Sequence[str], *, reporter: Reporter | None = None) -> list[Problem]:
     """The problems of each nail in its order, as `whole` has them."""
-    return list(dict.fromkeys(problem for nail in whole(paths, variables=variables) for problem in nail.problems))
+    return list(dict.fromkeys(problem for nail in whole(paths, reporter=reporter) for problem in nail.problems))
 
 
-def whole(paths: Sequence[str], *, variables: Mapping[str, str] | None = None) -> list[Nail]:
+def whole(
+    paths: Sequence[str], *, variables: Mapping[str, str] | None = None, reporter: Reporter | None = None
+) -> list[Nail]:
     """The nails that the others do not include: a path that another one includes is read as a part of that one only."""
-    nails = {os.path.realpath(path): read_nail(path, variables=variables) for path in paths}
+    nails = {os.path.realpath(path): read_nail(path, variables=variables, reporter=reporter) for path in paths}
     parts = {file for nail in nails.values() for file in list(nail.recording.texts)[1:]}
     return [nail for path, nail in nails.items() if path not in parts] or list(nails.values())
