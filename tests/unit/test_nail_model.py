@@ -196,12 +196,16 @@ WRONG = [
             at(3, "Rpm", "/os/b-1-1.noarch.rpm"),
             at(4, "Rpm", "/c-1-1.noarch.rpm"),
             at(5, "Rpm", ""),
+            at(6, "GpgImport", "nails/KEY"),
+            at(7, "GpgImport", "/usr"),
         ),
         [
-            "nails/foot:1 error[file-missing] /nowhere/a-1-1.noarch.rpm does not exist | correct it; /nowhere/a-1-1.noarch.rpm was looked for",
+            "nails/foot:1 error[file-missing] /nowhere/a-1-1.noarch.rpm does not exist | correct the path",
             "nails/foot:2 error[request-invalid] 'foo' is not the file of an RPM package | name a file or a URL that ends in .rpm",
             "nails/foot:3 error[variable-unset] MREPO_URL is not set, and this package's place begins with it | set it to the URL that packages are below, before this",
             "nails/foot:5 error[request-invalid] '' is not the file of an RPM package | set MREPO_URL before it",
+            "nails/foot:6 error[file-missing] nails/KEY does not exist | correct the path, which is looked for from /nails and /",
+            "nails/foot:7 error[file-missing] /usr is not a file | name a file",
         ],
         more={
             "texts": {

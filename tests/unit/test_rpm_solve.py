@@ -275,7 +275,17 @@ CASES = [
         comps=COMPS,
     ),
     Case(
-        "groups of a repository without any", ["@core"], error=IN + "@core is asked for, and no repository has groups"
+        "a group that is like none",
+        ["@nosuch"],
+        error=IN + "no group nosuch is in base",
+        hint="there are @server, @core",
+        comps=COMPS,
+    ),
+    Case(
+        "groups of a repository without any",
+        ["@core"],
+        error=IN + "@core is asked for, and no repository has groups",
+        hint="ask for packages by their names, or add a repository with groups to [[repo]]",
     ),
     Case(
         "a digest that is weak",

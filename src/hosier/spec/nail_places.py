@@ -71,10 +71,19 @@ class Places:
         current one."""
         if os.path.isabs(text):
             return os.path.normpath(text)
-        tried = [
-            os.path.normpath(os.path.join(folder, text))
-            for folder in (os.path.dirname(file) or self.folder, self._recording.cwd)
-        ]
+        tried = [os.path.normpath(os.path.join(folder, text)) for folder in self._folders(file)]
         path = next((each for each in tried if os.path.exists(each)), tried[0])
         self.names[path] = os.path.relpath(path, self.folder)
         return path
+
+    def absent(self, text: str, file: str) -> tuple[str, str]:
+        """Why there is no file `text`, written in `file`, and the mend."""
+        if os.path.exists(self.host_path(text, file)):
+            return f"{text} is not a file", "name a file"
+        if os.path.isabs(text):
+            return f"{text} does not exist", "correct the path"
+        places = " and ".join(dict.fromkeys(self._folders(file)))
+        return f"{text} does not exist", f"correct the path, which is looked for from {places}"
+
+    def _folders(self, file: str) -> tuple[str, str]:
+        return os.path.dirname(file) or self.folder, self._recording.cwd

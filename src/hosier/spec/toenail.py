@@ -173,7 +173,7 @@ class Draft:
                     mend = "set it to the URL that packages are below, before this"
                     self.error(position, "variable-unset", text, mend)
                 return None
-            self.error(position, "file-missing", f"{location} does not exist", f"correct it; {path} was looked for")
+            self.error(position, "file-missing", *self.places.absent(rest if colon else location, event.file))
         relative = self.places.names.get(path)
         if relative is not None and not relative.startswith("../"):
             relative = f"./{relative}"
@@ -195,7 +195,7 @@ class Draft:
         else:
             key = self.places.host_path(rest if colon else location, event.file)
             if not os.path.isfile(key):
-                self.error(position, "file-missing", f"{location} does not exist", f"correct it; {key} was looked for")
+                self.error(position, "file-missing", *self.places.absent(rest if colon else location, event.file))
         if key is not None and key not in self.keys:
             self.keys.append(key)
 
