@@ -93,6 +93,13 @@ COMPS = """<?xml version="1.0"?><comps><group><id>core</id><name>The core</name>
 </packagelist></group><environment><id>server</id><name>Server</name><grouplist><groupid>core</groupid></grouplist>
 <optionlist/></environment></comps>"""
 IN = "cannot lock web: "
+KERNELS = [
+    *(P("kernel", f"{each}-1") for each in (1, 2, 3)),
+    *(P("mod", f"{each}-1", requires=[f"kernel = {each}"], provides=["installonlypkg(vm)"]) for each in (1, 2)),
+    P("nokernel", "1-1", obsoletes=["kernel < 2"]),
+    P("any", "1-1", requires=["kernel"]),
+]
+"""What dnf keeps several versions of, and what has to do with it."""
 
 CASES = [
     Case("the newest version, with what it needs", ["bash"], f"{BASH} setup=2-1"),
@@ -294,22 +301,44 @@ CASES = [
         hint="make the metadata anew with createrepo_c --checksum sha256, or name the package by its URL",
         more=[P("weaksum", checksum="sha1")],
     ),
+    Case("one kernel is the newest", ["kernel"], "kernel=3-1", more=KERNELS),
+    Case("two kernels", ["kernel = 1", "kernel-2-1"], "kernel=1-1 kernel=2-1", more=KERNELS),
+    Case("what two kernels are needed for", ["mod", "mod = 1"], "kernel=1-1 mod=1-1", more=KERNELS),
     Case(
-        "two kernels",
-        ["kernel = 1", "kernel = 2"],
-        error=IN + "kernel-1-1.noarch and kernel-2-1.noarch cannot be locked together: dnf would keep both, and a lock "
-        "has one version of each",
-        hint="ask for only one of kernel (= 1), kernel (= 2)",
-        more=[P("kernel", "1-1"), P("kernel", "2-1")],
+        "two modules, each with its kernel",
+        ["mod = 2", "mod = 1"],
+        "kernel=1-1 kernel=2-1 mod=1-1 mod=2-1",
+        more=KERNELS,
     ),
     Case(
-        "two of another kind that are listed",
+        "a kernel that another package obsoletes",
+        ["kernel = 1", "kernel = 2", "nokernel"],
+        error=IN + "nokernel-1-1.noarch obsoletes kernel < 2",
+        hint="ask for only one of kernel (= 1), nokernel",
+        more=KERNELS,
+    ),
+    Case(
+        "two that are listed",
         ["mod = 1", "mod = 2"],
+        "mod=1-1 mod=2-1",
         options={"dependencies": False},
-        error=IN + "mod-1-1.noarch and mod-2-1.noarch cannot be locked together: dnf would keep both, and a lock has "
-        "one version of each",
+        more=KERNELS,
+    ),
+    Case(
+        "two that are listed, and dnf keeps one of",
+        ["glibc-2.36-1", "glibc-2.36-2"],
+        options={"dependencies": False},
+        error=IN + "only one of glibc-2.36-1.x86_64 and glibc-2.36-2.x86_64 can be installed",
         hint="ask for one of them",
-        more=[P("mod", f"{each}-1", provides=["installonlypkg(kernel-module)"]) for each in (1, 2)],
+    ),
+    Case(
+        "two that a lock would call alike",
+        ["kernel = 1", "kernel-1-1.x86_64"],
+        error=IN + "kernel-1-1.noarch and kernel-1-1.x86_64 cannot be locked together: a lock would call both "
+        "kernel-1-1",
+        hint="ask for one of them",
+        options={"dependencies": False, "exclude": ["kernel-2-1"]},
+        more=[P("kernel", "1-1"), P("kernel", "1-1", X)],
     ),
     Case(
         "another machine's package that is needed",
@@ -643,6 +672,50 @@ def test_a_held_provider_stays_when_a_better_one_comes(tmp_path: Path) -> None:
     assert _moved(tmp_path, before, [*before, P("acap", provides=["cap"])], "user") == ("user=1-1 zcap=1-1", [])
 
 
+@pytest.mark.parametrize(
+    ("asked", "requests", "update", "expected"),
+    [
+        (["kernel = 1", "kernel = 2"], ["kernel = 1", "kernel = 2", "any"], [], "any=1-1 kernel=1-1 kernel=2-1"),
+        (["kernel = 1", "kernel = 2"], ["kernel = 2"], [], "kernel=2-1"),
+        (["kernel = 1"], ["kernel = 1", "kernel = 2"], [], "kernel=1-1 kernel=2-1"),
+        (["kernel < 3"], ["kernel", "kernel = 1"], [], "kernel=1-1 kernel=2-1"),
+        (["kernel < 3"], ["kernel"], [], "kernel=2-1"),
+        (["kernel < 3"], ["kernel"], ["kernel"], "kernel=3-1"),
+        (["kernel < 3"], ["kernel", "kernel = 1"], ["kernel"], "kernel=1-1"),  # as dnf, of nothing
+        (["kernel = 1", "kernel = 2"], ["kernel = 1", "kernel = 2"], ["kernel"], "kernel=1-1 kernel=2-1"),
+        (["kernel = 1", "kernel = 2"], ["kernel = 1", "kernel > 1"], ["kernel-2-1"], "kernel=1-1 kernel=3-1"),
+        (["kernel = 1", "kernel = 2"], ["kernel = 1", "kernel > 1"], ["kernel-1-1"], "kernel=1-1 kernel=2-1"),
+        (["kernel = 2"], ["kernel", "mod = 1"], [], "kernel=1-1 kernel=2-1 mod=1-1"),
+        (["kernel = 2"], ["mod = 1"], [], "kernel=1-1 mod=1-1"),
+    ],
+)
+def test_kernels_are_held_each(
+    asked: Sequence[str], requests: Sequence[str], update: Sequence[str], expected: str, tmp_path: Path
+) -> None:
+    found = _moved(tmp_path, KERNELS, KERNELS, *requests, asked=asked, update=frozenset(update))
+    assert found == (expected, [])
+
+
+def test_a_kernel_that_is_added_is_of_a_stage_of_its_own_and_needs_are_told_by_version(tmp_path: Path) -> None:
+    found = refreshed(tmp_path, {"base": KERNELS})
+    first = locked(spec("mod = 2", "any"), found)
+    assert [(p.name, p.stage, p.depends) for p in first.packages] == [
+        ("any", 0, ("kernel",)), ("kernel", 0, ()), ("mod", 0, ("kernel",)),
+    ]  # fmt: skip
+    second = locked(spec("mod = 2", "any", "mod = 1"), found, previous=first)
+    assert [(p.name, p.version, p.stage, p.depends, p.why) for p in second.packages] == [
+        ("any", "1-1", 1, ("kernel-1-1",), "requested"),
+        ("kernel", "1-1", 1, (), "depends of any"),
+        ("kernel", "2-1", 0, (), "depends of mod-2-1"),
+        ("mod", "1-1", 1, ("kernel-1-1",), "requested"),
+        ("mod", "2-1", 0, ("kernel-2-1",), "requested"),
+    ]
+    third = locked(spec("mod = 1", "any"), found, previous=second)
+    assert [(p.name, p.stage, p.depends) for p in third.packages] == [
+        ("any", 1, ("kernel",)), ("kernel", 1, ()), ("mod", 1, ("kernel",)),
+    ]  # fmt: skip
+
+
 def test_an_addition_is_of_a_stage_of_its_own(tmp_path: Path) -> None:
     first = locked(spec("top"), refreshed(tmp_path, {"base": OLD}))
     second = locked(spec("top", "side"), refreshed(tmp_path, {"base": NEW}), previous=first)
@@ -691,6 +764,11 @@ def test_several_architectures_have_the_same_versions(tmp_path: Path) -> None:
     assert _together(tmp_path, archives, "low", "any") == (
         "amd64: any=1-1 low=1-1.x86_64; arm64: any=1-1 low=1-1.aarch64"
     )
+    kernels = [P("kernel", "1-1"), P("kernel", "2-1"), P("kernel", "3-1", X)]
+    archives = {"amd64": kernels, "arm64": kernels[:2]}
+    assert _together(tmp_path, archives, "kernel = 1", "kernel > 1") == (
+        "amd64: kernel=1-1 kernel=2-1; arm64: kernel=1-1 kernel=2-1"
+    )
     with pytest.raises(HosierError) as raised:
         _together(tmp_path, {"amd64": [P("low", "2-1", X)], "arm64": [P("low", "1-1", "aarch64")]}, "low")
     assert str(raised.value) == (
@@ -729,6 +807,7 @@ def test_what_a_declared_set_lacks_is_said_in_words(tmp_path: Path) -> None:
         ("exim-4-1.x86_64 conflicts with postfix: postfix-3-1.x86_64", "leave one of them out"),
     ]
     assert _missing(tmp_path, BASE, "bash", "glibc", "setup") == []
+    assert _missing(tmp_path, KERNELS, "kernel = 1", "kernel = 2", "mod = 2") == []
 
 
 # rich dependencies

@@ -247,7 +247,10 @@ def _one_stage(order: _Order, item: plan.Stage, below: str | None, entries: Mapp
     store, native, family = order.store, order.lock.architecture, order.family
     with store.work("stage") as folder:
         site = _site(order, folder, entries)
-        packages = {plan.key(p, native): family.load(store.unpacked(p.sha256), p, order.lock) for p in item.packages}
+        packages = {
+            plan.key(p, native, item.doubled): family.load(store.unpacked(p.sha256), p, order.lock)
+            for p in item.packages
+        }
         site.epoch = max(family.newest(packages.values()), _newest(entries) if entries else 0)
         if site.epoch > time.time():
             late = next((name for name, p in packages.items() if family.newest([p]) == site.epoch), "the packages")

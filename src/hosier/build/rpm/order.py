@@ -24,9 +24,14 @@ _FAR = 1 << 60
 
 
 def order(
-    packages: Iterable[LockedPackage], native: str, header_of: Callable[[LockedPackage], Header] | None = None
+    packages: Iterable[LockedPackage],
+    native: str,
+    header_of: Callable[[LockedPackage], Header] | None = None,
+    *,
+    doubled: frozenset[str] = frozenset(),
 ) -> list[LockedPackage]:
-    """`packages` in the order of their installation, as they are given to it; `native` is the image's architecture.
+    """`packages` in the order of their installation, as they are given to it; `native` is the image's architecture,
+    `doubled` are the lock's.
 
     What they need of other stages is there already and has no part in it. Without `header_of` it is as if there were no
     programs and no weak dependencies.
@@ -34,7 +39,7 @@ def order(
     found = list(packages)
     by_key: dict[str, list[int]] = {}
     for number, package in enumerate(found):
-        by_key.setdefault(plan.key(package, native), []).append(number)
+        by_key.setdefault(plan.key(package, native, doubled), []).append(number)
 
     def edges(names: Iterable[str], number: int) -> set[int]:
         return {other for name in names for other in by_key.get(name, ()) if other != number}

@@ -19,10 +19,12 @@ from hosier.build.rpm.scriptlets import Transaction
 from hosier.build.rpm.triggers import Installed
 from hosier.build.site import RECORD_MAX, Site
 from hosier.distro.rpm import database, leftovers, pubkey, scripts, signatures, tags
+from hosier.distro.rpm.evr import Evr
 from hosier.distro.rpm.header import Header, Malformed
 from hosier.distro.rpm.scripts import Scripts
 from hosier.errors import BuildFailed, PackageInvalid
-from hosier.spec.architectures import is_native, rpm_name
+from hosier.spec import naming
+from hosier.spec.architectures import rpm_name
 from hosier.spec.lock import Lock, LockedPackage
 from hosier.store.manifest import Entry
 
@@ -45,7 +47,9 @@ def load(folder: str, locked: LockedPackage, lock: Lock) -> Unpacked:
             f"and {' '.join(said)} was expected",
             hint="its repository's metadata says otherwise than the package, or the lock's line was edited: lock again",
         )
-    label = plan.key(locked, lock.architecture)
+    alike = (p for p in lock.packages if p.name == locked.name)
+    doubled = naming.repeated(plan.key(p, lock.architecture) for p in alike)
+    label = plan.key(locked, lock.architecture, doubled)
     signers = lock.signers(locked.repo)
     keys = tuple(base64.b64decode(key.data) for key in signers or ())
     package = Unpacked(folder, *said, label, meta["members"], keys)
@@ -68,14 +72,11 @@ def newest(packages: Iterable[Unpacked]) -> int:
 
 def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> None:
     """As `hosier.build.families.Stages` promises."""
-    locked = {plan.key(package, site.architecture): package for package in stage.packages}
-    given = [locked[key] for key in stage.given or sorted(locked)]
-    in_order = [
-        packages[plan.key(package, site.architecture)]
-        for package in order.order(
-            given, site.architecture, lambda package: packages[plan.key(package, site.architecture)].header
-        )
-    ]
+    key = partial(plan.key, native=site.architecture, doubled=stage.doubled)
+    locked = {key(package): package for package in stage.packages}
+    given = [locked[name] for name in stage.given or sorted(locked)]
+    sorting = order.order(given, site.architecture, lambda p: packages[key(p)].header, doubled=stage.doubled)
+    in_order = [packages[key(package)] for package in sorting]
     if "/" not in site.state.entries:
         top = Entry(path="/", kind="d", mode=0o755, uid=0, gid=0, mtime=site.epoch)
         site.state.entries["/"] = top
@@ -86,13 +87,13 @@ def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> None:
     site.aside = dbpath.files(site.state, (before, dbpath.SYSIMAGE, dbpath.CLASSIC))
     _write(site, before, _install(site, in_order, headers, installed))
     labels = ((package.header, package.label) for package in in_order)
-    for header, label in (*((each, _label(each, site.architecture)) for each in installed), *labels):
+    for header, label in (*((each, _label(each, site.architecture, stage.doubled)) for each in installed), *labels):
         _own_ghosts(site, header, label)
 
 
-def _label(header: Header, native: str) -> str:
-    name, architecture = header.string(tags.NAME), header.string(tags.ARCH)
-    return name if is_native(architecture, native) else f"{name}:{architecture}"
+def _label(header: Header, native: str, doubled: frozenset[str]) -> str:
+    version = Evr(header.number(tags.EPOCH), header.string(tags.VERSION), header.string(tags.RELEASE))
+    return naming.key(header.string(tags.NAME), str(version), header.string(tags.ARCH), native, doubled)
 
 
 def _own_ghosts(site: Site, header: Header, label: str) -> None:
