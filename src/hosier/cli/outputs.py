@@ -41,8 +41,10 @@ def fill(output: str, write: Callable[[int], int], *, what: str, file_only: bool
     except BrokenPipeError:
         raise
     except OSError as error:
+        from hosier.store.layout import mend
+
         reason = str(error.strerror or error).lower()
-        raise StoreFailed(f"cannot {what} to {output}: {reason}") from error
+        raise StoreFailed(f"cannot {what} to {output}: {reason}", hint=mend(error, output=True)) from error
     return size
 
 

@@ -24,7 +24,7 @@ from hosier.pack.directory import Written
 from hosier.pack.package import Item, Package
 from hosier.pack.scripts import Mend
 from hosier.pack.source import Source
-from hosier.store.layout import guard
+from hosier.store.layout import reading
 
 COMPRESSIONS = ("xz", "zstd", "gz", "none")
 _ENDINGS = {"xz": ".xz", "zstd": ".zst", "gz": ".gz", "none": ""}
@@ -83,7 +83,7 @@ def write(
     cannot be, StoreFailed, naming the image, for what dpkg cannot hold, and when `out` cannot be written.
     """
     compressing.check(compression, level)
-    with guard(f"pack {source.name}"), Contents(source.root, {}, name=source.name, verify=verify) as contents:
+    with reading(f"pack {source.name}"), Contents(source.root, {}, name=source.name, verify=verify) as contents:
         planned = package.plan(source, contents, prefix=prefix)
         _check(planned, source)
         mends, left = _mends(planned, source)

@@ -55,7 +55,7 @@ def write(
     """
     target = os.path.abspath(target)
     ordered = sorted(entries, key=lambda each: each.path)
-    with guard(f"pack {name} to {target}"):
+    with guard(f"pack {name} to {target}", output=True):
         try:
             if os.listdir(target):
                 raise StoreFailed(f"cannot pack {name} to {target}: the folder is not empty")

@@ -29,7 +29,7 @@ from hosier.pack.rpmheader import BINARY, INT16, INT32, INT64, STRING, STRINGS, 
 from hosier.pack.scripts import Mend
 from hosier.pack.source import Source
 from hosier.spec.architectures import RPM_NAMES
-from hosier.store.layout import guard
+from hosier.store.layout import reading
 from hosier.store.manifest import Entry
 
 COMPRESSIONS = ("zstd", "xz", "gz")
@@ -91,7 +91,7 @@ def write(
     signature of the header, as packets; it is asked twice, the first time for room.
     """
     compressing.check(compression, level)
-    with guard(f"pack {source.name}"), Contents(source.root, {}, name=source.name, verify=verify) as contents:
+    with reading(f"pack {source.name}"), Contents(source.root, {}, name=source.name, verify=verify) as contents:
         planned = _named(package.plan(source, contents, prefix=prefix, named=named), source)
         files, mends, left = _files(planned, source)
         planned = replace(planned, items=())  # all of them are in `files` now, which is enough of 100,000
