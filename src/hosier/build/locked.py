@@ -250,6 +250,8 @@ def _relative(lock: Lock, spec: Spec) -> Lock:
 
 
 def _write(path: str, text: str) -> None:
+    from hosier.store.layout import mend
+
     beside = f"{path}.{os.getpid()}.new"
     try:
         _sweep(path)
@@ -259,7 +261,7 @@ def _write(path: str, text: str) -> None:
             os.fsync(file.fileno())
         os.rename(beside, path)
     except OSError as exc:
-        raise LockInvalid(f"cannot write {path}: {exc.strerror}") from exc
+        raise LockInvalid(f"cannot write {path}: {str(exc.strerror).lower()}", hint=mend(exc, output=True)) from exc
     finally:
         if os.path.lexists(beside):
             os.unlink(beside)
