@@ -150,17 +150,6 @@ def test_what_was_signed_by_the_key_is_not_signed_again(tmp_path: Path) -> None:
     assert seen[0] == seen[1] and seen[1][0] != seen[2][0]
 
 
-def test_what_another_container_s_process_of_the_same_number_left_goes(tmp_path: Path) -> None:
-    """In a container numbers begin anew: one that was killed may have had ours."""
-    folder = tmp_path / "packages"
-    folder.mkdir()
-    debs.build_deb(folder, "a", "1", files={"/a": "a"})
-    (folder / f"dists/.stable.hosier-{os.getpid()}/main").mkdir(parents=True)
-    with reporter(quiet=True, verbose=False) as report:
-        publish(Wanted(str(folder), Archive("stable", "main", "tests"), 0), reporter=report)
-    assert os.listdir(folder / "dists") == ["stable"]
-
-
 # A deployed root
 
 
