@@ -710,10 +710,30 @@ def test_a_kernel_that_is_added_is_of_a_stage_of_its_own_and_needs_are_told_by_v
         ("mod", "1-1", 1, ("kernel-1-1",), "requested"),
         ("mod", "2-1", 0, ("kernel-2-1",), "requested"),
     ]
+    for more in range(8):  # of the numbers of packages, which come in another order in each set
+        others = refreshed(tmp_path, {"base": [*KERNELS, *(P(f"a{number}") for number in range(more))]})
+        assert locked(spec("mod = 2", "any", "mod = 1"), others, previous=first).packages == second.packages
     third = locked(spec("mod = 1", "any"), found, previous=second)
     assert [(p.name, p.stage, p.depends) for p in third.packages] == [
         ("any", 1, ("kernel",)), ("kernel", 1, ()), ("mod", 1, ("kernel",)),
     ]  # fmt: skip
+
+
+def test_a_kernel_that_others_need_is_not_requested_by_the_name_alone(tmp_path: Path) -> None:
+    found = refreshed(tmp_path, {"base": KERNELS})
+    lock = locked(spec("kernel", "mod = 1"), found, previous=locked(spec("kernel = 2"), found))
+    assert [(p.version, p.why) for p in lock.packages][:2] == [("1-1", "depends of mod"), ("2-1", "requested")]
+
+
+def test_a_kernel_moves_with_what_it_needs_and_another_stays(tmp_path: Path) -> None:
+    after = [*KERNELS[:2], P("kernel", "3-1", requires=["low >= 2"]), P("low", "1-1"), P("low", "2-1")]
+    before = [each for each in after if each.nevra != "low-2-1.noarch"]
+    requests = ("low", "kernel = 1", "kernel > 1")
+    assert _moved(tmp_path, before, after, *requests) == ("kernel=1-1 kernel=2-1 low=1-1", [])
+    assert _moved(tmp_path, before, after, *requests, update=frozenset({"kernel"})) == (
+        "kernel=1-1 kernel=3-1 low=2-1",
+        ["low cannot stay at 1-1, so it moves"],
+    )
 
 
 def test_an_addition_is_of_a_stage_of_its_own(tmp_path: Path) -> None:
@@ -768,6 +788,13 @@ def test_several_architectures_have_the_same_versions(tmp_path: Path) -> None:
     archives = {"amd64": kernels, "arm64": kernels[:2]}
     assert _together(tmp_path, archives, "kernel = 1", "kernel > 1") == (
         "amd64: kernel=1-1 kernel=2-1; arm64: kernel=1-1 kernel=2-1"
+    )
+    archives = {
+        "amd64": [*kernels[:2], P("low", "1-1", X, requires=["kernel = 1"])],
+        "arm64": [*kernels[:2], P("low", "1-1", "aarch64")],
+    }
+    assert _together(tmp_path, archives, "kernel = 2", "low") == (
+        "amd64: kernel=1-1 kernel=2-1 low=1-1.x86_64; arm64: kernel=2-1 low=1-1.aarch64"
     )
     with pytest.raises(HosierError) as raised:
         _together(tmp_path, {"amd64": [P("low", "2-1", X)], "arm64": [P("low", "1-1", "aarch64")]}, "low")
@@ -893,11 +920,12 @@ def test_a_lock_is_consistent(number: int, tmp_path: Path) -> None:
         ]
         assert len(numbers) == len(lock.packages)
         closure = Closure(universe, numbers)
-        keys = [universe.key(each) for each in numbers]
+        keys = [universe.key(each) for each in numbers if universe.alone(each)]
         assert len(keys) == len(set(keys))
+        assert len(lock.by_key()) == len(numbers)
         assert closure.unmet() == []
         assert closure.clashes() == []
-        assert all(name in {universe.key(each) for each in numbers} for p in lock.packages for name in p.depends)
+        assert all(name in lock.by_key() for p in lock.packages for name in p.depends)
         assert all(p.pre_depends == () or set(p.pre_depends) <= set(p.depends) for p in lock.packages)
 
 

@@ -71,7 +71,6 @@ def stages(lock: Lock, packages: Packages) -> list[Stage]:
                         sorted(here.intersection(p.pre_depends)),
                         sorted(here.intersection(p.depends)),
                         *_signers(lock, p),
-                        *_called(p, lock.architecture, doubled),
                     )
                     for p in members
                 ],
@@ -79,12 +78,6 @@ def stages(lock: Lock, packages: Packages) -> list[Stage]:
         )
         found.append(Stage(count, below, members, rows, doubled))
     return found
-
-
-def _called(package: LockedPackage, native: str, doubled: frozenset[str]) -> list[str]:
-    """Of what is there in several versions, whose its paths are said to be: another tree than that of one version."""
-    called = key(package, native, doubled)
-    return [called] if called != key(package, native) else []
 
 
 def _signers(lock: Lock, package: LockedPackage) -> list[list[str]]:

@@ -59,11 +59,10 @@ class Closure:
         package = self._universe.package
         name, own = dependency.partition(" ")[0], package(number)
 
-        def order(each: int) -> tuple[bool, bool, str, str, str, str]:
+        def order(each: int) -> tuple[bool, bool, str, str, int]:
             other = package(each)
-            alike = other.name != name, other.architecture != own.architecture, other.name, other.architecture
-            # Of several versions that which rpm is given first, as it has it.
-            return *alike, self._universe.pool.location(each), other.evr
+            # Of several versions it is, as with rpm, the first by its place in the repository.
+            return other.name != name, other.architecture != own.architecture, other.name, other.architecture, each
 
         return min(met, key=order)
 
