@@ -570,7 +570,7 @@ def test_what_a_scriptlet_leaves_where_the_database_goes_is_not_there(tmp_path: 
 
     place = "usr/lib/sysimage/rpm/rpmdb.sqlite"
     assert left(["-m", "hosier"], tmp_path / "store") == [place]
-    assert {f"{place}-wal", "var/lib/rpm/rpmdb.sqlite"} < set(left(["-c", UNSET], tmp_path / "other"))  # the control
+    assert f"{place}-wal" in left(["-c", UNSET], tmp_path / "other")  # the control
 
 
 UNGUARDED = """
