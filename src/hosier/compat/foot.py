@@ -36,6 +36,8 @@ class Foot:
 
 def need_file(path: str) -> None:
     """Raise UsageError, with the reason, for what is no file that can be read."""
+    if not path:
+        raise UsageError("cannot read '': the name is empty")
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
         mode = os.stat(path).st_mode

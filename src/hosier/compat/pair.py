@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     with report:
         feet.tell(foot, report, log=False)
         built = feet.build(foot, args.root_store, update=args.update, report=report)
-    words.images = [built.digest]
+    words.images, words.called = [built.digest], built.tag
     pack.run(words)
     if args.json:
         print(json.dumps({"output": output, "format": args.format, "tag": built.tag, "digest": built.digest}, indent=2))

@@ -41,7 +41,7 @@ def is_nail(path: str) -> bool:
 
 def _beginning(path: str) -> str | None:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(opened(path), encoding="utf-8", errors="replace") as file:  # of a pipe nothing is taken away
             return file.read(_BEGINNING)
     except OSError:
         return None

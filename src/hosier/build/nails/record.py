@@ -110,6 +110,10 @@ def _check(path: str, real: str) -> None:
         status = os.stat(real)
     except OSError as error:
         raise SpecInvalid(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+    if not path:
+        raise SpecInvalid("cannot read '': the name is empty")
+    if stat.S_ISDIR(status.st_mode):
+        raise SpecInvalid(f"cannot read {path}: it is a folder", hint="name the FOOT in it")
     if not stat.S_ISREG(status.st_mode):
         raise SpecInvalid(f"cannot read {path}: it is not a file")
     if not os.access(real, os.R_OK):
