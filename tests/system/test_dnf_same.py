@@ -274,7 +274,7 @@ def test_a_version_more_comes_beside_the_first_as_with_dnf(here: World, store: P
 
 def test_versions_that_share_a_path_are_refused_as_by_dnf(here: World, store: Path, tmp_path: Path) -> None:
     both = ("kernel-clash-1.1", "kernel-clash-1.2")
-    with pytest.raises(Refused, match="attempted installs of kernel-clash-1.1-1.noarch and kernel-clash-1.2-1"):
+    with pytest.raises(Refused, match="conflicts between attempted installs of kernel-clash"):
         dnf_install(here, both, tmp_path / "theirs", repos=("extras",))
     done = hosier("build", here.spec(tmp_path, *both, repos=("extras",)), store=store, check=False)
     assert done.stderr.splitlines() == [
