@@ -105,8 +105,8 @@ def test_each_version_of_a_kernel_is_known_by_it(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     for version in ("1", "2", "3"):
         files = {f"/usr/lib/modules/{version}": File(f"{version}\n"), "/usr/share/kernel": File("of all\n")}
-        shop.put("kernel", version, files=files, provides=[rpms.Relation("kernel", 8, f"{version}-1")])
-    shop.put("module", requires=[rpms.Relation("kernel", 8, "1-1")])
+        shop.put("kernel", version, files=files, provides=[rpms.Relation("kernel", rpms.EQUAL, f"{version}-1")])
+    shop.put("module", requires=[rpms.Relation("kernel", rpms.EQUAL, "1-1")])
     shop.publish()
     store = tmp_path / "store"
     one = build(shop.spec("kernel-1-1", "kernel-2-1"), store=store)
