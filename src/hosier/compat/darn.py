@@ -91,14 +91,14 @@ def run(args: argparse.Namespace) -> int:
     from hosier.inspect import drift
     from hosier.inspect.drift_records import records
     from hosier.linux.rooted import Root
-    from hosier.store.layout import guard
+    from hosier.store.layout import looking
 
     if args.toml and args.json:
         raise UsageError("cannot print both TOML and JSON", hint="give --toml or --json")
     conf, sock = _told_apart(args.first, args.second)
     declared = _declared(args.foot, quiet=args.quiet)
     reading = drift.Reading()
-    with guard(f"read {sock}"), Root.at(sock) as root:
+    with looking(f"read {sock}"), Root.at(sock) as root:
         known = records(root, family=declared.family, files=args.files, what=sock)
         packages = drift.packages(known, declared.wanted)
         files = (

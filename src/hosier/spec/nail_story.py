@@ -116,6 +116,8 @@ def _noticed(event: Event, before: list[str], places: Places, *, last: bool) -> 
         told = f" (read by {' included by '.join(places.shown(file) for file in reversed(chain))})"
         text = f"Include finds no file {name!r}{told if len(chain) > 1 else ''}"
         mend = "name it as seen from this file, or from the current folder; nothing else is shown to a nail"
+        if places.there(name, event.file):
+            mend = "it is there, and a nail may not read it: let others read it, and by no link or hidden folder"
         return Problem(position, "include-missing", ERROR, text, mend)
     if event.kind == "unreadable":
         text = "the box may not read the nail: root is nobody there, since this machine has no user namespaces for it"

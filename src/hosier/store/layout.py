@@ -25,9 +25,22 @@ def guard(what: str, *, output: bool = False) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        path = os.fsdecode(error.filename) + ": " if isinstance(error.filename, str | bytes) else ""
-        reason = (error.strerror or str(error)).lower()
-        raise StoreFailed(f"cannot {what}: {path}{reason}", hint=mend(error, output=output)) from error
+        raise _refused(what, error, mend(error, output=output)) from error
+
+
+@contextmanager
+def looking(what: str) -> Iterator[None]:
+    """As `guard`, at what is not of a store: a folder of the host."""
+    try:
+        yield
+    except OSError as error:
+        hint = "root may read it" if error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0 else None
+        raise _refused(what, error, hint) from error
+
+
+def _refused(what: str, error: OSError, hint: str | None) -> StoreFailed:
+    path = os.fsdecode(error.filename) + ": " if isinstance(error.filename, str | bytes) else ""
+    return StoreFailed(f"cannot {what}: {path}{(error.strerror or str(error)).lower()}", hint=hint)
 
 
 @contextmanager
