@@ -74,3 +74,19 @@ def test_an_empty_word_is_none(words: str, capsys: pytest.CaptureFixture[str]) -
         PROGRAMS[program](rest)
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith(f"{program}: an empty word is given for ")
+
+
+def test_an_ordinary_user_sees_the_owners_of_a_root_of_his_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the builds of his see them; those of another's root as the host does."""
+    from hosier.linux import userns
+
+    become: list[int] = []
+    monkeypatch.setattr(userns, "become_root", lambda: become.append(os.geteuid()))
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 1000, 1000)
+    mine = tmp_path.stat().st_uid
+    for user in (0, mine + 1, mine):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "geteuid", lambda user=user: user)
+            darn._take_place(str(tmp_path))
+    assert become == [mine]
