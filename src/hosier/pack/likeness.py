@@ -24,8 +24,8 @@ class Kind(enum.Enum):
 
 
 _PACKED = re.compile(r"\.(gz|tgz|xz|txz|bz2|zst|lzma|lz4|br|png|jpe?g|gif|webp|woff2?|zip|jar|whl|deb|rpm)")
-_ELF, _LITTLE = b"\x7fELF", 1
-_X86 = (b"\x03\0", b"\x3e\0")  # e_machine of elf(5): EM_386, EM_X86_64
+_ELF = b"\x7fELF"
+_X86 = (b"\x03\0", b"\x3e\0")  # e_machine of elf(5), little-endian: EM_386, EM_X86_64
 
 
 def arrange(files: Iterable[tuple[Entry, bytes | None]], contents: Contents) -> list[tuple[Kind, list[int]]]:
@@ -67,6 +67,6 @@ def _kind(entry: Entry, held: bytes | None, name: str, ending: str, contents: Co
         return Kind.PACKED
     if held is None and entry.size >= 64 and (entry.mode & 0o111 or ".so" in name or ending in (".ko", ".o")):
         head = next(contents.pieces(entry, 4096)) or b""
-        if head[:4] == _ELF and head[5] == _LITTLE and head[18:20] in _X86:
+        if head[:4] == _ELF and head[18:20] in _X86:
             return Kind.X86
     return Kind.OTHER

@@ -20,16 +20,16 @@ from hosier.pack.likeness import Kind
 
 MEMORY = 28 << 20
 """What a thread needs: 12 times the window, and what it has packed of a block."""
-COMMON = 16 << 20
+COMMON = 8 << 20
 """What waits for the threads."""
-BLOCK = 1 << 23
-"""Bytes of a block. It is compressed as it comes, so that just some of it is in memory."""
+BLOCK = 5 << 20
+"""Bytes of a block. It is compressed as it comes, so that just some of it is in memory, but all of what is packed."""
 
 _MAGIC, _FLAGS = b"\xfd7zXZ\0", b"\0\x01"  # each block with a CRC32
 _WINDOW = 21
 """Of LZMA2, as a power of two. 8 MiB, as xz has it at level 6, would be 3% smaller; a thread would need 94 MiB."""
 _DICTIONARY = 2 * (_WINDOW - 12)  # in LZMA2's properties
-_WAITING = 6
+_WAITING = 3
 """Pieces for each thread: less, and they wait for each other."""
 _X86 = b"\x04\0"  # section 5.3.2; the one for ARM64 is not read before xz 5.4
 _LZMA2 = b"\x21\x01" + bytes([_DICTIONARY])
