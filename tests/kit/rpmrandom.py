@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from kit.rpmmd import P
 
@@ -47,6 +47,7 @@ def world(seed: int, *, size: int = 14, requests: int = 5) -> World:
     names = [f"{choose.choice('abcdkmxz')}{number}" for number in range(size)]
     caps = [f"cap{number}" for number in range(4)]
     paths = [f"/usr/bin/{each}" for each in names[:3]] + [f"/usr/share/{each}" for each in names[:4]]
+    several = _several(seed, names)
     repos: dict[str, tuple[tuple[P, ...], int, int]] = {}
     for repo in ("base", "extra")[: choose.choice((1, 1, 2))]:
         packages: dict[str, P] = {}
@@ -55,16 +56,39 @@ def world(seed: int, *, size: int = 14, requests: int = 5) -> World:
                 continue
             for _ in range(choose.choice((1, 1, 1, 2, 3))):
                 one = _package(choose, name, names, caps, paths)
+                if name in several:  # of one that is also there as noarch, a lock has not both
+                    arch = "x86_64" if one.arch == "noarch" else one.arch
+                    one = replace(one, arch=arch, provides=(*one.provides, *several[name]))
                 packages.setdefault(one.nevra, one)
         listed = tuple(sorted(packages.values(), key=lambda each: each.path))
         repos[repo] = (listed, choose.choice((99, 99, 50)), choose.choice((1000, 1000, 500)))
     every = [each for packages, _, _ in repos.values() for each in packages]
     asked = tuple(_asked(choose, every, names, caps, paths) for _ in range(requests))
+    asked += _versions(seed, [each for each in every if each.name in several])
     exclude = tuple(choose.sample(names, 1)) if choose.random() < 0.3 else ()
     kinds = ("mandatory", "default", "optional")
     members = tuple((name, choose.choice(kinds)) for name in choose.sample(names, 4))
     groups = comps(members, (choose.choice(names), choose.choice(names)))
     return World(repos, asked, groups, choose.random() < 0.5, exclude, members)
+
+
+def _several(seed: int, names: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+    """What names are those of packages that may be there in several versions, in half of the worlds."""
+    choose = random.Random(f"several of {seed}")
+    if choose.random() < 0.5:
+        return {}
+    given = ("kernel", "installonlypkg(kernel)", "installonlypkg(kernel-module)", "installonlypkg(vm) = 1")
+    return {name: (choose.choice(given),) for name in choose.sample(names, 5)}
+
+
+def _versions(seed: int, packages: Sequence[P]) -> tuple[tuple[str, ...], ...]:
+    """Two requests more: for a few versions of such packages."""
+    choose = random.Random(f"versions of {seed}")
+    if not packages:
+        return ()
+    return tuple(
+        tuple(f"{one.name}-{one.evr}" for one in choose.sample(packages, min(len(packages), count))) for count in (2, 4)
+    )
 
 
 def _package(choose: random.Random, name: str, names: Sequence[str], caps: Sequence[str], paths: Sequence[str]) -> P:

@@ -251,6 +251,35 @@ def relations() -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
+KERNELS = ("6.1.1", "6.1.2", "6.1.10")
+"""The versions of `kernel`, of which dnf keeps several (dnf.conf(5), installonlypkgs)."""
+
+
+def kernel(version: str) -> list[tuple[str, str]]:
+    """One version of what a root may have several versions of, with a module of it, and one that keeps others out."""
+    module = f"1.{version.rpartition('.')[2]}"
+    return [
+        one(
+            "kernel",
+            version,
+            *SHELL,
+            files={f"/usr/lib/modules/{version}/list": f"of {version}\n", "/usr/share/world/kernel": "of all\n"},
+            sections=[f"%{phase}\n{note(f'kernel {version} {phase} $1')}" for phase in ("pre", "post", "posttrans")],
+        ),
+        one("kernel-mod", module, "Provides: installonlypkg(kernel-module)", f"Requires: kernel = {version}",
+            files={f"/usr/lib/modules/{version}/extra/mod": f"for {version}\n"}),
+        one("kernel-clash", module, "Provides: installonlypkg(vm)", files={"/usr/share/world/clash": f"{version}\n"}),
+    ]  # fmt: skip
+
+
+def kernel_users() -> list[tuple[str, str]]:
+    return [
+        one("kernel-user", "1.0", "Requires: kernel", *SHELL, sections=[f"%post\n{note('kernel-user post')}"]),
+        one("kernel-watch", "1.0", *SHELL, sections=[f"%triggerin -- kernel\n{note('kernel-watch $1 $2')}"]),
+        one("kernel-other", "1.0", "Obsoletes: kernel < 6.1.2"),
+    ]
+
+
 def contents() -> list[tuple[str, str]]:
     return [
         one(
@@ -414,12 +443,13 @@ def specs() -> dict[str, str]:
         one("scripts-all", "2.0", *SHELL, sections=[f"%pre\n{note('scripts-all 2 pre $1')}"]),
         one("renamed-new", "1.0", "Obsoletes: renamed-old < 2", "Provides: renamed-old = 2"),
     ]
-    special = [*scriptlets(), *triggers(), *relations(), *contents()]
+    special = [*scriptlets(), *triggers(), *relations(), *contents(), *kernel_users()]
     return {
         "special": spec(special, install=CONTENTS_INSTALL),
-        "older-1": spec(first),
-        "older-2": spec(second),
-        "older-3": spec(third),
+        **{
+            f"older-{number}": spec([*parts, *kernel(KERNELS[number - 1])])
+            for number, parts in enumerate((first, second, third), 1)
+        },
         "clash": spec(clash),
         "modular": spec(modular),
         "updates": spec(updates),

@@ -99,7 +99,7 @@ class World:
             f"[main]\nplugins=0\nreposdir={folder}/none\nvarsdir={folder}/none\ncachedir={out}/cache\nlogdir={out}/log\n"
             f"persistdir={out}/lib\ninstall_weak_deps={int(weak)}\nobsoletes=1\nlocalpkg_gpgcheck=0\n"
             f"module_platform_id=platform:w1\nzchunk=0\nkeepcache=1\nmetadata_expire=0\nmetadata_timer_sync=0\n"
-            f"installonlypkgs=\nclean_requirements_on_remove=0\nassumeyes=1\n{main}"
+            f"clean_requirements_on_remove=0\nassumeyes=1\n{main}"
         )
         for repo in ("base",) if repos is None else repos:
             keys = " ".join(path.as_uri() for path in self.gpgkeys(repo))

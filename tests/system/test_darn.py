@@ -133,7 +133,26 @@ def test_7_a_package_below_a_folder_of_its_repository_is_found(sock: Sock) -> No
     assert sock.lines() == [f"Rpm {sock.url}/Packages/b/bash-4.1.2-8.el6.x86_64.rpm"]
 
 
-def test_8_and_9_both_orders_are_understood_and_wrong_words_end_with_2(sock: Sock) -> None:
+def test_8_darn_is_no_script_of_the_shell_and_its_nails_have_words_of_bash(sock: Sock) -> None:
+    """The first one was one of /bin/sh: where that is dash, it said "[[: not found" and how it is called."""
+    program = cli.SOURCES.parent / "bin/darn"
+    assert program.read_text().startswith("#!python\n")  # an installation writes which
+    sock.write(f"[[ -n $BASH && a == [a-z] ]] && Rpm {sock.url}/setup-2.8.14-16.el6.noarch.rpm\n")
+    sock.installed(BASE[0])
+    sock.configure("sl62")
+    done = subprocess.run(
+        [cli.PYTHON, program, sock.foot, sock.conf, sock.root],
+        cwd=sock.tmp,
+        env=cli.environment(sock.tmp / "store"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_9_both_orders_are_understood_and_wrong_words_end_with_2(sock: Sock) -> None:
     sock.write("Rpm http://x.example.org/setup-2.8.14-16.el6.noarch.rpm\n")
     sock.installed(*BASE)
     sock.serve("sl62", package(BASE[1]))

@@ -107,7 +107,8 @@ CASES = [
     case(
         "versions",
         *("bash", "many < 3", "tilde", "caret", "epoch-user", "plain = 2.0", "a_name.with+odd-letters1"),
-        holds="many epoch-app",
+        "kernel-user",
+        holds="many epoch-app kernel",
     ),
     case("versions that others need", "bash", "many-exact-user", "perl-user", "virtual-user", holds="many perl-like"),
     case("multilib", "bash", "multi.x86_64", "multi.i686", "multi-user", holds="multi-libs"),
@@ -132,12 +133,19 @@ CASES = [
     case(
         "triggers",
         *(*SYSTEM, "trigger-owner", "triggered", "many < 2", "filetrigger-owner", "marks-a", "marks-b"),
-        holds="triggered",
+        *("kernel-6.1.1-1", "kernel = 6.1.2", "kernel-watch", "kernel-user"),
+        holds="triggered kernel",
     ),
     case(
         "a server",
         *(*SYSTEM, "nginx", "rsyslog", "ca-certificates", "openssh-clients", "python3", "curl", "iproute2", "make"),
         holds="openssl libssh2-1",
+    ),
+    case(
+        "what dnf keeps several of",
+        *(*SYSTEM, "kernel-6.1.1-1", "kernel-6.1.2-1", "kernel-mod-1.10", "kernel-mod < 1.2"),
+        *("kernel-user", "kernel-watch"),
+        holds="kernel kernel-mod",
     ),
 ]  # fmt: skip
 REFUSED = [
@@ -148,6 +156,8 @@ REFUSED = [
     case("excluded and asked for", "plain", exclude=("plain",)),
     case("no such version", "plain = 77"),
     case("unknown", "no-such-package"),
+    case("obsolete, one of several versions", "kernel-6.1.1-1", "kernel-6.1.2-1", "kernel-other"),
+    case("excluded, one of several versions", "kernel-6.1.1-1", "kernel-6.1.2-1", exclude=("kernel-6.1.1*",)),
 ]
 
 
@@ -236,6 +246,43 @@ def test_the_tree_is_that_of_dnf(each: Case, here: World, store: Path, tmp_path:
     assert [line for line in rpm_va(ours) if line[9:13].strip() != "c"] == []
     if "rpm" in each.install:
         assert rpm_qa_inside(ours) == rpm_qa(ours)
+
+
+@pytest.mark.prove
+def test_a_version_more_comes_beside_the_first_as_with_dnf(here: World, store: Path, tmp_path: Path) -> None:
+    """In a second transaction, which is a stage of its own here."""
+    theirs = tmp_path / "theirs"
+    asked = [*SYSTEM, "kernel-watch", "kernel-6.1.1-1"]
+    for more in ([], ["kernel-6.1.10-1", "kernel-mod-1.10"]):
+        asked += more
+        spec = here.spec(tmp_path, *asked, repos=EVERY, packages="recommends = false")
+        hosier("lock", spec, store=store)
+        built = build(spec, store=store)
+        lines = (store / "images" / str(built["digest"]) / "record").read_text().splitlines()
+        record = dict(line.split(" ", 1) for line in lines)
+        said = dnf_install(here, more or asked, theirs, repos=EVERY, epoch=int(record["epoch"]))
+    assert [p["stage"] for p in json.loads(hosier("lock", spec, "--json", store=store).stdout)["packages"]
+            if p["name"] == "kernel"] == [0, 1]  # fmt: skip
+    ours = Path(str(built["path"]))
+    wrong, _ = differences(ours, theirs, KNOWN)
+    assert wrong == [], said
+    assert rpm_qa(ours) == rpm_qa(theirs) >= {"kernel-6.1.1-1.noarch", "kernel-6.1.10-1.noarch"}
+    assert rpm_order(ours) == rpm_order(theirs)
+    assert rpm_states(ours) == rpm_states(theirs)
+    assert rpm_va(ours) == rpm_va(theirs)
+
+
+def test_versions_that_share_a_path_are_refused_as_by_dnf(here: World, store: Path, tmp_path: Path) -> None:
+    both = ("kernel-clash-1.1", "kernel-clash-1.2")
+    with pytest.raises(Refused, match="conflicts between attempted installs of kernel-clash"):
+        dnf_install(here, both, tmp_path / "theirs", repos=("extras",))
+    done = hosier("build", here.spec(tmp_path, *both, repos=("extras",)), store=store, check=False)
+    assert done.stderr.splitlines() == [
+        "error: cannot install kernel-clash 1.1-1: its /usr/share/world/clash is not the same as that of kernel-clash "
+        "1.2-1",
+        "hint: exclude one of the two, or ask for versions that do not share the file",
+    ]
+    assert done.returncode != 0
 
 
 def test_the_page_of_differences_is_the_list() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kit import rpms
+from kit import foots, rpms
 from kit.cli import PYTHON, environment, hosier
 from kit.faults import complaints, gone
 from kit.rpmshop import Shop
@@ -31,7 +31,7 @@ def locked(folder: Path) -> tuple[list[str], Path, Change]:
         shop.put("a", version=str(number))
         shop.publish()
 
-    return ["lock", str(spec), "--update"], spec.with_suffix(".lock"), change
+    return program("lock", str(spec), "--update"), spec.with_suffix(".lock"), change
 
 
 def packed(folder: Path) -> tuple[list[str], Path, Change]:
@@ -43,7 +43,7 @@ def packed(folder: Path) -> tuple[list[str], Path, Change]:
         spec = shop.spec("a", more=f'[[file]]\npath = "/etc/number"\ncontent = "{number}"\n')
         hosier("build", spec, "--update", store=folder / "store")
 
-    return ["pack", "small", "-o", str(folder / "small.rpm")], folder / "small.rpm", change
+    return program("pack", "small", "-o", str(folder / "small.rpm")), folder / "small.rpm", change
 
 
 def converted(folder: Path) -> tuple[list[str], Path, Change]:
@@ -52,39 +52,50 @@ def converted(folder: Path) -> tuple[list[str], Path, Change]:
         (folder / "FOOT").write_text(f"PACKAGE=app\nVERSION={number}\n{lines}")
 
     out = folder / "app.toml"
-    return ["convert", str(folder / "FOOT"), "-o", str(out), "--force", "--quiet"], out, change
+    return program("convert", str(folder / "FOOT"), "-o", str(out), "--force", "--quiet"), out, change
 
 
-VERBS = {"lock": locked, "pack": packed, "convert": converted}
+def paired(folder: Path) -> tuple[list[str], Path, Change]:
+    foot = foots.Foot(folder)
+    out = folder / "app.rpm"
+    return foots.argv("pair", "FOOT", "-o", out), out, lambda number: foot.release(str(number))
+
+
+def program(*words: str) -> list[str]:
+    return [str(PYTHON), "-m", "hosier", *words]
+
+
+VERBS = {"lock": locked, "pack": packed, "convert": converted, "pair": paired}
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(30, marks=pytest.mark.prove)])
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_kill_leaves_the_old_one_or_the_new_one(verb: str, times: int, tmp_path: Path) -> None:
-    words, out, change = VERBS[verb](tmp_path)
+    argv, out, change = VERBS[verb](tmp_path)
     scratch, store = tmp_path / "tmp", tmp_path / "store"
     scratch.mkdir()
-    env = {"TMPDIR": str(scratch)}
+    env = environment(store, {"TMPDIR": str(scratch)})
+
+    def whole() -> bytes:
+        done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return out.read_bytes()
+
     change(1)
     began = time.monotonic()
-    hosier(*words, store=store, env=env)
+    old = whole()
     longest = (time.monotonic() - began) * 1.1
-    old = out.read_bytes()
     for number in range(2, times + 2):
         change(number)
         there = set(tmp_path.iterdir())
-        argv = [str(PYTHON), "-m", "hosier", *words]
-        running = subprocess.Popen(
-            argv, env=environment(store, env), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        running = subprocess.Popen(argv, env=env, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         moment = DRAW.random() * longest
         time.sleep(moment)
         running.send_signal(signal.SIGKILL)
         running.wait()
         found = out.read_bytes()
         assert gone(store, tmp=False) == []
-        hosier(*words, store=store, env=env)
-        new = out.read_bytes()
+        new = whole()
         assert found in (old, new) and old != new, f"after {moment:.3f} s"
         assert (set(tmp_path.iterdir()) - there, os.listdir(scratch)) == (set(), [])
         old = new

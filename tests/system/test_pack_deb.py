@@ -81,6 +81,27 @@ def test_it_is_installed_as_the_image_is_upgraded_and_gone_without_trace(store: 
         assert not os.path.lexists(host.path(path)) or not os.listdir(host.path(path)), path
 
 
+@pytest.mark.prove
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_version_that_lies_elsewhere_leaves_nothing_of_the_one_before(
+    removed: bool, store: Path, tmp_path: Path
+) -> None:
+    host = Host(tmp_path / "host")
+    for version, prefix in (("1", "/srv/own/a"), ("2", "/srv/own/b")):
+        packed(store, host.share / f"{version}.deb", f"odd:{version}", "--prefix", prefix)
+        host.run("dpkg", "--force-unsafe-io", "-i", f"/mnt/{version}.deb")
+        host.run(
+            "sh", "-ec", "mkdir -p /srv/theirs /srv/own/a/etc/more; [ -e /srv/own/b ] || touch /srv/own/a/etc/more/x"
+        )
+    assert sorted(host.tree("/srv/own/a")) == ["/", "/etc", "/etc/more", "/etc/more/x", "/etc/x.conf"]
+    if removed:
+        host.run("dpkg", "-r", "odd")
+    host.run("rm", "-r", "/srv/own/a/etc/more")
+    host.run("dpkg", "-P", "odd")
+    assert sorted(host.tree("/srv")) == ["/", "/theirs"]
+    assert not os.path.lexists(host.path("/var/lib/hosier-made"))
+
+
 def test_a_link_of_somebody_else_stops_it(store: Path, tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
     packed(store, host.share / "1.deb")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from hosier.cli import main_parser
+from hosier.errors import StoreFailed
 from hosier.store.manifest import Entry, dumps
 from hosier.store.objects import ImageRecord, Store
 from kit.cli import hosier, peak
+from kit.faults import disk
 from kit.mounted import expected, mounted, scan
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners, devices and mounts need root")
@@ -180,6 +184,36 @@ def test_what_is_rare_is_in_images_of_services(form: str, store: Path, tmp_path:
         )
         == {}
     )
+
+
+def test_a_place_without_room_is_told_with_a_mend_of_its_own(tmp_path: Path) -> None:
+    contents = {"/usr/bin/x": b"x"}
+    entries = {path: Entry(path, "d", 0o755, 0, 0, 0) for path in ("/", "/usr", "/usr/bin")}
+    entries["/usr/bin/x"] = Entry("/usr/bin/x", "f", 0o755, 0, 0, 0, size=1, sha256=sha(b"x"))
+
+    def refused(store: Path, form: str, out: Path) -> tuple[str, str | None]:
+        with pytest.raises(StoreFailed) as caught:
+            main_parser.main(["--root-store", str(store), "pack", "odd", "--format", form, "-o", str(out)])
+        return str(caught.value), caught.value.hint
+
+    with disk(tmp_path / "disk", "300k") as small:
+        path = image(tmp_path / "store", entries, contents)
+        image(small.path / "store", entries, contents)
+        with contextlib.suppress(OSError), open(small.path / "rest", "wb", buffering=0) as rest:
+            while True:
+                rest.write(bytes(512))
+        there = "free some space there, or choose a place that has more"
+        for form in ("dir", "tar", "oci", "squashfs", "erofs", "deb", "rpm"):
+            out = small.path / f"out.{form}"
+            reason = ("oci-layout: " if form == "oci" else "") + "no space left on device"
+            assert refused(path, form, out) == (f"cannot pack odd to {out}: {reason}", there)
+        told, hint = refused(small.path / "store", "oci", tmp_path / "layout")
+        assert "no space left on device" in told and hint is not None and "hosier gc" in hint
+        assert sorted(os.listdir(small.path)) == ["rest", "store"]
+        subprocess.run(["mount", "-o", "remount,ro", str(small.path)], check=True)
+        for form in ("dir", "tar", "oci"):
+            told, hint = refused(path, form, small.path / f"out.{form}")
+            assert told.endswith("read-only file system") and hint == "choose a place that you may write to"
 
 
 @pytest.mark.prove

@@ -100,6 +100,39 @@ def test_a_package_more_rebuilds_only_the_last_stage(tmp_path: Path) -> None:
     assert build(spec, store=tmp_path / "fresh")["digest"] == second["digest"]
 
 
+def test_each_version_of_a_kernel_is_known_by_it(tmp_path: Path) -> None:
+    """By commands that only need the names of packages; that roots are those of dnf is another test's."""
+    shop = Shop(tmp_path)
+    for version in ("1", "2", "3"):
+        files = {f"/usr/lib/modules/{version}": File(f"{version}\n"), "/usr/share/kernel": File("of all\n")}
+        shop.put("kernel", version, files=files, provides=[rpms.Relation("kernel", rpms.EQUAL, f"{version}-1")])
+    shop.put("module", requires=[rpms.Relation("kernel", rpms.EQUAL, "1-1")])
+    shop.publish()
+    store = tmp_path / "store"
+    one = build(shop.spec("kernel-1-1", "kernel-2-1"), store=store)
+    spec = shop.spec("kernel-2-1", "kernel = 3", "module")
+    said = hosier("lock", spec, store=store).stdout.splitlines()
+    assert said[:2] == ["+ kernel 3-1", "+ module 1-1"]
+    hosier("lock", spec, "--update", "kernel-3-1", store=store)  # is a name there
+    two = build(spec, store=store)
+    old, new = str(one["digest"]), str(two["digest"])
+    assert hosier("why", new, "/usr/lib/modules/1", store=store).stdout.splitlines() == [
+        "/usr/lib/modules/1 is of kernel-1-1", "module 1-1  (requested)", "  depends kernel-1-1 1-1",
+    ]  # fmt: skip
+    changes = json.loads(hosier("diff", old, new, "--json", store=store).stdout)
+    found = [(each["name"], each["change"]) for each in changes["packages"]]
+    assert found == [("kernel-3-1", "added"), ("module", "added")]
+    bill = json.loads(hosier("sbom", new, "--format", "spdx", store=store).stdout)
+    needs = [each for each in bill["relationships"] if each["relationshipType"] == "DEPENDS_ON"]
+    assert [(each["spdxElementId"], each["relatedSpdxElement"]) for each in needs] == [
+        ("SPDXRef-package-module", "SPDXRef-package-kernel-1-1")
+    ]
+    assert len({each["SPDXID"] for each in bill["packages"]}) == 5
+    changes = json.loads(hosier("diff", spec.with_suffix(".lock"), str(one["path"]), "--json", store=store).stdout)
+    found = [(each["name"], each["change"]) for each in changes["packages"]]
+    assert found == [("kernel-3-1", "removed"), ("module", "removed")]
+
+
 def test_a_dry_run_writes_nothing_but_the_lock(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.put("one")

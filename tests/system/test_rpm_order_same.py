@@ -26,8 +26,8 @@ pytestmark = pytest.mark.skipif(shutil.which("rpm") is None, reason="needs rpm")
 PRE = 1 << 9
 FILECOLORS, FILEDEPENDSX, FILEDEPENDSN, DEPENDSDICT = 1140, 1143, 1144, 1145
 INTEGERS = 4
-WEAK = ("recommends", "suggests", "orders")
-"""Not what is said of others, Supplements and Enhances: where it leads to circles, rpm breaks them in its own way."""
+WEAK = ("recommends", "suggests", "orders", "supplements", "enhances")
+WORDS = ("({0} if p00)", "(none or {0})", "({0} and p01)", "({0} with p01)", "(none if {0} else p02)", "(p00 if {0})")
 OF_A_PROVIDE = ord("P") << 24
 
 
@@ -58,6 +58,7 @@ def by_chance(folder: Path, seed: int) -> tuple[list[str], list[LockedPackage]]:
     names = [f"p{number:02d}" for number in range(chance.randrange(3, 16))]
     density = chance.choice((0.7, 1.5, 3))
     weak = chance.choice((0, 0.3, 1))
+    wordy = chance.choice((0, 0.4))
     paths, locked = [], []
     for name in names:
         others = [other for other in names if other != name]
@@ -70,7 +71,13 @@ def by_chance(folder: Path, seed: int) -> tuple[list[str], list[LockedPackage]]:
             rpms.write(
                 folder,
                 name,
-                requires=[rpms.Relation(other, PRE if other in before else 0) for other in needs],
+                requires=[
+                    rpms.Relation(
+                        chance.choice(WORDS).format(other) if chance.random() < wordy else other,
+                        PRE if other in before else 0,
+                    )
+                    for other in needs
+                ],
                 files={f"/f/{name}": rpms.File("x")},
                 tags={
                     FILECOLORS: (INTEGERS, [chance.choice((0, 0, 1, 2, 2, 3))]),
@@ -106,6 +113,25 @@ def test_whatever_needs_what(seeds: range, tmp_path: Path) -> None:
         assert [f"{p.name}-1.0-1.noarch" for p in order(locked, "amd64", header)] == expected, seed
         blind += sorted(expected) == expected
     assert blind < len(seeds) / 4, "the order of names alone is another"
+
+
+BY_BOTH = {
+    "counts twice": {"q": {"recommends": ["p"]}, "p": {"enhances": ["q"]}, "x": {}, "y": {"recommends": ["x"]}},
+    "is against what it recommends": {"q": {}, "p": {"recommends": ["q"], "supplements": ["q"]}, "x": {}},
+    "is of its own order": {"q": {}, "p": {"orders": ["q"], "supplements": ["q"]}, "x": {}, "y": {"orders": ["x"]}},
+}
+
+
+@pytest.mark.parametrize("what", BY_BOTH)
+def test_what_is_said_of_another_and_by_it(what: str, tmp_path: Path) -> None:
+    packages = BY_BOTH[what]
+    paths = [rpms.write(tmp_path, name, **said) for name, said in packages.items()]
+    locked = [
+        LockedPackage(name, "1.0-1", "noarch", 1, "0" * 64, "r", path, "requested", 0)
+        for name, path in zip(packages, paths, strict=True)
+    ]
+    found = [f"{p.name}-1.0-1.noarch" for p in order(locked, "amd64", header)]
+    assert found == theirs(tmp_path / "root", paths)
 
 
 REPOS = ("base", "updates", "extras")

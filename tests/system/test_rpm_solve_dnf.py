@@ -37,7 +37,7 @@ for world in json.load(sys.stdin):
     conf.persistdir = world["root"] + "/state"
     conf.reposdir, conf.pluginpath, conf.gpgcheck = [], [], False
     conf.best, conf.install_weak_deps, conf.excludepkgs = False, world["weak"], world["exclude"]
-    conf.module_platform_id = "platform:x"
+    conf.module_platform_id, conf.installonly_limit = "platform:x", 0
     for key, value in (("arch", "x86_64"), ("basearch", "x86_64"), ("releasever", "1")):
         conf.substitutions[key] = value
     for name, place, priority, cost in world["repos"]:

@@ -10,6 +10,7 @@ import os
 import pty
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -34,6 +35,7 @@ from hosier.linux.jobs import Outcome, run_jobs
 from kit import rpms, tiny
 from kit.cli import environment, hosier
 from kit.rpmscripts import Ours, Theirs
+from kit.rpmshop import Shop
 from kit.world import World
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="compares with what the real root could do")
@@ -428,10 +430,18 @@ def test_a_pipe_where_accounts_are_read_stops_nobody(path: str, program: str, tm
     ours.site.perform(ours.site.folders("/etc"))
     text = f"mkfifo {path}" if program == rpms.SHELL else f'posix.mkfifo("{path}")'
     os.symlink("busybox", f"{ours.site.root}/bin/mkfifo")
-    began = time.monotonic()
-    with pytest.raises(BuildFailed, match=f"cannot read {path} of the root: a script has made it something else"):
-        install(ours, tmp_path, text, program)
-    assert time.monotonic() - began < 10
+
+    def late(*_: object) -> None:
+        raise TimeoutError(path)
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(10)
+    try:
+        with pytest.raises(BuildFailed, match=f"cannot read {path} of the root: a script has made it something else"):
+            install(ours, tmp_path, text, program)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
     os.mkfifo(tmp_path / "pipe")  # the control: who opens one waits
     waiting = subprocess.Popen(["cat", str(tmp_path / "pipe")])
     with pytest.raises(subprocess.TimeoutExpired):
@@ -535,6 +545,41 @@ def test_the_database_of_the_root_is_not_theirs_to_write(program: str, tmp_path:
 
     assert tree("defended", frozenset({"/var/lib/rpm/rpmdb.sqlite"})) == "ours"
     assert tree("control", frozenset()) == "theirs\n"
+
+
+UNSET = """
+import sys
+from hosier.build.rpm import dbpath
+dbpath.files = lambda tree, folders: frozenset()
+from hosier.cli import main
+sys.exit(main())
+"""
+BESIDE = """
+for _, folder in ipairs({"/usr/lib/sysimage", "/var/lib"}) do
+  posix.mkdir("/usr/lib") posix.mkdir("/var") posix.mkdir("/var/lib") posix.mkdir(folder) posix.mkdir(folder .. "/rpm")
+  for _, name in ipairs({"", "-wal", "-shm", "-journal"}) do
+    io.open(folder .. "/rpm/rpmdb.sqlite" .. name, "w"):write("theirs")
+  end
+end
+"""
+
+
+def test_what_a_scriptlet_leaves_where_the_database_goes_is_not_there(tmp_path: Path) -> None:
+    """What lies beside it rpm would read as a part of it."""
+    shop = Shop(tmp_path)
+    shop.put("bad", scripts={"post": rpms.Script(BESIDE, rpms.LUA)})
+    shop.publish()
+    words = ["build", str(shop.spec("bad")), "--json"]
+
+    def left(argv: list[str], store: Path) -> list[str]:
+        done = subprocess.run([sys.executable, *argv, *words], env=environment(store), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        root = json.loads(done.stdout)["path"]
+        return sorted(str(path.relative_to(root)) for path in Path(root).rglob("rpmdb*"))
+
+    place = "usr/lib/sysimage/rpm/rpmdb.sqlite"
+    assert left(["-m", "hosier"], tmp_path / "store") == [place]
+    assert f"{place}-wal" in left(["-c", UNSET], tmp_path / "other")  # the control
 
 
 UNGUARDED = """
@@ -707,6 +752,7 @@ BOXED = (test_box_hostile.test_no_attack_gets_anywhere, test_box_hostile.test_ea
 ROWS |= {
     12: (
         test_the_database_of_the_root_is_not_theirs_to_write,
+        test_what_a_scriptlet_leaves_where_the_database_goes_is_not_there,
         test_the_records_of_dpkg_are_not_theirs_to_write,
         test_what_scripts_make_of_the_status_at_last_is_refused,
     ),

@@ -21,7 +21,7 @@ import pytest
 from hosier.build import deploy as deploying
 from hosier.build.deploy import perform, plan
 from hosier.errors import DeployFailed, StoreFailed
-from kit import cli, foots, shipped
+from kit import cli, foots, rpms, shipped
 from kit.foots import Foot
 from kit.mounted import scan
 from kit.ordinary import ordinary
@@ -578,10 +578,17 @@ def foot(tmp_path: Path) -> Foot:
 
 
 def test_sew_makes_root_devices_capabilities_and_links_and_darn_finds_nothing(foot: Foot) -> None:
+    kernels = ""
+    for version in ("1", "2"):  # of which a root may have both
+        given = [rpms.Relation("kernel", rpms.EQUAL, f"{version}-1")]
+        files = {f"/boot/{version}": rpms.File(version)}
+        rpms.write(foot.tmp, "kernel", version, "1", "noarch", files=files, provides=given)
+        kernels += f"Rpm ./kernel-{version}-1.noarch.rpm\n"
     for number in ("1", "2"):
-        foot.release(number)
+        foot.release(number, more=kernels)
         foot.run("sew", "FOOT")
         assert whole(foot) == number
+        assert sorted(os.listdir(foot.sock / "boot")) == ["1", "2"]
         status = os.stat(foot.sock / "dev/null")
         assert (status.st_mode, status.st_rdev, status.st_uid) == (stat.S_IFCHR | 0o666, os.makedev(1, 3), 0)
         assert os.getxattr(foot.sock / "usr/bin/raw", "security.capability")

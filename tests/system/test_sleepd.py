@@ -175,9 +175,12 @@ def test_it_serves_without_systemd_and_is_gone_without_trace(
             return done.stdout
 
         assert init("status", status=3) == "sleepd does not run\n"
+        # Without a group chroot(1) would take the one that the root's passwd has for the user.
+        host.run("sed", "-i", "s/:4521:4520:/:4521:1:/", f"{ROOT}/etc/passwd")
         init("start")
         host.wait(lambda: ended(host, says("1.0", "192.0.2.7")))
         assert lives(host) == SLEEPD
+        host.run("sed", "-i", "s/:4521:1:/:4521:4520:/", f"{ROOT}/etc/passwd")
         assert "runs already" in init("start") and lives(host) == SLEEPD
         inside = (
             "nsenter",

@@ -73,12 +73,12 @@ DEFECTS = [
     Defect(
         8,
         "darn was a script for sh with words of bash",
-        ("system/test_darn.py::test_8_and_9_both_orders_are_understood_and_wrong_words_end_with_2",),
+        ("system/test_darn.py::test_8_darn_is_no_script_of_the_shell_and_its_nails_have_words_of_bash",),
     ),
     Defect(
         9,
         "darn's arguments were in another order than documented, and wrong ones ended with 0",
-        ("system/test_darn.py::test_8_and_9_both_orders_are_understood_and_wrong_words_end_with_2",),
+        ("system/test_darn.py::test_9_both_orders_are_understood_and_wrong_words_end_with_2",),
     ),
     Defect(
         10,

@@ -124,6 +124,9 @@ def test_wrong_words_and_files_are_status_2(tmp_path: Path) -> None:
     assert toe_lint(tmp_path)[0] == 2
     assert toe_lint(tmp_path, "--frob", "x")[0] == 2
     assert toe_lint(tmp_path, "nope") == (2, "", "toe-lint: cannot read nope: no such file or directory\n")
+    (tmp_path / "spec").write_text("[image]\n")
+    said = "toe-lint: cannot read spec: it is a spec in TOML, and not a nail\n"
+    assert toe_lint(tmp_path, "spec") == (2, "", said + "toe-lint: hint: for a spec it is hosier lint spec\n")
 
 
 def test_what_is_listed_is_closed(tmp_path: Path, served: tuple[Path, str]) -> None:

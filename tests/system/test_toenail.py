@@ -20,7 +20,9 @@ from typing import NamedTuple
 
 import pytest
 
+from hosier.build.nails import record as record_module
 from hosier.build.nails.read import is_nail, read_nail
+from hosier.fetch import progress
 from hosier.spec.model import Device, Group, HostLink, Packages, Position, Request, Spec, User
 from hosier.spec.toenail import Nail
 from kit import cli
@@ -196,6 +198,10 @@ SAID = [
     Shell("an Include that finds nothing", {"foot": "log\nInclude one", "one": "Include nope"}, [], ["one:1 error[include-missing] Include finds no file 'nope' (read by one included by foot)"]),
     Shell("a cycle", {"foot": "Include a", "a": "\nInclude b", "b": "Include ./a"}, [], ["b:1 error[include-cycle] a includes b includes a"]),
     Shell("a nail that includes itself", {"foot": "Include foot"}, [], ["foot:1 error[include-cycle] foot includes foot"]),
+    Shell("files that include each other without end", {"foot": "Include n1", **{f"n{n}": f"Include n{n + 1}" for n in range(1, 210)}}, [], ["n199:1 error[include-deep] Include goes more than 200 files deep: foot includes n1 includes n2 includes … includes n199 includes n200"]),
+    Shell("no text", {"foot": "log a\nRpm \0b"}, [], ["foot:2 error[file-binary] not text: the file holds a NUL byte"]),
+    Shell("nothing", {"foot": "\n"}, [], ["foot:1 error[file-empty] the file is empty"]),
+    Shell("an included file that is no text, and an empty one", {"foot": "Include none\nInclude odd", "none": "", "odd": "\nlog \0"}, [], ["odd:2 error[file-binary] not text: the file holds a NUL byte"]),
     Shell("die", {"foot": "f() {\n  die no $1\n}\nf way\nlog not reached"}, [], ["foot:2 error[nail-die] the nail dies: no way"]),
     Shell("exit", {"foot": "\nexit 4"}, [], ["foot:2 error[nail-exit] the nail ends itself with status 4"]),
     Shell("errexit", {"foot": "set -e\nlog\nfalse\nlog not reached"}, [], ["foot:3 error[command-failed] false failed with status 1"]),
@@ -354,6 +360,19 @@ def test_without_user_namespaces_root_is_nobody_whose_processes_are_counted(
     assert [each.code for each in nail.problems if each.severity == "error"] == ["nail-ended"]
 
 
+def test_a_reading_that_lasts_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(record_module, "SHOWN_AFTER", 0.05)
+    foot = tmp_path / "foot"
+    foot.write_text("sleep 0.8\n")
+    read_nail(str(foot), reporter=progress.reporter(quiet=False, verbose=False))
+    said = capsys.readouterr().err
+    assert said.startswith(f"read {foot}, 60 s at most (") and said.endswith(" s)\n")
+    read_nail(str(foot), reporter=progress.reporter(quiet=True, verbose=False))
+    assert capsys.readouterr().err == ""
+
+
 def test_a_job_that_is_left_behind_ends_with_the_nail(tmp_path: Path) -> None:
     nail = nail_of(tmp_path, {"foot": f"sleep 4321.{os.getpid()} &\nlog"})
     assert nail.spec is not None
@@ -380,6 +399,11 @@ def test_lint_and_convert_of_a_nail(tmp_path: Path) -> None:
         again = hosier("convert", "NAILS/testfoot", "-o", "NAILS/foot.toml", store=store, check=False)
         assert again.returncode == 2 and "it is there already" in again.stderr
         assert hosier("lint", "NAILS/foot.toml", store=store).stdout == ""
+        spec = hosier("convert", "NAILS/foot.toml", store=store, check=False)
+        assert (spec.returncode, spec.stderr.splitlines()[0]) == (
+            3,
+            "error: cannot read NAILS/foot.toml: it is a spec in TOML, and not a nail",
+        )
         (tmp_path / "NAILS/glibc").write_text("Rpm\n")
         wrong = hosier("lint", "NAILS/testfoot", store=store, check=False)
         assert (wrong.returncode, wrong.stdout) == (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -32,6 +33,10 @@ WRONG = [
         "cannot do 'darn': it is a program of its own",
         "say darn FOOT YUMCONF DIR; for a spec it is hosier diff SPEC DIR",
     ),
+    ("deploy web ''", "cannot read the command line: an empty word is given for target", None),
+    ("publish ''", "cannot read the command line: an empty word is given for folder", None),
+    ("lint ''", "cannot read the command line: an empty word is given for specs", None),
+    ("pack web -o ''", "cannot read the command line: an empty word is given for output", None),
     ("frobnicate", "cannot do 'frobnicate': there is no such verb", "hosier --help lists the verbs"),
     ("gc --max-siz 1", "cannot read the command line: there is no option --max-siz", "did you mean --max-size?"),
     ("images --xyzzy=1", "cannot read the command line: there is no option --xyzzy", "see hosier images --help"),
@@ -71,7 +76,7 @@ WRONG = [
 @pytest.mark.parametrize(("words", "message", "hint"), WRONG, ids=[each[0] for each in WRONG])
 def test_words_that_do_not_fit(words: str, message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
-        main_parser.main(words.split())
+        main_parser.main(shlex.split(words))
     assert (str(caught.value), caught.value.hint) == (message, hint)
 
 

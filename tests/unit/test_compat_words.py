@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ WORDS: list[tuple[str, Callable[[Path], object], str]] = [
 ]
 
 
-OTHER_WORDS = {"it is a folder": "it is not a file", "there is no such file": "no such file or directory"}
+OTHER_WORDS = {"there is no such file": "no such file or directory"}
 """Those of toe-lint."""
 
 
@@ -61,3 +62,31 @@ def test_each_says_its_version_and_how_it_is_used(program: str, capsys: pytest.C
         told = capsys.readouterr()
         assert ended.value.code == status and told.out.startswith(out) and told.err.startswith(err), words
         assert bool(told.out) is bool(out)
+
+
+@pytest.mark.parametrize(
+    "words", ["sew --into= FOOT", "pair FOOT -o ''", "darn FOOT '' /x", "toe-lint FOOT ''", "sew ''"]
+)
+def test_an_empty_word_is_none(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is what a shell makes of a variable that is not set: to lay a root elsewhere then would be worse."""
+    program, *rest = shlex.split(words)
+    with pytest.raises(SystemExit) as ended:
+        PROGRAMS[program](rest)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"{program}: an empty word is given for ")
+
+
+def test_an_ordinary_user_sees_the_owners_of_a_root_of_his_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the builds of his see them; those of another's root as the host does."""
+    from hosier.linux import userns
+
+    become: list[int] = []
+    monkeypatch.setattr(userns, "become_root", lambda: become.append(os.geteuid()))
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 1000, 1000)
+    mine = tmp_path.stat().st_uid
+    for user in (0, mine + 1, mine):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "geteuid", lambda user=user: user)
+            darn._take_place(str(tmp_path))
+    assert become == [mine]

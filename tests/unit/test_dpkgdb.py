@@ -163,7 +163,8 @@ def test_triggers_files() -> None:
     activate
     activate h i
     """
-    assert parse_triggers(text) == Triggers((("a", False), ("b", False), ("/usr/lib", True)), ("c", "d", "e"))
+    interest = (("a", False), ("b", False), ("/usr/lib", True))
+    assert parse_triggers(text) == Triggers(interest, ("c", "d", "e"), frozenset("e"))
     assert parse_triggers("") == Triggers()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,20 @@ def test_a_fresh_lock_is_taken(tmp_path: Path) -> None:
     Path(path).write_text(SPEC[:start] + other + one)
     with pytest.raises(LockInvalid, match="the order of the origins changed"):
         locked.check_lock(path)
+
+
+def test_a_lock_that_has_no_room_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "web.lock"
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LockInvalid) as caught:
+        locked._write(str(path), "text")
+    assert str(caught.value) == f"cannot write {path}: no space left on device"
+    assert caught.value.hint == "free some space there, or choose a place that has more"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_of_another_machine_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

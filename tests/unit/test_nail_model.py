@@ -196,12 +196,16 @@ WRONG = [
             at(3, "Rpm", "/os/b-1-1.noarch.rpm"),
             at(4, "Rpm", "/c-1-1.noarch.rpm"),
             at(5, "Rpm", ""),
+            at(6, "GpgImport", "nails/KEY"),
+            at(7, "GpgImport", "/usr"),
         ),
         [
-            "nails/foot:1 error[file-missing] /nowhere/a-1-1.noarch.rpm does not exist | correct it; /nowhere/a-1-1.noarch.rpm was looked for",
+            "nails/foot:1 error[file-missing] /nowhere/a-1-1.noarch.rpm does not exist | correct the path",
             "nails/foot:2 error[request-invalid] 'foo' is not the file of an RPM package | name a file or a URL that ends in .rpm",
             "nails/foot:3 error[variable-unset] MREPO_URL is not set, and this package's place begins with it | set it to the URL that packages are below, before this",
             "nails/foot:5 error[request-invalid] '' is not the file of an RPM package | set MREPO_URL before it",
+            "nails/foot:6 error[file-missing] nails/KEY does not exist | correct the path, which is looked for from /nails and /",
+            "nails/foot:7 error[file-missing] /usr is not a file | name a file",
         ],
         more={
             "texts": {
@@ -337,6 +341,31 @@ def test_a_nail_has_these_problems_and_no_others(case: Wrong) -> None:
     ]
     assert told == case.expected
     assert (nail.spec is None) == any(" error[" in line for line in case.expected)
+
+
+def test_what_is_there_and_may_not_be_read_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nail, base = str(tmp_path / "foot"), str(tmp_path / "base")
+    for name in ("foot", "base", "key", "a-1-1.noarch.rpm"):
+        (tmp_path / name).touch()
+    events = (
+        at(1, "GpgImport", "key", file=nail),
+        at(2, "Rpm", "a-1-1.noarch.rpm", file=nail),
+        at(3, "missing", "base", nail, file=nail),
+        at(4, "missing", "none", nail, file=nail),
+    )
+    recording = recorded(*events, path="foot", real=nail, cwd=str(tmp_path), texts={nail: "", base: ""})
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    look = "name it as seen from this file, or from the current folder; nothing else is shown to a nail"
+    assert [(each.position.line, each.text, each.mend) for each in toenail.read(recording).problems] == [
+        (1, "key cannot be read: permission denied", "let it be read, or do this as who may read it"),
+        (2, "a-1-1.noarch.rpm cannot be read: permission denied", "let it be read, or do this as who may read it"),
+        (
+            3,
+            "Include finds no file 'base'",
+            "it is there, and a nail may not read it: let others read it, and by no link or hidden folder",
+        ),
+        (4, "Include finds no file 'none'", look),
+    ]
 
 
 def test_a_nail_that_set_u_ends_says_which_variable() -> None:

@@ -59,6 +59,33 @@ def test_a_kill_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_run_left_goes_with_the_next_and_what_a_live_one_has_stays(way: str, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    (tmp_path / ".out.old").touch()
+    (tmp_path / ".out.0123456g").touch()
+
+    def parts() -> list[str]:
+        return sorted(each.name for each in tmp_path.iterdir() if each.name not in ("out", ".out.old", ".out.0123456g"))
+
+    pid = os.fork()
+    if pid == 0:
+        os.rename = lambda *names: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+        outputs.fill(str(place), lambda fd: os.write(fd, b"half"), what="pack")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    (left,) = parts()
+
+    def while_another_runs(fd: int) -> int:
+        had = parts()
+        assert left not in had
+        assert outputs.fill(str(place), lambda fd: os.write(fd, b"inner"), what="pack") == 5
+        assert parts() == had and len(had) == (way == "beside")
+        return os.write(fd, b"outer")
+
+    assert outputs.fill(str(place), while_another_runs, what="pack") == 5
+    assert (place.read_text(), parts()) == ("outer", [])
+
+
 def test_a_folder_that_is_not_there_is_named(way: str, tmp_path: Path) -> None:
     with pytest.raises(StoreFailed, match=f"cannot pack web to {tmp_path}/none/out: no such file or directory"):
         outputs.fill(f"{tmp_path}/none/out", lambda fd: 0, what="pack web")

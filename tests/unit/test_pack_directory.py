@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hosier.errors import StoreFailed
+from hosier.linux import beside
 from hosier.pack import directory
 from hosier.store.manifest import Entry
 
@@ -119,6 +120,19 @@ def test_refusals_leave_the_target_as_it_was(root: str, tmp_path: Path, prepare,
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user, then becomes one")
+def test_what_a_killed_run_left_goes_and_what_a_live_one_has_stays(root: str, tmp_path: Path) -> None:
+    target = tmp_path / "copies/out"
+    dead = tmp_path / "copies/.out.0123abcd"
+    (dead / "etc").mkdir(parents=True)
+    (dead / "etc/part").touch()
+    held, live = beside.made(str(target), directory._folder)
+    try:
+        directory.write(str(target), root, TREE, epoch=EPOCH)
+        assert sorted(os.listdir(target.parent)) == sorted([os.path.basename(live), "out"])
+    finally:
+        os.close(held)
+
+
 def test_an_ordinary_user_is_told_what_is_not_kept(root: str, tmp_path: Path) -> None:
     tree = [
         Entry("/", "d", 0o755, 0, 0, 0),

@@ -6,7 +6,9 @@ import gzip
 import io
 import lzma
 import struct
+import subprocess
 import tarfile
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -127,3 +129,49 @@ def test_what_was_made_is_one_line_for_each_whatever_its_name() -> None:
     link = scripts.Link("/h", "/p/\udcff")
     lines = [b"prefix /p", b"link /h /p/\xff", b"node /p/a\\12b\\40c\\134 character special file 103 a", b""]
     assert scripts.made("/p", [node], [link]) == b"\n".join(lines)
+
+
+def run_as_dpkg_does(folder: Path, prefix: str, text: str) -> None:
+    known = scripts.variables("odd", prefix, f"{folder}/list") + f"left={folder}/noted/odd\n"
+    done = subprocess.run(
+        ["sh", "-c", scripts.HEAD + known + scripts.INTO + text], capture_output=True, text=True, check=False, cwd="/"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("listed", "moved"), [("prefix /else\n", True), (None, True), ("prefix {}\n", False)])
+def test_folders_of_conffiles_go_when_these_are_purged(listed: str | None, moved: bool, tmp_path: Path) -> None:
+    """Those that are noted when the next version lies elsewhere, if they are empty, and by no link."""
+    prefix = tmp_path / "srv/a b"
+    if listed is not None:
+        (tmp_path / "list").write_text(listed.format(prefix))
+    conffiles = [
+        "/etc/x.conf",
+        "/etc/it's/$y z/conf",
+        "/etc/full/conf",
+        "/etc/linked/to/conf",
+        "/etc/gone/conf",
+        "/top",
+    ]
+    theirs = tmp_path / "theirs/to"
+    theirs.mkdir(parents=True)
+    (prefix / "etc/it's/$y z").mkdir(parents=True)
+    (prefix / "etc/full").mkdir()
+    (prefix / "etc/full/own").touch()
+    (prefix / "etc/linked").symlink_to(theirs.parent)
+    (prefix / "usr").mkdir()
+    for _ in range(2):
+        run_as_dpkg_does(tmp_path, str(prefix), scripts.note(str(prefix), conffiles))
+    assert (tmp_path / "noted/odd").exists() is moved
+    run_as_dpkg_does(tmp_path, "/elsewhere", scripts.leave())
+    left = sorted(each.relative_to(prefix).as_posix() for each in prefix.rglob("*"))
+    mine = [] if moved else ["etc/it's", "etc/it's/$y z"]
+    assert left == ["etc", "etc/full", "etc/full/own", *mine, "etc/linked", "usr"]
+    assert theirs.is_dir() and not (tmp_path / "noted").exists()
+    for path in (prefix / "etc/full/own", prefix / "etc/linked"):
+        path.unlink()
+    (prefix / "usr").rmdir()
+    if moved:
+        run_as_dpkg_does(tmp_path, str(prefix), scripts.note(str(prefix), conffiles))
+        run_as_dpkg_does(tmp_path, "/elsewhere", scripts.leave())
+        assert not prefix.exists() and prefix.parent.exists()

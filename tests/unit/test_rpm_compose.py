@@ -288,7 +288,7 @@ def test_beside_what_is_installed(name: str, old: P, new: P, expected: str, tmp_
     except BuildFailed as error:
         assert str(error).endswith(expected)
         return
-    assert f"{decided.fates[package.nevra][0]} {decided.overruled}" == expected
+    assert f"{decided.fates[package.full][0]} {decided.overruled}" == expected
 
 
 def test_languages() -> None:

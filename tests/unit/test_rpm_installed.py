@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import struct
@@ -313,6 +314,20 @@ def test_a_table_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(installed, "SECONDS", 0.0)
     with pytest.raises(StoreFailed, match=r"it took more than 0 seconds|interrupted"):
         read(tmp_path)
+
+
+def test_a_full_place_for_the_copy_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rpmdb.write(tmp_path, [rpmdb.blob("demo", "1.0", "1")])
+
+    def full(*words: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "sendfile", full)
+    monkeypatch.setattr(os, "copy_file_range", full)
+    with pytest.raises(StoreFailed, match=r"no space left on device$") as caught:
+        read(tmp_path)
+    assert caught.value.hint is not None and "TMPDIR" in caught.value.hint
 
 
 def test_a_database_that_is_too_large_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

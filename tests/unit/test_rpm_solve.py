@@ -93,6 +93,13 @@ COMPS = """<?xml version="1.0"?><comps><group><id>core</id><name>The core</name>
 </packagelist></group><environment><id>server</id><name>Server</name><grouplist><groupid>core</groupid></grouplist>
 <optionlist/></environment></comps>"""
 IN = "cannot lock web: "
+KERNELS = [
+    *(P("kernel", f"{each}-1") for each in (1, 2, 3)),
+    *(P("mod", f"{each}-1", requires=[f"kernel = {each}"], provides=["installonlypkg(vm)"]) for each in (1, 2)),
+    P("nokernel", "1-1", obsoletes=["kernel < 2"]),
+    P("any", "1-1", requires=["kernel"]),
+]
+"""What dnf keeps several versions of, and what has to do with it."""
 
 CASES = [
     Case("the newest version, with what it needs", ["bash"], f"{BASH} setup=2-1"),
@@ -275,7 +282,17 @@ CASES = [
         comps=COMPS,
     ),
     Case(
-        "groups of a repository without any", ["@core"], error=IN + "@core is asked for, and no repository has groups"
+        "a group that is like none",
+        ["@nosuch"],
+        error=IN + "no group nosuch is in base",
+        hint="there are @server, @core",
+        comps=COMPS,
+    ),
+    Case(
+        "groups of a repository without any",
+        ["@core"],
+        error=IN + "@core is asked for, and no repository has groups",
+        hint="ask for packages by their names, or add a repository with groups to [[repo]]",
     ),
     Case(
         "a digest that is weak",
@@ -284,22 +301,44 @@ CASES = [
         hint="make the metadata anew with createrepo_c --checksum sha256, or name the package by its URL",
         more=[P("weaksum", checksum="sha1")],
     ),
+    Case("one kernel is the newest", ["kernel"], "kernel=3-1", more=KERNELS),
+    Case("two kernels", ["kernel = 1", "kernel-2-1"], "kernel=1-1 kernel=2-1", more=KERNELS),
+    Case("what two kernels are needed for", ["mod", "mod = 1"], "kernel=1-1 mod=1-1", more=KERNELS),
     Case(
-        "two kernels",
-        ["kernel = 1", "kernel = 2"],
-        error=IN + "kernel-1-1.noarch and kernel-2-1.noarch cannot be locked together: dnf would keep both, and a lock "
-        "has one version of each",
-        hint="ask for only one of kernel (= 1), kernel (= 2)",
-        more=[P("kernel", "1-1"), P("kernel", "2-1")],
+        "two modules, each with its kernel",
+        ["mod = 2", "mod = 1"],
+        "kernel=1-1 kernel=2-1 mod=1-1 mod=2-1",
+        more=KERNELS,
     ),
     Case(
-        "two of another kind that are listed",
+        "a kernel that another package obsoletes",
+        ["kernel = 1", "kernel = 2", "nokernel"],
+        error=IN + "nokernel-1-1.noarch obsoletes kernel < 2",
+        hint="ask for only one of kernel (= 1), nokernel",
+        more=KERNELS,
+    ),
+    Case(
+        "two that are listed",
         ["mod = 1", "mod = 2"],
+        "mod=1-1 mod=2-1",
         options={"dependencies": False},
-        error=IN + "mod-1-1.noarch and mod-2-1.noarch cannot be locked together: dnf would keep both, and a lock has "
-        "one version of each",
+        more=KERNELS,
+    ),
+    Case(
+        "two that are listed, and dnf keeps one of",
+        ["glibc-2.36-1", "glibc-2.36-2"],
+        options={"dependencies": False},
+        error=IN + "only one of glibc-2.36-1.x86_64 and glibc-2.36-2.x86_64 can be installed",
         hint="ask for one of them",
-        more=[P("mod", f"{each}-1", provides=["installonlypkg(kernel-module)"]) for each in (1, 2)],
+    ),
+    Case(
+        "two that a lock would call alike",
+        ["kernel = 1", "kernel-1-1.x86_64"],
+        error=IN + "kernel-1-1.noarch and kernel-1-1.x86_64 cannot be locked together: a lock would call both "
+        "kernel-1-1",
+        hint="ask for one of them",
+        options={"dependencies": False, "exclude": ["kernel-2-1"]},
+        more=[P("kernel", "1-1"), P("kernel", "1-1", X)],
     ),
     Case(
         "another machine's package that is needed",
@@ -633,6 +672,70 @@ def test_a_held_provider_stays_when_a_better_one_comes(tmp_path: Path) -> None:
     assert _moved(tmp_path, before, [*before, P("acap", provides=["cap"])], "user") == ("user=1-1 zcap=1-1", [])
 
 
+@pytest.mark.parametrize(
+    ("asked", "requests", "update", "expected"),
+    [
+        (["kernel = 1", "kernel = 2"], ["kernel = 1", "kernel = 2", "any"], [], "any=1-1 kernel=1-1 kernel=2-1"),
+        (["kernel = 1", "kernel = 2"], ["kernel = 2"], [], "kernel=2-1"),
+        (["kernel = 1"], ["kernel = 1", "kernel = 2"], [], "kernel=1-1 kernel=2-1"),
+        (["kernel < 3"], ["kernel", "kernel = 1"], [], "kernel=1-1 kernel=2-1"),
+        (["kernel < 3"], ["kernel"], [], "kernel=2-1"),
+        (["kernel < 3"], ["kernel"], ["kernel"], "kernel=3-1"),
+        (["kernel < 3"], ["kernel", "kernel = 1"], ["kernel"], "kernel=1-1"),  # as dnf, of nothing
+        (["kernel = 1", "kernel = 2"], ["kernel = 1", "kernel = 2"], ["kernel"], "kernel=1-1 kernel=2-1"),
+        (["kernel = 1", "kernel = 2"], ["kernel = 1", "kernel > 1"], ["kernel-2-1"], "kernel=1-1 kernel=3-1"),
+        (["kernel = 1", "kernel = 2"], ["kernel = 1", "kernel > 1"], ["kernel-1-1"], "kernel=1-1 kernel=2-1"),
+        (["kernel = 2"], ["kernel", "mod = 1"], [], "kernel=1-1 kernel=2-1 mod=1-1"),
+        (["kernel = 2"], ["mod = 1"], [], "kernel=1-1 mod=1-1"),
+    ],
+)
+def test_kernels_are_held_each(
+    asked: Sequence[str], requests: Sequence[str], update: Sequence[str], expected: str, tmp_path: Path
+) -> None:
+    found = _moved(tmp_path, KERNELS, KERNELS, *requests, asked=asked, update=frozenset(update))
+    assert found == (expected, [])
+
+
+def test_a_kernel_that_is_added_is_of_a_stage_of_its_own_and_needs_are_told_by_version(tmp_path: Path) -> None:
+    found = refreshed(tmp_path, {"base": KERNELS})
+    first = locked(spec("mod = 2", "any"), found)
+    assert [(p.name, p.stage, p.depends) for p in first.packages] == [
+        ("any", 0, ("kernel",)), ("kernel", 0, ()), ("mod", 0, ("kernel",)),
+    ]  # fmt: skip
+    second = locked(spec("mod = 2", "any", "mod = 1"), found, previous=first)
+    assert [(p.name, p.version, p.stage, p.depends, p.why) for p in second.packages] == [
+        ("any", "1-1", 1, ("kernel-1-1",), "requested"),
+        ("kernel", "1-1", 1, (), "depends of any"),
+        ("kernel", "2-1", 0, (), "depends of mod-2-1"),
+        ("mod", "1-1", 1, ("kernel-1-1",), "requested"),
+        ("mod", "2-1", 0, ("kernel-2-1",), "requested"),
+    ]
+    for more in range(8):  # of the numbers of packages, which come in another order in each set
+        others = refreshed(tmp_path, {"base": [*KERNELS, *(P(f"a{number}") for number in range(more))]})
+        assert locked(spec("mod = 2", "any", "mod = 1"), others, previous=first).packages == second.packages
+    third = locked(spec("mod = 1", "any"), found, previous=second)
+    assert [(p.name, p.stage, p.depends) for p in third.packages] == [
+        ("any", 1, ("kernel",)), ("kernel", 1, ()), ("mod", 1, ("kernel",)),
+    ]  # fmt: skip
+
+
+def test_a_kernel_that_others_need_is_not_requested_by_the_name_alone(tmp_path: Path) -> None:
+    found = refreshed(tmp_path, {"base": KERNELS})
+    lock = locked(spec("kernel", "mod = 1"), found, previous=locked(spec("kernel = 2"), found))
+    assert [(p.version, p.why) for p in lock.packages][:2] == [("1-1", "depends of mod"), ("2-1", "requested")]
+
+
+def test_a_kernel_moves_with_what_it_needs_and_another_stays(tmp_path: Path) -> None:
+    after = [*KERNELS[:2], P("kernel", "3-1", requires=["low >= 2"]), P("low", "1-1"), P("low", "2-1")]
+    before = [each for each in after if each.nevra != "low-2-1.noarch"]
+    requests = ("low", "kernel = 1", "kernel > 1")
+    assert _moved(tmp_path, before, after, *requests) == ("kernel=1-1 kernel=2-1 low=1-1", [])
+    assert _moved(tmp_path, before, after, *requests, update=frozenset({"kernel"})) == (
+        "kernel=1-1 kernel=3-1 low=2-1",
+        ["low cannot stay at 1-1, so it moves"],
+    )
+
+
 def test_an_addition_is_of_a_stage_of_its_own(tmp_path: Path) -> None:
     first = locked(spec("top"), refreshed(tmp_path, {"base": OLD}))
     second = locked(spec("top", "side"), refreshed(tmp_path, {"base": NEW}), previous=first)
@@ -681,6 +784,18 @@ def test_several_architectures_have_the_same_versions(tmp_path: Path) -> None:
     assert _together(tmp_path, archives, "low", "any") == (
         "amd64: any=1-1 low=1-1.x86_64; arm64: any=1-1 low=1-1.aarch64"
     )
+    kernels = [P("kernel", "1-1"), P("kernel", "2-1"), P("kernel", "3-1", X)]
+    archives = {"amd64": kernels, "arm64": kernels[:2]}
+    assert _together(tmp_path, archives, "kernel = 1", "kernel > 1") == (
+        "amd64: kernel=1-1 kernel=2-1; arm64: kernel=1-1 kernel=2-1"
+    )
+    archives = {
+        "amd64": [*kernels[:2], P("low", "1-1", X, requires=["kernel = 1"])],
+        "arm64": [*kernels[:2], P("low", "1-1", "aarch64")],
+    }
+    assert _together(tmp_path, archives, "kernel = 2", "low") == (
+        "amd64: kernel=1-1 kernel=2-1 low=1-1.x86_64; arm64: kernel=2-1 low=1-1.aarch64"
+    )
     with pytest.raises(HosierError) as raised:
         _together(tmp_path, {"amd64": [P("low", "2-1", X)], "arm64": [P("low", "1-1", "aarch64")]}, "low")
     assert str(raised.value) == (
@@ -719,6 +834,7 @@ def test_what_a_declared_set_lacks_is_said_in_words(tmp_path: Path) -> None:
         ("exim-4-1.x86_64 conflicts with postfix: postfix-3-1.x86_64", "leave one of them out"),
     ]
     assert _missing(tmp_path, BASE, "bash", "glibc", "setup") == []
+    assert _missing(tmp_path, KERNELS, "kernel = 1", "kernel = 2", "mod = 2") == []
 
 
 # rich dependencies
@@ -804,11 +920,12 @@ def test_a_lock_is_consistent(number: int, tmp_path: Path) -> None:
         ]
         assert len(numbers) == len(lock.packages)
         closure = Closure(universe, numbers)
-        keys = [universe.key(each) for each in numbers]
+        keys = [universe.key(each) for each in numbers if universe.alone(each)]
         assert len(keys) == len(set(keys))
+        assert len(lock.by_key()) == len(numbers)
         assert closure.unmet() == []
         assert closure.clashes() == []
-        assert all(name in {universe.key(each) for each in numbers} for p in lock.packages for name in p.depends)
+        assert all(name in lock.by_key() for p in lock.packages for name in p.depends)
         assert all(p.pre_depends == () or set(p.pre_depends) <= set(p.depends) for p in lock.packages)
 
 

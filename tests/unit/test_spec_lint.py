@@ -29,7 +29,19 @@ class Case(NamedTuple):
 CASES = [
     Case(
         "nothing at all",
-        "",
+        " \n\n",
+        [
+            "1:1 error[file-empty] the file is empty | write what the root is made of: hosier init writes a spec; a nail has Rpm lines"
+        ],
+    ),
+    Case(
+        "no text, after UTF-8",
+        '[image]\nname = "é\0"\n',
+        ["2:10 error[file-binary] not text: the file holds a NUL byte | name a text file, and save it as UTF-8"],
+    ),
+    Case(
+        "nothing but a comment",
+        "# web",
         [
             '1:1 error[missing-key] the spec has no name | write [image] and name = "…" below it',
             '1:1 error[missing-key] the spec has no [[repo]], so there is nothing to install from | write [[repo]], name = "debian" and source = "host"',
@@ -726,8 +738,8 @@ def test_every_code_is_documented_and_tested() -> None:
 
 CODES = set(
     """
-    architecture-unknown command-invalid condition-invalid debconf-invalid duplicate file-kind file-missing group-unknown
-    include-cycle include-invalid missing-key mode-invalid name-invalid number-range origin-invalid package-excluded path-invalid
+    architecture-unknown command-invalid condition-invalid debconf-invalid duplicate file-binary file-empty file-kind
+    file-missing group-unknown include-cycle include-invalid missing-key mode-invalid name-invalid number-range origin-invalid package-excluded path-invalid
     repo-invalid request-invalid request-repeated snapshot-invalid toml-syntax unknown-key user-unknown value-invalid
     value-unknown variable-cycle variable-undefined version-invalid wrong-type
     """.split()  # noqa: SIM905

@@ -14,7 +14,7 @@ from hosier.distro import family as families
 from hosier.errors import LockInvalid, UsageError
 from hosier.fetch.progress import Reporter, quantity
 from hosier.spec import lock as locks
-from hosier.spec.architectures import is_native
+from hosier.spec import naming
 from hosier.spec.lock import Lock, LockedPackage, LockFile
 from hosier.spec.model import Spec
 from hosier.spec.toml import read
@@ -53,7 +53,7 @@ def _of_nail(path: str, reporter: Reporter | None) -> Spec | None:
 
     if not is_nail(path):
         return None
-    nail = read_nail(path)
+    nail = read_nail(path, reporter=reporter)
     spec = usable(nail)
     if reporter is not None:
         for problem in nail.lost:
@@ -225,13 +225,11 @@ def lock_spec(
 
 
 def _names(file: LockFile) -> set[str]:
-    """What `--update` may name: packages, and those of another architecture by "name:arch" too."""
+    """What `--update` may name: packages, and by what the lock calls them too (`hosier.spec.naming`)."""
     found = set()
     for lock in file.locks:
-        for package in lock.packages:
-            found.add(package.name)
-            if not is_native(package.architecture, lock.architecture):
-                found.add(f"{package.name}:{package.architecture}")
+        for key, package in lock.by_key().items():
+            found |= {package.name, naming.plain(package.name, package.architecture, lock.architecture), key}
     return found
 
 
@@ -286,14 +284,21 @@ def changes(before: LockFile | None, after: LockFile) -> list[str]:
 
 
 def _changes(before: Lock, after: Lock) -> list[str]:
-    old = {(p.name, p.architecture): p.version for p in before.packages}
-    new = {(p.name, p.architecture): p.version for p in after.packages}
+    old, new = _versions(before), _versions(after)
     lines = []
     for key in sorted(old.keys() | new.keys()):
-        if key not in new:
-            lines.append(f"- {key[0]} {old[key]}")
-        elif key not in old:
-            lines.append(f"+ {key[0]} {new[key]}")
-        elif old[key] != new[key]:
-            lines.append(f"~ {key[0]} {old[key]} -> {new[key]}")
+        gone = [version for version in old.get(key, ()) if version not in new.get(key, ())]
+        come = [version for version in new.get(key, ()) if version not in old.get(key, ())]
+        if len(gone) == len(come) == 1:
+            lines.append(f"~ {key[0]} {gone[0]} -> {come[0]}")
+            continue
+        lines += [f"- {key[0]} {version}" for version in gone] + [f"+ {key[0]} {version}" for version in come]
     return lines
+
+
+def _versions(lock: Lock) -> dict[tuple[str, str], list[str]]:
+    """The versions of each package: one, but of what a root may have several of."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for package in lock.packages:
+        found.setdefault((package.name, package.architecture), []).append(package.version)
+    return found

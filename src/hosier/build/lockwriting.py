@@ -47,9 +47,11 @@ class Writing:
             raise self._refused(self._error) from self._error
 
     def _refused(self, error: OSError) -> LockInvalid:
+        from hosier.store.layout import mend
+
         with contextlib.suppress(OSError):
             os.unlink(self._beside)
-        return LockInvalid(f"cannot write {self._path}: {error.strerror}")
+        return LockInvalid(f"cannot write {self._path}: {str(error.strerror).lower()}", hint=mend(error, output=True))
 
 
 def _sweep(path: str) -> None:

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 
 from hosier.dataclasses import dataclass
 from hosier.errors import BuildFailed
-from hosier.spec.architectures import is_native
+from hosier.spec import naming
 from hosier.spec.lock import Lock, LockedPackage, package_order
 from hosier.spec.model import Packages, Spec
 
-BUILDER = 3
+BUILDER = 4
 """Part of every key; one more whenever the builder makes other trees from the same inputs."""
 
 ASKED_FOR = ("essential", "requested")
@@ -28,13 +28,15 @@ ASKED_FOR = ("essential", "requested")
 class Stage:
     """One step of a build: `key` is 64 hex digits; `packages` are those it adds, by name and architecture.
 
-    `given` are their keys in the order in which dnf would give them to rpm; empty where that says nothing.
+    `given` are their keys in the order in which dnf would give them to rpm; empty where that says nothing. `doubled`
+    are the plain names that the lock has several versions of.
     """
 
     number: int
     key: str
     packages: tuple[LockedPackage, ...]
     given: tuple[str, ...] = ()
+    doubled: frozenset[str] = frozenset()
 
 
 def stages(lock: Lock, packages: Packages) -> list[Stage]:
@@ -43,10 +45,11 @@ def stages(lock: Lock, packages: Packages) -> list[Stage]:
         raise BuildFailed("cannot build a root: no package is listed", hint="list one: install in [packages], or Rpm")
     below = ""
     found = []
+    doubled = lock.doubled
     for count, number in enumerate(sorted({p.stage for p in lock.packages})):
         members = tuple(sorted((p for p in lock.packages if p.stage == number), key=package_order))
-        here = {key(p, lock.architecture) for p in members}
-        rows = _given(lock, members)
+        here = {key(p, lock.architecture, doubled) for p in members}
+        rows = _given(lock, members, doubled)
         below = _digest(
             [
                 BUILDER,
@@ -73,7 +76,7 @@ def stages(lock: Lock, packages: Packages) -> list[Stage]:
                 ],
             ]
         )
-        found.append(Stage(count, below, members, rows))
+        found.append(Stage(count, below, members, rows, doubled))
     return found
 
 
@@ -118,13 +121,13 @@ def image_config(lock: Lock, spec: Spec) -> bytes:
     return json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _given(lock: Lock, members: Sequence[LockedPackage]) -> tuple[str, ...]:
+def _given(lock: Lock, members: Sequence[LockedPackage], doubled: frozenset[str]) -> tuple[str, ...]:
     """By repository, in the order of the configuration, and as that one lists them; what is of none comes last."""
     if lock.family != "rpm":
         return ()
     rank = {repo.name: number for number, repo in enumerate(lock.repos)}
     rows = sorted(members, key=lambda p: (rank.get(p.repo, len(rank)), p.path, package_order(p)))
-    return tuple(key(p, lock.architecture) for p in rows)
+    return tuple(key(p, lock.architecture, doubled) for p in rows)
 
 
 def _digest(value: object) -> str:
@@ -193,8 +196,6 @@ def circles(edges: Mapping[str, Sequence[str]]) -> list[list[str]]:
     return found
 
 
-def key(package: LockedPackage, native: str) -> str:
-    """The name by which a lock's edges know a package: "name", or "name:arch" when it is of a foreign architecture."""
-    if is_native(package.architecture, native):
-        return package.name
-    return f"{package.name}:{package.architecture}"
+def key(package: LockedPackage, native: str, doubled: frozenset[str] = frozenset()) -> str:
+    """The name by which a lock's edges know a package (`hosier.spec.naming`); `doubled` are the lock's."""
+    return naming.key(package.name, package.version, package.architecture, native, doubled)

@@ -69,22 +69,30 @@ def records(site: Site, packages: Sequence[Unpacked]) -> list[Op]:
         (s.name if f"{s.name}:{s.architecture}" not in pending else f"{s.name}:{s.architecture}"): s
         for s in stanzas.values()
     }
+    called = set()
     for label, names in pending.items():
         stanza = by_label.get(label)
         if stanza is not None and stanza.state() in ("installed", "triggers-pending"):
             stanza.pend(names)
+            called.add(label)
+    awaited = interests.awaited()
     for package in packages:
         conffiles = {
             path: "newconffile" if path in tree.beside.get(package.label, ()) else md5
             for path, md5 in package.conffiles.items()
         }
         stanza = dpkgdb.unpacked_stanza(package.control, conffiles)
+        if called and awaited.files:
+            brought = (_diverted(tree, package, str(m[0])) for m in package.members)
+            stanza.wait(called.intersection(awaited.activated(brought, ())))
         stanzas[stanza.key] = stanza
         interests.add(package.label, _triggers(package))
     tree.beside.clear()
     ops.append(site.write(f"{ADMIN}/status", dpkgdb.dump_status(stanzas.values())))
     ops.append(site.write(f"{ADMIN}/triggers/File", interests.dump_files()))
-    ops.append(site.write(f"{ADMIN}/triggers/Unincorp", ""))
+    # what a preinst told dpkg-trigger is there, which dpkg takes in before it configures
+    unincorporated = f"{ADMIN}/triggers/Unincorp"
+    ops.append(site.write(unincorporated, site.text(unincorporated)))
     for name, who in sorted(interests.names.items()):
         ops.append(site.write(f"{ADMIN}/triggers/{name}", "".join(f"{w}\n" for w in who)))
     return ops

@@ -82,7 +82,10 @@ def _one_stage(order: Order, item: plan.Stage, below: str | None, entries: Mappi
     with store.work("stage") as folder, ExitStack() as held:
         site = _site(order, folder, entries)
         begun = held.enter_context(family.begun(site))
-        packages = {plan.key(p, native): family.load(store.unpacked(p.sha256), p, order.lock) for p in item.packages}
+        packages = {
+            plan.key(p, native, item.doubled): family.load(store.unpacked(p.sha256), p, order.lock)
+            for p in item.packages
+        }
         site.epoch = max(family.newest(packages.values()), newest(entries) if entries else 0)
         if site.epoch > time.time():
             late = next((name for name, p in packages.items() if family.newest([p]) == site.epoch), "the packages")

@@ -23,13 +23,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert; warnings go to standard error."""
-    from hosier.build.nails.read import read_nail, usable
+    from hosier.build.nails.read import need_nail, read_nail, usable
     from hosier.cli import outputs
     from hosier.errors import UsageError
+    from hosier.fetch.progress import reporter
     from hosier.linux.printable import shown
     from hosier.spec.nail_toml import dumps
 
-    nail = read_nail(args.nail)
+    need_nail(args.nail, "it needs no converting: hosier lock, build and the others take it as it is")
+    nail = read_nail(args.nail, reporter=reporter(quiet=args.quiet, verbose=args.verbose))
     spec = usable(nail)
     if not args.quiet:
         for problem in nail.problems:

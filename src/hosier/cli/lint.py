@@ -32,12 +32,13 @@ def run(args: argparse.Namespace) -> int:
     from hosier.build.nails.read import is_nail
     from hosier.build.nails.read import lint as lint_nails
     from hosier.errors import SpecInvalid
+    from hosier.fetch.progress import reporter
     from hosier.spec.lint import lint
 
     nails = [path for path in args.specs if is_nail(path)]
     others = [path for path in args.specs if path not in nails]
     problems = lint(others, architecture=args.architecture or host_architecture(), suite=host_suite())
-    problems += lint_nails(nails)
+    problems += lint_nails(nails, reporter=reporter(quiet=args.quiet, verbose=args.verbose))
     if args.json:
         json.dump([p.to_json() for p in problems], sys.stdout, indent=2)
         print()

@@ -143,6 +143,9 @@ def main(argv: Sequence[str]) -> int:
     args, unknown = top.parse_known_args(argv)
     if unknown:
         raise _unknown_words(args, unknown)
+    for name, value in vars(args).items():
+        if value == "" or (isinstance(value, list) and "" in value):  # what a variable gave that was not set
+            raise UsageError(f"cannot read the command line: an empty word is given for {name.replace('_', '-')}")
     status = args.module.run(args)
     sys.stdout.flush()
     return int(status)

@@ -9,6 +9,7 @@ import stat
 import sys
 
 from hosier.errors import StoreFailed
+from hosier.linux import beside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,38 +41,48 @@ def fill(output: str, write: Callable[[int], int], *, what: str, file_only: bool
     except BrokenPipeError:
         raise
     except OSError as error:
+        from hosier.store.layout import mend
+
         reason = str(error.strerror or error).lower()
-        raise StoreFailed(f"cannot {what} to {output}: {reason}") from error
+        raise StoreFailed(f"cannot {what} to {output}: {reason}", hint=mend(error, output=True)) from error
     return size
 
 
 def _replace(place: str, write: Callable[[int], int]) -> int:
     """Fill a file without a name, which a kill takes along, and let it take its place."""
-    folder, name = os.path.split(place)
-    beside = os.path.join(folder, f".{name}.{os.urandom(4).hex()}")
+    for left in beside.abandoned(place):  # by a kill between the last two steps, or of a run that had to have a name
+        if os.path.isfile(left):
+            with contextlib.suppress(OSError):
+                os.unlink(left)
+    path: str | None = None
     try:
         # Readable too: who writes a file system image reads some of it again.
-        fd = os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o666)
-        named = False
+        fd = os.open(os.path.dirname(place), os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o666)
+        beside.hold(fd)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             raise
         # A file system that has none, such as NFS (open(2)).
-        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        named = True
+        fd, path = beside.made(place, _named)
     try:
-        try:
-            size = write(fd)
-            if not named:  # with a folder's descriptor, so that Python asks linkat(2) to follow
-                os.link(f"/proc/self/fd/{fd}", beside, src_dir_fd=fd)
-        finally:
-            os.close(fd)
-        os.rename(beside, place)
+        size = write(fd)
+        if path is None:  # with a folder's descriptor, so that Python asks linkat(2) to follow
+            path = beside.name(place)
+            os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd)
+        os.close(os.dup(fd))  # NFS tells only now what it has no room for (close(2))
+        os.rename(path, place)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
+        if path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
         raise
+    finally:
+        os.close(fd)
     return size
+
+
+def _named(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
 
 def text(output: str, content: str, *, what: str) -> None:

@@ -159,7 +159,8 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as held:
         for record in records:
             held.enter_context(store.shared(f"tree-{record.tree}"))
-        sources = tuple(source.read(store, each, name=image) for each, image in zip(records, args.images, strict=True))
+        names = [getattr(args, "called", image) for image in args.images]
+        sources = tuple(source.read(store, each, name=name) for each, name in zip(records, names, strict=True))
         job = pack_formats.Job(args, store, held, sources, ordinary=ordinary)
         facts = getattr(pack_formats, f"write_{chosen}")(job)
     if args.json:

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--files",
         nargs="?",
-        const="",
+        const=True,
         metavar="DIR",
         help="build nothing: compare the image's tree, or the folder DIR, with the image's manifest",
     )
@@ -85,8 +85,9 @@ def _files(args: argparse.Namespace, store: Store, image: ImageRecord) -> int:
     from hosier.errors import Differs
     from hosier.inspect import intact
 
-    folder = args.files or f"{store.tree(image.tree)}/root"
-    name = args.files or f"the tree of {args.image}"
+    own = args.files is True
+    folder = f"{store.tree(image.tree)}/root" if own else args.files
+    name = f"the tree of {args.image}" if own else args.files
     found = intact.check(store, image, folder)
     if args.json:
         print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -91,14 +92,17 @@ def run(args: argparse.Namespace) -> int:
     from hosier.inspect import drift
     from hosier.inspect.drift_records import records
     from hosier.linux.rooted import Root
-    from hosier.store.layout import guard
+    from hosier.store.layout import looking
 
     if args.toml and args.json:
         raise UsageError("cannot print both TOML and JSON", hint="give --toml or --json")
     conf, sock = _told_apart(args.first, args.second)
-    declared = _declared(args.foot)
+    declared = _declared(args.foot, quiet=args.quiet)
+    ordinary = os.geteuid() != 0
+    if args.files:
+        _take_place(sock)
     reading = drift.Reading()
-    with guard(f"read {sock}"), Root.at(sock) as root:
+    with looking(f"read {sock}"), Root.at(sock) as root:
         known = records(root, family=declared.family, files=args.files, what=sock)
         packages = drift.packages(known, declared.wanted)
         files = (
@@ -121,10 +125,18 @@ def run(args: argparse.Namespace) -> int:
             print(shown(line))
     if reading.unreadable:
         path, reason = reading.unreadable[0]
-        raise HostLacks(
-            f"cannot compare everything: {path}: {reason}", hint="compare as root" if os.geteuid() else None
-        )
+        raise HostLacks(f"cannot compare everything: {path}: {reason}", hint="compare as root" if ordinary else None)
     return OK
+
+
+def _take_place(sock: str) -> None:
+    """Where the root is this ordinary user's own, see its owners as a build sees them: subordinate ids from 1."""
+    from hosier.errors import HostLacks
+    from hosier.linux import userns
+
+    if os.geteuid() != 0 and os.stat(sock).st_uid == os.geteuid():
+        with contextlib.suppress(HostLacks):  # then they are told by the host's numbers
+            userns.become_root()
 
 
 def _told_apart(first: str, second: str) -> tuple[str, str]:
@@ -153,10 +165,11 @@ def _has_repos(folder: str) -> bool:
     return any(name.endswith(".repo") for name in os.listdir(folder))
 
 
-def _declared(word: str) -> Declared:
+def _declared(word: str, *, quiet: bool) -> Declared:
     from hosier.build.host import host_architecture, host_suite
     from hosier.build.nails import read as nails
     from hosier.compat.foot import need_file
+    from hosier.fetch.progress import reporter
     from hosier.inspect.drift_declared import of_lock, of_spec
     from hosier.inspect.subject import read_locks
     from hosier.spec import toml
@@ -165,7 +178,8 @@ def _declared(word: str) -> Declared:
     if word.endswith(".lock"):
         return of_lock(_own(read_locks(word)))
     if nails.is_nail(word):
-        return of_spec(nails.read(word, variables=nails.environment()))
+        report = reporter(quiet=quiet, verbose=False)
+        return of_spec(nails.read(word, variables=nails.environment(), reporter=report))
     spec = toml.read(word, architecture=host_architecture(), suite=host_suite())
     beside = word.removesuffix(".toml") + ".lock"
     lock = _own(read_locks(beside)) if word.endswith(".toml") and os.path.exists(beside) else None

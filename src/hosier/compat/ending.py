@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import hosier
@@ -55,6 +55,17 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.add_argument("--version", action="version", version=f"{prog} of hosier {hosier.__version__}")
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """An empty word is what a variable gave that was not set, and nothing is meant by it."""
+        found = super().parse_args(args, namespace)
+        for action in self._actions:
+            value = getattr(found, action.dest, None)
+            if value == "" or (isinstance(value, list) and "" in value):
+                self.error(f"an empty word is given for {'/'.join(action.option_strings) or action.metavar}")
+        return found
 
     def error(self, message: str) -> NoReturn:
         """Ends with the status of a misuse."""

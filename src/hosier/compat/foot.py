@@ -36,6 +36,8 @@ class Foot:
 
 def need_file(path: str) -> None:
     """Raise UsageError, with the reason, for what is no file that can be read."""
+    if not path:
+        raise UsageError("cannot read '': the name is empty")
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
         mode = os.stat(path).st_mode
@@ -57,7 +59,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
 
 
-def read(path: str) -> Foot:
+def read(path: str, report: Reporter) -> Foot:
     """Raises UsageError for a file that cannot be read, or is for several architectures and not for this machine's;
     SpecInvalid."""
     need_file(path)
@@ -65,7 +67,9 @@ def read(path: str) -> Foot:
     from hosier.build.locked import architecture_of, read_specs
     from hosier.build.nails import read as nails
 
-    nail = nails.read_nail(path, variables=nails.environment()) if nails.is_nail(path) else None
+    nail = None
+    if nails.is_nail(path):
+        nail = nails.read_nail(path, variables=nails.environment(), reporter=report)
     specs = read_specs(path) if nail is None else (nails.usable(nail),)
     there = {architecture_of(each): each for each in specs}
     spec = specs[0] if len(specs) == 1 else there.get(host_architecture())

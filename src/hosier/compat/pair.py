@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     from hosier.fetch import progress
 
     gc.set_threshold(100_000)
-    foot = feet.read(args.foot)
+    report = progress.reporter(quiet=args.quiet, verbose=False)
+    foot = feet.read(args.foot, report)
     _need_names(foot)
     output = args.output or file_name(foot, args.format)
     below = foot.place if args.format in ("deb", "rpm") else None
@@ -92,10 +93,10 @@ def run(args: argparse.Namespace) -> int:
         named=_package(foot),
     )
     pack.check(words, args.format)
-    with progress.reporter(quiet=args.quiet, verbose=False) as report:
+    with report:
         feet.tell(foot, report, log=False)
         built = feet.build(foot, args.root_store, update=args.update, report=report)
-    words.images = [built.digest]
+    words.images, words.called = [built.digest], built.tag
     pack.run(words)
     if args.json:
         print(json.dumps({"output": output, "format": args.format, "tag": built.tag, "digest": built.digest}, indent=2))

@@ -52,13 +52,14 @@ def run(args: argparse.Namespace) -> int:
     from hosier.fetch import progress
 
     gc.set_threshold(100_000)
-    foot = feet.read(args.foot)
+    report = progress.reporter(quiet=args.quiet, verbose=False)
+    foot = feet.read(args.foot, report)
     target = os.path.abspath(args.into) if args.into else foot.place
     deploy.need_root(target)
     # A place that cannot be taken is told before minutes are spent on what should go there.
     links = [] if args.no_links else [(each.host, each.target) for each in foot.spec.links]
     deploy.plan(target, links=links, force=args.force)
-    with progress.reporter(quiet=args.quiet, verbose=False) as report:
+    with report:
         feet.tell(foot, report, log=True)
         built = feet.build(foot, args.root_store, update=args.update, report=report)
         how = {"force": args.force, "links": not args.no_links, "dry_run": args.dry_run}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -48,8 +49,10 @@ def run(args: argparse.Namespace) -> int:
     from hosier.spec.problem import Problem
 
     problems: list[Problem] = []
+    for file in args.files:
+        read.need_nail(file, f"for a spec it is hosier lint {shlex.quote(file)}")
     report = reporter(quiet=args.quiet, verbose=False)
-    for nail in read.whole(args.files, variables=read.environment()):
+    for nail in read.whole(args.files, variables=read.environment(), reporter=report):
         problems += nail.problems
         more, unknown = closure.check(
             nail,

@@ -31,7 +31,8 @@ def changes(lock: Lock, spec: Spec, *, repos: Sequence[str]) -> list[str]:
     if not out and tuple(now) != lock.requests:
         out.append("the order of the requests changed")
     excluded = set(spec.packages.exclude)
-    out += [f"{package.name} is excluded now" for package in lock.packages if package.name in excluded]
+    names = dict.fromkeys(package.name for package in lock.packages)
+    out += [f"{name} is excluded now" for name in names if name in excluded]
     out += repos
     if spec.architecture is not None and spec.architecture != lock.architecture:
         out.append(f"the architecture is {spec.architecture} now, and was {lock.architecture}")

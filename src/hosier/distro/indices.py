@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from hosier.dataclasses import dataclass, field
 from hosier.distro import expand
-from hosier.errors import NotAuthentic, StoreFailed
+from hosier.errors import NotAuthentic
 from hosier.fetch.download import Object, download
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
 from hosier.fetch.transport import Limits
+from hosier.store.layout import guard
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -169,7 +170,5 @@ def alone(store_path: str, reporter: Reporter) -> Iterator[None]:
 
 def make(folder: str) -> None:
     """Make a folder of the store. Raises StoreFailed."""
-    try:
+    with guard("write the store"):
         os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise StoreFailed(f"cannot write the store: {folder}: {(error.strerror or str(error)).lower()}")

@@ -85,9 +85,13 @@ class Reporter:
         self._said: set[str] = set()
 
     @contextmanager
-    def phase(self, title: str, *, key: str = "", total: int | None = None, unit: str = "") -> Iterator[Phase]:
-        """Show that `title` is being done until the block ends; `key` is its name in `timings` (default: the title)."""
+    def phase(
+        self, title: str, *, key: str = "", total: int | None = None, unit: str = "", began: float | None = None
+    ) -> Iterator[Phase]:
+        """Show that `title` is being done until the block ends; `key` is its name in `timings` (default: the title).
+        `began`: when it was, by the monotonic clock, if not now."""
         phase = Phase(self, title, total, unit)
+        phase.started = phase.started if began is None else began
         with self._lock:
             self._screen.begin(phase)
         failed = True

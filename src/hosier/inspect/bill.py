@@ -14,8 +14,8 @@ from hosier.distro.deb import relations
 from hosier.fetch.proxies import bare
 from hosier.inspect import installed, licences, present, rpmneeds
 from hosier.inspect.installed import Package
-from hosier.inspect.why import key
 from hosier.linux.rooted import Root
+from hosier.spec import naming
 from hosier.spec.lock import Lock, LockedPackage
 
 COPYRIGHT_MAX = 1 << 20
@@ -82,7 +82,7 @@ def bill(
     native = present.architecture(listed) or architecture
     there = installed.keyed(listed, native)
     release = osrelease.parse(next(filter(None, (_text(root, path, 1 << 16) for path in osrelease.PLACES)), ""))
-    locked = {} if lock is None else {(p.name, p.architecture): p for p in lock.packages}
+    locked = {} if lock is None else {(p.name, p.version, p.architecture): p for p in lock.packages}
     if lock is None and any(package.family == "rpm" for package in listed):
         unlocked = rpmneeds.needs(root, native)
     else:
@@ -90,14 +90,14 @@ def bill(
         unlocked = {each.key: _needs(each, there, provided) for each in there.values()}
     components = []
     for package in there.values():
-        known = locked.get((package.name, package.architecture))
+        known = locked.get((package.name, package.version, package.architecture))
         if known is not None:
             needs = tuple(sorted({*known.pre_depends, *known.depends}))
         else:
             needs = unlocked.get(package.key, ())
         licence = _licence(root, package, known, copyright_of)
         components.append(_component(package, known, lock, release, licence, needs))
-    asked = () if lock is None else tuple(sorted(key(p, native) for p in lock.packages if p.why == "requested"))
+    asked = () if lock is None else _asked(lock, native)
     return Bill(
         name=name,
         version=version,
@@ -108,6 +108,13 @@ def bill(
         components=tuple(components),
         requested=tuple(a for a in asked if a in there) or tuple(sorted(there)),
     )
+
+
+def _asked(lock: Lock, native: str) -> tuple[str, ...]:
+    """The keys of what was asked for."""
+    doubled = naming.repeated(naming.plain(p.name, p.architecture, native) for p in lock.packages)
+    asked = (p for p in lock.packages if p.why == "requested")
+    return tuple(sorted(naming.key(p.name, p.version, p.architecture, native, doubled) for p in asked))
 
 
 def _text(root: Root, path: str, most: int) -> str:

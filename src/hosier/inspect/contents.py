@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from hosier.dataclasses import dataclass
 from hosier.inspect.installed import Package
-from hosier.spec.architectures import is_native
+from hosier.spec import naming
 from hosier.spec.lock import LockedPackage
 from hosier.store.manifest import Entry
 
@@ -46,9 +46,10 @@ def contents(entries: Iterable[Entry], packages: Iterable[LockedPackage | Packag
         if entry.kind == "f" and not entry.hardlink:
             sizes[owner] = sizes.get(owner, 0) + entry.size
     found = []
-    for package in packages:
-        foreign = not is_native(package.architecture, native)
-        key = f"{package.name}:{package.architecture}" if foreign else package.name
+    every = list(packages)
+    doubled = naming.repeated(naming.plain(each.name, each.architecture, native) for each in every)
+    for package in every:
+        key = naming.key(package.name, package.version, package.architecture, native, doubled)
         why = package.why if isinstance(package, LockedPackage) else ""
         found.append(PackageSize(key, package.version, package.architecture, why, files.get(key, 0), sizes.get(key, 0)))
     found.sort(key=lambda each: (-each.size, each.name))

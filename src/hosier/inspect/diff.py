@@ -6,6 +6,7 @@ Trees come sorted, so both are read once, side by side, and only what differs is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import zip_longest
 
 from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
@@ -37,11 +38,39 @@ class PackageChange:
 def packages(before: Mapping[str, Package], after: Mapping[str, Package], *, order: Order) -> list[PackageChange]:
     """What differs, sorted by name; without changelogs."""
     found = []
-    for key in sorted(before.keys() | after.keys()):
-        one, other = before.get(key), after.get(key)
+    for one, other in _together(before, after, order):
+        known = other or one
         change = _change(one, other, order)
-        if change:
-            found.append(PackageChange(key, change, one, other))
+        if change and known is not None:
+            found.append(PackageChange(known.key, change, one, other))
+    return found
+
+
+def _together(
+    before: Mapping[str, Package], after: Mapping[str, Package], order: Order
+) -> Iterator[tuple[Package | None, Package | None]]:
+    """Each package as it was and as it is. Of one that is there in several versions the same ones belong together, and
+    of the others the newest."""
+    ours, theirs = _by_name(before), _by_name(after)
+    for name in sorted(ours.keys() | theirs.keys()):
+        old, new = ours.get(name, []), theirs.get(name, [])
+        if len(old) > 1 or len(new) > 1:
+            one, other = ({each.version: each for each in side} for side in (old, new))
+            yield from ((one[version], other[version]) for version in sorted(one.keys() & other.keys()))
+            old, new = _newest(one, other, order), _newest(other, one, order)
+        yield from zip_longest(old, new)
+
+
+def _newest(side: Mapping[str, Package], other: Mapping[str, Package], order: Order) -> list[Package]:
+    """The versions that the other side has not, the newest first."""
+    only = sorted(side.keys() - other.keys())
+    return [side[version] for version in sorted(only, key=order, reverse=True)]  # type: ignore[arg-type]
+
+
+def _by_name(packages: Mapping[str, Package]) -> dict[str, list[Package]]:
+    found: dict[str, list[Package]] = {}
+    for each in packages.values():
+        found.setdefault(each.plain, []).append(each)
     return found
 
 

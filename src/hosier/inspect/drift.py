@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from hosier.dataclasses import dataclass, field
+from hosier.dataclasses import dataclass, field, replace
 from hosier.inspect.scan import Scan
 from hosier.linux import filecaps
 from hosier.linux.rooted import Root
@@ -149,20 +149,25 @@ class Records(Protocol):
 def packages(records: Records, wanted: Iterable[Wanted]) -> list[PackageDrift]:
     """What is installed and was not declared, was declared and is not installed, or is at another version.
 
-    Sorted by name. A package that was declared twice is wanted twice (two architectures, two kernels).
+    Sorted by name. A package that was declared twice is wanted twice (two architectures, two kernels). Where there are
+    several versions for one architecture, none of them stands for one that is not there.
     """
     there: dict[str, list[Installed]] = {}
     asked: dict[str, list[Wanted]] = {}
-    for each in records.packages():
+    installed = records.packages()
+    for each in installed:
         there.setdefault(each.name, []).append(each)
     for want in wanted:
+        if records.family == "rpm" and want.name not in there:
+            want = _split(want, installed)
         if want not in asked.setdefault(want.name, []):
             asked[want.name].append(want)
     found: list[PackageDrift] = []
     for name in sorted(there.keys() | asked.keys()):
         left = list(there.get(name, ()))
         unmet = []
-        for want in asked.get(name, ()):
+        several = _several(left) or _several(each for each in asked.get(name, ()) if each.version)
+        for want in sorted(asked.get(name, ()), key=lambda want: not want.version):
             met = next((each for each in left if _fits(each, want) and records.same(each.version, want)), None)
             if met is None:
                 unmet.append(want)
@@ -171,13 +176,29 @@ def packages(records: Records, wanted: Iterable[Wanted]) -> list[PackageDrift]:
         for want in unmet:
             # the same package for the same architecture at another version, or else for another one
             other = next((each for each in left if _fits(each, want)), left[0] if left else None)
-            if other is None:
+            if other is None or several:
                 found.append(PackageDrift("missing", None, want))
                 continue
             left.remove(other)
             found.append(PackageDrift(_moved(records, other, want), other, want))
         found += [PackageDrift("undeclared", each, None) for each in left]
     return found
+
+
+def _several(packages: Iterable[Installed | Wanted]) -> bool:
+    """Whether there are several for one architecture."""
+    architectures = [each.architecture for each in packages]
+    return len(set(architectures)) < len(architectures)
+
+
+def _split(want: Wanted, installed: Iterable[Installed]) -> Wanted:
+    """What is declared as NAME-VERSION or NAME-VERSION-RELEASE, where such a package is there."""
+    for each in installed:
+        if not want.version and want.name.startswith(f"{each.name}-"):
+            said, bare = want.name[len(each.name) + 1 :], each.version.rpartition(":")[2]
+            if said in (each.version, bare, bare.rpartition("-")[0]):
+                return replace(want, name=each.name, version=said, epoch=said == each.version)
+    return want
 
 
 def _fits(installed: Installed, wanted: Wanted) -> bool:

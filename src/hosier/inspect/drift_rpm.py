@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hosier.distro.rpm import evr, tags
-from hosier.distro.rpm.installed import HOME, PLACES, Database, File, Package, read
+from hosier.distro.rpm.installed import HOME, PLACES, Database, File, read
 from hosier.inspect.drift import Installed, Said, Wanted
 from hosier.inspect.running import expected, nearest
 from hosier.linux import filecaps
 from hosier.linux.rooted import Root
+from hosier.spec import naming
 
 VERIFY = {
     "content": 1 << 0 | 1 << 1,  # the digest, the size
@@ -82,13 +83,16 @@ class RpmRecords:
 
     def files(self) -> Iterator[Said]:
         """Those that rpm installed; what it left out or left to the net is nobody's."""
+        doubled = naming.repeated(f"{each.name}.{each.architecture}" for each in self.database.packages)
         shared: dict[str, int] = {}
         for package in self.database.packages:
             for file in package.files:
                 shared[file.path] = shared.get(file.path, 0) + 1
         for package in self.database.packages:
+            alone = f"{package.name}.{package.architecture}" not in doubled
+            owner = package.name if alone else f"{package.name}-{package.evr}"
             for file in package.files:
-                yield _said(package, file, shared=shared[file.path] > 1)
+                yield _said(owner, file, shared=shared[file.path] > 1)
 
     def same(self, installed: str, wanted: Wanted) -> bool:
         """By rpm's own comparison."""
@@ -122,7 +126,7 @@ def _compared(installed: str, wanted: Wanted) -> int:
     return evr.compare(mine, other)
 
 
-def _said(package: Package, file: File, *, shared: bool) -> Said:
+def _said(owner: str, file: File, *, shared: bool) -> Said:
     verify = file.verify
     facts = {fact for fact, bits in VERIFY.items() if verify & bits}
     if shared:
@@ -140,7 +144,7 @@ def _said(package: Package, file: File, *, shared: bool) -> Said:
     regular = file.kind == "f"
     return Said(
         path=file.path,
-        package=package.name,
+        package=owner,
         kind=file.kind,
         mode=file.mode,
         user=file.user,

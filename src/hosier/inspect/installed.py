@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from hosier.dataclasses import dataclass, field, replace
 from hosier.distro.deb import dpkgdb
 from hosier.linux.rooted import Root
-from hosier.spec.architectures import EVERYWHERE, is_native
+from hosier.spec import naming
+from hosier.spec.architectures import EVERYWHERE
 
 STATUS = f"{dpkgdb.ADMIN}/status"
 PARTS = f"{dpkgdb.ADMIN}/status.d"
@@ -21,7 +22,8 @@ _NONE = (errno.ENOENT, errno.ENOTDIR)
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One package of a root, or of a lock. `key` is its name, with the architecture when it is foreign ("libc6:i386").
+    """One package of a root, or of a lock. `key` is its name, with the architecture when it is foreign ("libc6:i386"),
+    and its version where an RPM root has several (`hosier.spec.naming`).
 
     `installed` is what the package says it takes, `download` the size of its file, both in bytes, None where it is not
     known; `sha256` is the file's digest, "" likewise. `source` and `source_version` are those of the source package, ""
@@ -40,6 +42,11 @@ class Package:
     source_version: str = ""
     family: str = "deb"
     fields: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def plain(self) -> str:
+        """Its key if it were there in one version."""
+        return self.key.replace(f"{self.name}-{self.version}", self.name, 1)
 
 
 def read(root: Root) -> list[Package] | None:
@@ -95,10 +102,12 @@ def _package(fields: Mapping[str, str]) -> Package | None:
 
 def keyed(packages: Iterable[Package], native: str) -> dict[str, Package]:
     """The packages by their keys: one of another architecture than `native` has it in its key."""
+    every = list(packages)
+    plain = [naming.plain(each.name, each.architecture or native, native) for each in every]
+    doubled = naming.repeated(key for key, each in zip(plain, every, strict=True) if each.family == "rpm")
     found = {}
-    for each in packages:
-        foreign = each.architecture != "" and not is_native(each.architecture, native)
-        key = f"{each.name}:{each.architecture}" if foreign else each.name
+    for each in every:
+        key = naming.key(each.name, each.version, each.architecture or native, native, doubled)
         found[key] = replace(each, key=key)
     return found
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hosier.distro.rpm import installed, richdeps
 from hosier.linux.rooted import Root
-from hosier.spec.architectures import is_native
+from hosier.spec import naming
 
 
 def needs(root: Root, native: str) -> dict[str, tuple[str, ...]]:
-    """The keys of what meets each package's requirements, by its key ("name", or "name:arch" when it is foreign).
+    """The keys of what meets each package's requirements, by its key (`hosier.spec.naming`).
 
     Versions are not compared, since the root was installed with them; of several that provide a name it is the package
     of that name, else the first, of the same architecture where there is one. Raises as `installed.read`.
@@ -16,8 +16,9 @@ def needs(root: Root, native: str) -> dict[str, tuple[str, ...]]:
     database = installed.read(root, files=True, relations=True)
     if database is None:
         return {}
+    doubled = naming.repeated(naming.plain(each.name, each.architecture, native) for each in database.packages)
     keys = {
-        each.nevra: each.name if is_native(each.architecture, native) else f"{each.name}:{each.architecture}"
+        each.nevra: naming.key(each.name, str(each.evr), each.architecture, native, doubled)
         for each in database.packages
     }
     provided: dict[str, list[installed.Package]] = {}

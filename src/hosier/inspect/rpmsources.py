@@ -17,6 +17,7 @@ def sources(root: Root) -> dict[str, str]:
     found: dict[str, str] = {}
     for package in database.packages if database is not None else ():
         name = package.source_rpm.rsplit("-", 2)[0] if package.source_rpm.count("-") > 1 else ""
-        found[f"{package.name}:{package.architecture}"] = name
-        found.setdefault(package.name, name)
+        for called in (package.name, f"{package.name}-{package.evr}"):
+            found[f"{called}:{package.architecture}"] = name
+            found.setdefault(called, name)
     return found

@@ -15,7 +15,7 @@ from hosier.inspect.tree import FolderTree, ManifestTree, Tree, names
 from hosier.spec import lock as locks
 from hosier.spec.lock import Lock
 from hosier.store import lookup
-from hosier.store.layout import guard
+from hosier.store.layout import guard, looking
 
 if TYPE_CHECKING:
     from hosier.inspect import rpmnews
@@ -188,7 +188,7 @@ def image(word: str, store: Store, stack: ExitStack, *, record: ImageRecord | No
 
 def folder(path: str, store: Store, stack: ExitStack) -> Subject:
     """A folder with a root file system. Raises StoreFailed when it cannot be opened."""
-    with guard(f"read folder {path}"):
+    with looking(f"read folder {path}"):
         tree = FolderTree(path, stack=stack)
         there = present.read(tree.root)
     architecture = present.architecture(there or [])

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 
 from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
-from hosier.spec.architectures import is_native
 from hosier.spec.lock import Lock, LockedPackage
 from hosier.store.manifest import Entry
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One step of a chain: `package` ("name" or "name:arch"), and what brought it in.
+    """One step of a chain: `package`, as the lock calls it (`hosier.spec.naming`), and what brought it in.
 
     `reason` is "requested", "essential", "depends", "pre-depends" or "recommends"; for the last three the package
     before it in the chain is the one that asks.
@@ -40,14 +39,9 @@ class Answer:
     """The path that was asked for, when it was one."""
 
 
-def key(package: LockedPackage, native: str) -> str:
-    """What the lock's own fields call a package: its name, with the architecture when it is foreign."""
-    return package.name if is_native(package.architecture, native) else f"{package.name}:{package.architecture}"
-
-
 def why(lock: Lock, name: str) -> Answer:
-    """Answer for a package, "name" or "name:arch". Raises StoreFailed when it is not in the lock."""
-    packages = {key(package, lock.architecture): package for package in lock.packages}
+    """Answer for a package, as the lock calls it. Raises StoreFailed when it is not in the lock."""
+    packages = lock.by_key()
     wanted = _named(packages, lock, name)
     dependents = sorted(
         each for each, package in packages.items() if wanted in package.depends or wanted in package.pre_depends
@@ -64,11 +58,15 @@ def _named(packages: Mapping[str, LockedPackage], lock: Lock, name: str) -> str:
     plain, colon, architecture = name.partition(":")
     if colon and architecture in (lock.architecture, "all", "any") and plain in packages:
         return plain
-    foreign = sorted(each for each in packages if each.partition(":")[0] == plain)
+    full = sorted(each for each, p in packages.items() if f"{p.name}-{p.version}.{p.architecture}" == name)
+    if len(full) == 1:
+        return full[0]
+    foreign = sorted(each for each, package in packages.items() if package.name == plain)
     if not colon and len(foreign) == 1:
         return foreign[0]
-    hint = None
+    hint, reason = None, "the image has no such package"
     if foreign:
+        reason = reason if colon else "the image has several of that name"
         hint = f"there is {' and '.join(foreign)}"
     else:
         import difflib
@@ -76,7 +74,7 @@ def _named(packages: Mapping[str, LockedPackage], lock: Lock, name: str) -> str:
         near = difflib.get_close_matches(plain, packages, n=3)
         if near:
             hint = f"there is {', '.join(near)}"
-    raise StoreFailed(f"cannot tell why {name} is there: the image has no such package", hint=hint)
+    raise StoreFailed(f"cannot tell why {name} is there: {reason}", hint=hint)
 
 
 def _chain(packages: Mapping[str, LockedPackage], wanted: str) -> tuple[Link, ...]:

@@ -31,6 +31,11 @@ def folder(kind: str) -> Iterator[str]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def mend() -> str:
+    """What to do where such a folder cannot hold what it should."""
+    return f"free some space in {tempfile.gettempdir()}, or set TMPDIR to a folder that has more"
+
+
 def _made(prefix: str) -> tuple[str, int]:
     """A new folder, and the descriptor by which it is locked."""
     while True:

@@ -17,14 +17,14 @@ from email.utils import format_datetime
 
 from hosier.dataclasses import dataclass, replace
 from hosier.errors import StoreFailed
-from hosier.pack import additions, compressing, gnutar, package, scripts
+from hosier.pack import additions, compressing, gnutar, likeness, package, scripts
 from hosier.pack.blocks import Buffer
 from hosier.pack.content import Contents
 from hosier.pack.directory import Written
 from hosier.pack.package import Item, Package
 from hosier.pack.scripts import Mend
 from hosier.pack.source import Source
-from hosier.store.layout import guard
+from hosier.store.layout import reading
 
 COMPRESSIONS = ("xz", "zstd", "gz", "none")
 _ENDINGS = {"xz": ".xz", "zstd": ".zst", "gz": ".gz", "none": ""}
@@ -83,7 +83,7 @@ def write(
     cannot be, StoreFailed, naming the image, for what dpkg cannot hold, and when `out` cannot be written.
     """
     compressing.check(compression, level)
-    with guard(f"pack {source.name}"), Contents(source.root, {}, name=source.name, verify=verify) as contents:
+    with reading(f"pack {source.name}"), Contents(source.root, {}, name=source.name, verify=verify) as contents:
         planned = package.plan(source, contents, prefix=prefix)
         _check(planned, source)
         mends, left = _mends(planned, source)
@@ -179,8 +179,11 @@ class _Data:
             # What is above comes first, but is there in most cases.
             for path in ["/", *package.parents(self.planned)]:
                 tar.put(gnutar.header(_name(path, "d"), "d", mode=0o755, uid=0, gid=0, mtime=self.planned.epoch))
-            for item in self.planned.items:
-                self._add(tar, item)
+            items = self.planned.items
+            for kind, numbers in likeness.arrange(((item.entry, item.content) for item in items), self._contents):
+                tar.turn(kind)
+                for number in numbers:
+                    self._add(tar, items[number])
             tar.put(gnutar.END)
             tar.finish()
 
@@ -298,6 +301,10 @@ class _Control:
         if gone:
             text += 'upgrade=\n[ "$1" != upgrade ] || upgrade=yes\n'
             text += _case("remove|upgrade", known + scripts.INTO + gone)
+        conffiles = [item.entry.path for item in planned.items if item.config]
+        if conffiles:
+            text += known + scripts.INTO
+            text += _case("upgrade", scripts.note(planned.prefix, conffiles)) + _case("purge", scripts.leave())
         if unit:
             text += _ENDED.format(unit=unit)
         if text:

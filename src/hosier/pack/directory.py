@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
+from hosier.linux import beside
 from hosier.pack.content import changed, opened
 from hosier.store import removal
 from hosier.store.layout import guard
@@ -54,32 +55,37 @@ def write(
     """
     target = os.path.abspath(target)
     ordered = sorted(entries, key=lambda each: each.path)
-    with guard(f"pack {name} to {target}"):
+    with guard(f"pack {name} to {target}", output=True):
         try:
             if os.listdir(target):
                 raise StoreFailed(f"cannot pack {name} to {target}: the folder is not empty")
         except FileNotFoundError:
             pass
-        beside = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.urandom(4).hex()}")
-        os.mkdir(beside, 0o700)
+        for left in beside.abandoned(target):
+            removal.remove(left)
         # By its descriptor, because who may write the folder above could put something else in the place of the name.
-        folder = os.open(beside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        folder, made = beside.made(target, _folder)
         try:
             status = os.fstat(folder)
             if status.st_uid != os.geteuid() or status.st_mode & 0o7777 != 0o700:
                 raise _swapped(name, target)
             copy = _Copy(f"/proc/self/fd/{folder}", root, epoch, name, contents or {})
             copy.run(ordered, advance)
-            os.rename(beside, target)
+            os.rename(made, target)
             if not os.path.samestat(os.lstat(target), status):
                 raise _swapped(name, target)
             copy.finish_root(ordered)
         except BaseException:
-            removal.remove(beside)
+            removal.remove(made)
             raise
         finally:
             os.close(folder)
     return Written(len(ordered), copy.size, tuple(copy.notes()))
+
+
+def _folder(path: str) -> int:
+    os.mkdir(path, 0o700)
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _swapped(name: str, target: str) -> StoreFailed:

@@ -18,7 +18,7 @@ from hosier.pack import nodes
 from hosier.pack.content import Contents
 from hosier.pack.directory import Written
 from hosier.pack.erofstables import BLOCK, SLOT, Attributes, Slots, crc32c, folder_blocks, folder_size
-from hosier.store.layout import guard
+from hosier.store.layout import reading
 from hosier.store.manifest import Entry, dumps
 
 _MAGIC = 0xE0F5E1E2
@@ -53,7 +53,7 @@ def write(
     """
     tree = nodes.read(entries, name=name)
     plan = _Plan(tree, epoch, name)
-    with guard(f"pack {name}"), Contents(root, contents or {}, name=name, verify=verify) as source:
+    with reading(f"pack {name}"), Contents(root, contents or {}, name=name, verify=verify) as source:
         os.ftruncate(out, plan.blocks * BLOCK)
         nodes.put(out, plan.attributes.shared, plan.attributes_block * BLOCK)
         for inode in plan.inodes.values():

@@ -385,7 +385,7 @@ def write_layout(out: str, row: Row, blobs: Sequence[Blob], *, name: str, report
     A row of the same name is replaced; index.json changes last and by rename, so whoever reads the layout meanwhile
     sees one image or the other. Returns the bytes written. Raises StoreFailed when `out` is something else.
     """
-    with guard(f"pack {name} to {out}"):
+    with guard(f"pack {name} to {out}", output=True):
         out = os.path.abspath(out)
         told = f"pack {name} to {out}"
         hint = "name a new folder, or one that has an oci-layout"

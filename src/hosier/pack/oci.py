@@ -17,7 +17,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from hosier.dataclasses import dataclass
-from hosier.errors import StoreFailed
 from hosier.linux.rooted import Root
 from hosier.pack import layers as planning
 from hosier.pack import layout, tar
@@ -278,8 +277,6 @@ def _write(
                 if entry.kind == "f" and not entry.hardlink and entry.size:
                     tar.content(sink, reader, entry, source.name, verify=verify)
         sink.finish()
-    except OSError as error:
-        raise StoreFailed(f"cannot pack {source.name}: {(error.strerror or '').lower()}") from error
     finally:
         os.close(fd)
     return blobs.Packed(sink.blob.hexdigest(), sink.written, sink.plain.hexdigest())

@@ -19,7 +19,7 @@ from hosier.distro.rpm import tags
 from hosier.distro.rpm.header import Malformed
 from hosier.errors import StoreFailed, UsageError
 from hosier.linux import filecaps
-from hosier.pack import additions, compressing, package, scripts
+from hosier.pack import additions, compressing, likeness, package, scripts
 from hosier.pack import rpmheader as header
 from hosier.pack.blocks import Buffer
 from hosier.pack.content import Contents
@@ -29,7 +29,7 @@ from hosier.pack.rpmheader import BINARY, INT16, INT32, INT64, STRING, STRINGS, 
 from hosier.pack.scripts import Mend
 from hosier.pack.source import Source
 from hosier.spec.architectures import RPM_NAMES
-from hosier.store.layout import guard
+from hosier.store.layout import reading
 from hosier.store.manifest import Entry
 
 COMPRESSIONS = ("zstd", "xz", "gz")
@@ -91,7 +91,7 @@ def write(
     signature of the header, as packets; it is asked twice, the first time for room.
     """
     compressing.check(compression, level)
-    with guard(f"pack {source.name}"), Contents(source.root, {}, name=source.name, verify=verify) as contents:
+    with reading(f"pack {source.name}"), Contents(source.root, {}, name=source.name, verify=verify) as contents:
         planned = _named(package.plan(source, contents, prefix=prefix, named=named), source)
         files, mends, left = _files(planned, source)
         planned = replace(planned, items=())  # all of them are in `files` now, which is enough of 100,000
@@ -295,13 +295,16 @@ class _Payload:
             if inode in linked:
                 groups.setdefault(inode, []).append(number)
         with compressing.Stream(emit, compression, level=level, threads=threads, observe=self.plain.update) as stream:
-            for number, inode in enumerate(self.inodes):
-                # All names of a file stand together where its last one is, which has the content: rpm keeps just one
-                # file open for them.
-                names = groups.get(inode, [number])
-                if names[-1] == number:
-                    for name in names:
-                        self._add(stream, name, len(names), whole=name == number)
+            # rpm looks each member up by its name, in whatever order they come.
+            for kind, numbers in likeness.arrange(((file.entry, file.content) for file in self._files), self._contents):
+                stream.turn(kind)
+                for number in numbers:
+                    # All names of a file stand together, and the last one has the content: rpm keeps just one file
+                    # open for them.
+                    names = groups.get(self.inodes[number], [number])
+                    if len(names) == 1 or not self._files[number].entry.hardlink:
+                        for name in names:
+                            self._add(stream, name, len(names), whole=name == names[-1])
             stream.put(_cpio(None, b"TRAILER!!!", 0, 1, 0))
             stream.finish()
             self.length = stream.length

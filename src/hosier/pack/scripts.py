@@ -140,10 +140,12 @@ link() {
 }
 """
 
+_MOVED = """\
+moved() { [ -e "$list" ] && ! grep -Fxqs -e "prefix $prefix" -- "$list"; }
+"""
 _GONE = """\
 # What the version that takes over makes too stays.
 kept() { [ -n "$upgrade" ] && grep -Fxqs -e "$1" -- "$list"; }
-moved() { [ -e "$list" ] && ! grep -Fxqs -e "prefix $prefix" -- "$list"; }
 gone_node() {
     ! kept "$1" || return 0
     into "$2" || return 0
@@ -163,13 +165,59 @@ gone_folders() {
 }
 """
 NOTED = "/var/lib/hosier-made"
-"""Where it is noted which folders of the host were made for links."""
+"""Where it is noted which folders of the host were made for links, and which of conffiles are at another place."""
+
+
+_NOTE = """\
+if moved || [ ! -e "$list" ]; then  # a version without nodes and links has no list
+    mkdir -p -- "${left%/*}"
+    cat >>"$left" <<'END'
+"""
+_NOTED = """\
+END
+    sort -u -o "$left" -- "$left"
+fi
+"""
+_LEAVE = """\
+[ ! -f "$left" ] || sort -ru -- "$left" | while IFS= read -r folder; do
+    prefix=${folder%%//*}
+    folder=${folder#*//}
+    cd /
+    root=$(cd "$prefix" 2>"$null" && pwd -P) || continue
+    if [ -z "$folder" ]; then
+        rmdir -- "$prefix" 2>"$null" || :
+        continue
+    fi
+    case $folder in */*) above=${folder%/*} ;; *) above= ;; esac
+    into "$above" && rmdir -- "./${folder##*/}" 2>"$null" || :
+done
+rm -f -- "$left"
+rmdir -- "${left%/*}" 2>"$null" || :
+"""
+
+
+def note(prefix: str, conffiles: Iterable[str]) -> str:
+    """Note the folders of conffiles, paths of the root, when the version that takes over may lie elsewhere: dpkg, which
+    keeps these files until they are purged, does not know their folders any more by then. INTO comes before."""
+    found = _folders_above(conffiles) | {"/"}
+    folders = sorted(each for each in found if "\n" not in each)
+    return (
+        _MOVED
+        + _NOTE
+        + "".join(f"{prefix}/{each}\n" for each in folders)
+        + 'END\n    sort -u -o "$left" -- "$left"\nfi\n'
+    )
+
+
+def leave() -> str:
+    """Remove the folders that were noted, when they are empty; INTO comes before."""
+    return _LEAVE
 
 
 def variables(name: str, prefix: str, listed: str) -> str:
     """What the functions know the package by."""
     noted = quote(f"{NOTED}/{name}")
-    return f"name={quote(name)}\nprefix={quote(prefix)}\nlist={quote(listed)}\nfolders={noted}\n"
+    return f"name={quote(name)}\nprefix={quote(prefix)}\nlist={quote(listed)}\nfolders={noted}\nleft={noted}:left\n"
 
 
 def quote(text: str) -> str:
@@ -233,7 +281,7 @@ def unmake(nodes: Sequence[Node], links: Sequence[Link]) -> str:
     """
     if not nodes and not links:
         return ""
-    said = [_GONE]
+    said = [_MOVED, _GONE]
     for node in nodes:
         path = node.entry.path
         words = (node.key, _folder(path), posixpath.basename(path), node.kind)
@@ -248,13 +296,16 @@ def unmake(nodes: Sequence[Node], links: Sequence[Link]) -> str:
 
 def _above(nodes: Iterable[Node]) -> list[str]:
     """The folders of the root that nodes are in, from the inside."""
+    return sorted(_folders_above(node.entry.path for node in nodes), reverse=True)
+
+
+def _folders_above(paths: Iterable[str]) -> set[str]:
     found: set[str] = set()
-    for node in nodes:
-        path = posixpath.dirname(node.entry.path)
+    for path in map(posixpath.dirname, paths):
         while path != "/" and path not in found:
             found.add(path)
             path = posixpath.dirname(path)
-    return sorted(found, reverse=True)
+    return found
 
 
 def _enter(folder: str) -> str:

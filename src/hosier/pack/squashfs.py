@@ -18,7 +18,7 @@ from hosier.pack.content import Contents
 from hosier.pack.directory import Written
 from hosier.pack.squashtables import BLOCK as METADATA
 from hosier.pack.squashtables import NONE_32, NONE_64, Attributes, Metadata, Owners, table
-from hosier.store.layout import guard
+from hosier.store.layout import reading
 from hosier.store.manifest import Entry
 
 BLOCK = 1 << 17
@@ -62,7 +62,7 @@ def write(
         raise StoreFailed(f"cannot compress with {compression!r}: expected {', '.join(COMPRESSIONS)}")
     tree = nodes.read(entries, name=name)
     make = _maker(compression)
-    with guard(f"pack {name}"), Contents(root, contents or {}, name=name, verify=verify) as source:
+    with reading(f"pack {name}"), Contents(root, contents or {}, name=name, verify=verify) as source:
         data = _Data(out, source)
         with blocks.Pipeline(make, threads=threads) as pipeline:
             data.run(tree.ordered, pipeline, advance)

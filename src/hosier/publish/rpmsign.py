@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from hosier.distro.rpm import tags
 from hosier.distro.rpm.header import INTRO, Header, Malformed, size
-from hosier.errors import PackageInvalid, StoreFailed
+from hosier.distro.rpm.signatures import verify
+from hosier.errors import NotAuthentic, PackageInvalid, StoreFailed
 from hosier.pack import rpmheader
 from hosier.pack.rpmheader import Value
+from hosier.publish.replacing import rewriting
 
 if TYPE_CHECKING:
     from hosier.publish.signing import Signing
@@ -27,10 +29,10 @@ REPLACED = (tags.SIG_RSA, tags.SIG_DSA, tags.SIG_OPENPGP, tags.SIG_PGP, tags.SIG
 def sign(path: str, key: Signing) -> None:
     """Sign the package at `path`, in place of all signatures that it has; the file is replaced by rename.
 
-    Raises PackageInvalid for what is no package, StoreFailed where the folder cannot be written.
+    One that has this key's signature alone stays as it is: metadata that was published has its digest. Raises
+    PackageInvalid for what is no package, StoreFailed where the folder cannot be written.
     """
     name = os.path.basename(path)
-    beside = os.path.join(os.path.dirname(path), f".{name}.{os.getpid()}.new")
     try:
         with open(path, "rb") as package:
             status = os.fstat(package.fileno())
@@ -38,22 +40,32 @@ def sign(path: str, key: Signing) -> None:
             signatures = _header(package, tags.HEADERSIGNATURES)
             package.seek(-package.tell() % 8, os.SEEK_CUR)
             header = _header(package, tags.HEADERIMMUTABLE)
-            with open(beside, "xb") as made:
+            if _is_signed(name, header, signatures, key):
+                return
+            with rewriting(path) as fd, open(fd, "wb", closefd=False) as made:
                 made.write(lead)
                 made.write(_signed(signatures, key.binary(header.raw)))
                 made.write(bytes(-made.tell() % 8))
                 made.write(header.raw)
                 shutil.copyfileobj(package, made, 1 << 20)
-                os.fchmod(made.fileno(), status.st_mode & 0o777)
-        os.utime(beside, ns=(status.st_atime_ns, status.st_mtime_ns))
-        os.rename(beside, path)
+                made.flush()
+                os.fchmod(fd, status.st_mode & 0o777)
+                os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
     except Malformed as reason:
         raise PackageInvalid(f"cannot sign {name}: {reason}") from None
     except OSError as error:
         raise StoreFailed(f"cannot sign {path}: {(error.strerror or str(error)).lower()}") from None
-    finally:
-        if os.path.lexists(beside):
-            os.unlink(beside)
+
+
+def _is_signed(name: str, header: Header, before: Header, key: Signing) -> bool:
+    held = [tag for tag in before if tag in REPLACED and tag != tags.SIG_RESERVEDSPACE]
+    if len(held) != 1:
+        return False
+    try:
+        verify(name, header.raw, before, [key.certificate.encode()])
+    except NotAuthentic:
+        return False
+    return True
 
 
 def _header(package: BinaryIO, region: int) -> Header:

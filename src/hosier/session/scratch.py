@@ -6,6 +6,7 @@ uses one holds flock(2) on its `lock`, so that what a killed process left is tol
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -104,12 +105,17 @@ def throw_away(store_path: str, tree: str, record: str) -> Scratch:
         _fill(path, tree, record)
     except OSError as error:
         raise StoreFailed(
-            f"cannot make a session in {folder}: {(error.strerror or '').lower()}",
-            hint="use a store of your own (--root-store DIR or HOSIER_STORE), or --read-only"
-            if error.errno in (1, 13, 30)
-            else None,
+            f"cannot make a session in {folder}: {(error.strerror or '').lower()}", hint=_mend(error)
         ) from None
     return Scratch(path, lock, kept=False)
+
+
+def _mend(error: OSError) -> str | None:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space (hosier gc), or run with --read-only"
+    if error.errno in (errno.EPERM, errno.EACCES, errno.EROFS):
+        return "use a store of your own (--root-store DIR or HOSIER_STORE), or --read-only"
+    return None
 
 
 def kept(store_path: str, name: str, tree: str, record: str) -> Scratch:
@@ -139,7 +145,8 @@ def kept(store_path: str, name: str, tree: str, record: str) -> Scratch:
                 hint=f"keep another name, or remove it: hosier run --discard {name}",
             )
     except OSError as error:
-        raise StoreFailed(f"cannot use the session {name}: {path}: {(error.strerror or '').lower()}") from None
+        reason = (error.strerror or "").lower()
+        raise StoreFailed(f"cannot use the session {name}: {path}: {reason}", hint=_mend(error)) from None
     return Scratch(path, lock, kept=True)
 
 

@@ -15,6 +15,11 @@ from hosier.solve.rpmload import Damaged, Declared, Source, add_declared, add_fi
 
 __all__ = ["Damaged", "Declared", "Package", "Pool", "Rule", "Solution", "Source"]
 
+INSTALLONLY = (
+    *("kernel", "kernel-PAE", "installonlypkg(kernel)", "installonlypkg(kernel-module)", "installonlypkg(vm)"),
+    "multiversion(kernel)",
+)
+"""What packages provide that dnf keeps several versions of (dnf.conf(5), installonlypkgs)."""
 _IN_PRIMARY = re.compile(r"(?:.*bin/.*|/etc/.*|/usr/lib/sendmail)")
 """The paths that primary.xml has (createrepo_c); all others are in filelists.xml alone."""
 
@@ -202,6 +207,11 @@ class Pool:
         return sorted({"src" if each == "nosrc" else each for each in found if not self.goes(each)})
 
     @cached_property
+    def installonly(self) -> frozenset[int]:
+        """The packages that may be there in several versions at once."""
+        return frozenset(each for text in INSTALLONLY for each in self.providers(text))
+
+    @cached_property
     def by_name(self) -> Mapping[str, tuple[int, ...]]:
         """All packages that the architecture allows, by their names, sorted."""
         found: dict[str, list[int]] = {}
@@ -320,7 +330,7 @@ class Pool:
         kept: Iterable[int] = (),
     ) -> Solution:
         """A consistent set with one package of each of the `requests`, or what gives that dependency; `weak`
-        dependencies are met where they can be.
+        dependencies are met where they can be. Of each name it has one version, but for those that are `installonly`.
 
         `favoured` are taken where there is a choice, `kept` wherever that is consistent. Raises Damaged when the file
         lists are needed and cannot be read.
@@ -357,6 +367,7 @@ class Pool:
             else pool.Job(install | one_of, pool.towhatprovides(sorted(set(ids))))
             for ids in requests
         ]
+        jobs += [pool.Job(job.SOLVER_MULTIVERSION | given, dependency(solv, pool, text)) for text in INSTALLONLY]
         jobs += [pool.Job(job.SOLVER_FAVOR | job.SOLVER_SOLVABLE, each) for each in sorted(favoured)]
         jobs += [pool.Job(install | job.SOLVER_WEAK | job.SOLVER_SOLVABLE, each) for each in sorted(kept)]
         solver = pool.Solver()

@@ -16,6 +16,7 @@ from hosier.spec.problem import ERROR, Problem, nearest
 Report = Callable[[Problem], None]
 
 _PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
+EMPTY = "file-empty"
 _DEEPEST = 50
 _LONGEST = 1 << 20
 _REFERENCE = re.compile(r"\$(?:\$|\{([^}\n]*)(\}?))")
@@ -117,13 +118,15 @@ class Loader:
                 named, "file-missing", f"{path} cannot be read: {reason.lower()}", "name a file that can be read"
             )
             return {}, None
+        fault = no_text(raw, path)
+        if fault is not None and (fault.code != EMPTY or not self._chain):  # a part of a spec may say nothing
+            self.broken = True
+            self.report(fault)
+            return {}, None
         try:
             text = raw.decode()
         except UnicodeDecodeError as error:
-            line = raw.count(b"\n", 0, error.start) + 1
-            column = len(raw[raw.rfind(b"\n", 0, error.start) + 1 : error.start].decode()) + 1
-            place = Position(path, line, column)
-            self._fail(place, "toml-syntax", "not UTF-8", "save the file as UTF-8")
+            self._fail(_place(raw, error.start, path), "toml-syntax", "not UTF-8", "save the file as UTF-8")
             return {}, None
         try:
             return tomllib.loads(text), scan(text)
@@ -134,6 +137,22 @@ class Loader:
         except RecursionError:
             self._fail(Position(path, 1, 1), "toml-syntax", "nested too deep", "write fewer arrays inside arrays")
         return {}, None
+
+
+def no_text(raw: bytes, path: str) -> Problem | None:
+    """What is wrong with a file that is neither a spec nor a nail, since it has no text or is none."""
+    if (at := raw.find(b"\0")) >= 0:
+        text = "not text: the file holds a NUL byte"
+        return Problem(_place(raw, at, path), "file-binary", ERROR, text, "name a text file, and save it as UTF-8")
+    if not raw.strip():
+        mend = "write what the root is made of: hosier init writes a spec; a nail has Rpm lines"
+        return Problem(Position(path, 1, 1), EMPTY, ERROR, "the file is empty", mend)
+    return None
+
+
+def _place(raw: bytes, offset: int, path: str) -> Position:
+    before = raw[raw.rfind(b"\n", 0, offset) + 1 : offset].decode(errors="replace")
+    return Position(path, raw.count(b"\n", 0, offset) + 1, len(before) + 1)
 
 
 def _syntax(path: str, text: str, message: str) -> tuple[str, Position]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hosier.dataclasses import dataclass
 from hosier.errors import LockInvalid
+from hosier.spec import naming
 
 if TYPE_CHECKING:
     from hosier.spec.model import Spec
@@ -73,8 +74,7 @@ class LockedPackage:
 
     `why` is "essential", "requested", "depends of NAME" or "recommends of NAME".
     `stage` orders the build: stage 0 is the base; a package's dependencies are in its own stage or an earlier one.
-    `pre_depends` and `depends` name the packages of this lock that satisfy those fields ("name", or "name:arch" when
-    foreign), sorted.
+    `pre_depends` and `depends` name the packages of this lock that satisfy those fields (`hosier.spec.naming`), sorted.
     """
 
     name: str
@@ -94,8 +94,9 @@ class LockedPackage:
 class Lock:
     """The lock of one architecture. `epoch` is seconds since 1970: the newest Date of the Release files used, so of
     when this is the choice; no time in an image comes from it (docs/why.md). `requests` are the spec's, as text, in
-    its order. `packages` are sorted by (name, architecture). `origins` change nothing of the image: an image keeps its
-    lock without them, and `digest` leaves them out.
+    its order. `packages` are sorted by (name, architecture, version); only of what RPM roots may have several versions
+    of there are several. `origins` change nothing of the image: an image keeps its lock without them, and `digest`
+    leaves them out.
     """
 
     spec: str
@@ -114,6 +115,18 @@ class Lock:
         if self.repos:
             return self.repos[0].type
         return "rpm" if any(package.path.endswith(".rpm") for package in self.packages) else "deb"
+
+    @property
+    def doubled(self) -> frozenset[str]:
+        """The plain names (`hosier.spec.naming`) of packages that are there in several versions; none in Debian's."""
+        if self.family != "rpm":
+            return frozenset()
+        return naming.repeated(naming.plain(p.name, p.architecture, self.architecture) for p in self.packages)
+
+    def by_key(self) -> dict[str, LockedPackage]:
+        """Its packages by what they are called."""
+        native, doubled = self.architecture, self.doubled
+        return {naming.key(p.name, p.version, p.architecture, native, doubled): p for p in self.packages}
 
     def signers(self, repo: str) -> tuple[LockedKey, ...] | None:
         """The keys of which one must have signed each package of `repo` ("": of those of none); None: nobody must."""
@@ -170,9 +183,9 @@ def dump_file(file: LockFile) -> str:
     return several(file) if len(file.locks) != 1 or file.origins else dumps(file.locks[0])
 
 
-def package_order(package: LockedPackage) -> tuple[str, str]:
+def package_order(package: LockedPackage) -> tuple[str, str, str]:
     """The order of packages in a lock."""
-    return package.name, package.architecture
+    return package.name, package.architecture, package.version
 
 
 def digest(lock: Lock) -> str:

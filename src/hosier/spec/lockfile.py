@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hosier.dataclasses import dataclass
 from hosier.errors import LockInvalid
+from hosier.spec import naming
 from hosier.spec.architectures import is_native
 from hosier.spec.forms import is_url
 from hosier.spec.lock import (
@@ -45,7 +46,7 @@ FORMS = {
     "sha256": r"[0-9a-f]{64}",
     "fingerprint": r"[0-9A-F]{40}|[0-9A-F]{64}",
     "data": r"[A-Za-z0-9+/]+={0,2}",
-    "reference": r"[A-Za-z0-9_][A-Za-z0-9+._-]*(?::[a-z0-9][a-z0-9_-]*)?",
+    "reference": r"[A-Za-z0-9_][A-Za-z0-9+._~^-]*(?::[A-Za-z0-9][A-Za-z0-9+._~^-]*){0,2}",  # naming.key
     "some": r"[^\x00-\x1f\x7f]+",
     "any": r"[^\x00-\x1f\x7f]*",
     "spec": r"sha256:[0-9a-f]{64}",
@@ -235,7 +236,7 @@ class _Reader:
             packages=tuple(sorted((package for package, _ in packages), key=package_order)),
             origins=origins,
         )
-        self.check_packages(lock.architecture, packages, names)
+        self.check_packages(lock, packages, names)
         return lock
 
     def stated(self, name: str, parts: Sequence[_Part]) -> tuple[Path, Any]:
@@ -399,22 +400,31 @@ class _Reader:
             tuple(sorted(table.get("depends", ()))),
         )
 
-    def check_packages(
-        self, native: str, packages: Sequence[tuple[LockedPackage, Path | int]], repos: set[str]
-    ) -> None:
-        """Each package once, from a repo of the lock, and with all that it depends on in its stage or before."""
+    def check_packages(self, lock: Lock, packages: Sequence[tuple[LockedPackage, Path | int]], repos: set[str]) -> None:
+        """Each package once, from a repo of the lock, and with all that it depends on in its stage or before.
+
+        Of the RPM family it may be there in several versions, which are not called alike.
+        """
+        native = lock.architecture
+        doubled = lock.doubled
 
         def refused(place: Path | int, reason: str) -> LockInvalid:
             return self.invalid(place if isinstance(place, int) else self.line(place), reason)
 
         stages: dict[str, int] = {}
         for package, place in packages:
-            qualified = f"{package.name}:{package.architecture}"
+            name = package.name
+            if doubled:
+                if naming.plain(name, package.architecture, native) in doubled:
+                    name = f"{name}-{package.version}"
+                if is_native(package.architecture, native) and name in stages:
+                    raise refused(place, f"the package {name} is there twice")
+            qualified = f"{name}:{package.architecture}"
             if qualified in stages:
                 raise refused(place, f"the package {qualified} is there twice")
             stages[qualified] = package.stage
             if is_native(package.architecture, native):
-                stages[package.name] = package.stage
+                stages[name] = package.stage
             if package.repo and package.repo not in repos:
                 raise refused(place, f"the repo {package.repo} of {package.name} is not in the lock")
         for package, place in packages:

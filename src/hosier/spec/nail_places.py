@@ -71,10 +71,28 @@ class Places:
         current one."""
         if os.path.isabs(text):
             return os.path.normpath(text)
-        tried = [
-            os.path.normpath(os.path.join(folder, text))
-            for folder in (os.path.dirname(file) or self.folder, self._recording.cwd)
-        ]
+        tried = [os.path.normpath(os.path.join(folder, text)) for folder in self._folders(file)]
         path = next((each for each in tried if os.path.exists(each)), tried[0])
         self.names[path] = os.path.relpath(path, self.folder)
         return path
+
+    def fault(self, text: str, file: str) -> tuple[str, str] | None:
+        """Why the file `text`, written in `file`, cannot be had, and the mend; None when it can."""
+        path = self.host_path(text, file)
+        if os.path.isfile(path):
+            if os.access(path, os.R_OK):
+                return None
+            return f"{text} cannot be read: permission denied", "let it be read, or do this as who may read it"
+        if os.path.exists(path):
+            return f"{text} is not a file", "name a file"
+        if os.path.isabs(text):
+            return f"{text} does not exist", "correct the path"
+        places = " and ".join(dict.fromkeys(self._folders(file)))
+        return f"{text} does not exist", f"correct the path, which is looked for from {places}"
+
+    def there(self, text: str, file: str) -> bool:
+        """Whether what a nail names and did not find is there on the host, as far as can be seen."""
+        return bool(text) and any(os.path.lexists(os.path.join(folder, text)) for folder in self._folders(file))
+
+    def _folders(self, file: str) -> tuple[str, str]:
+        return os.path.dirname(file) or self.folder, self._recording.cwd

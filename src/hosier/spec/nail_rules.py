@@ -14,8 +14,9 @@ from hosier.spec.words import BASE_GROUPS
 
 _NVRA = re.compile(r"(?P<name>.+)-(?P<version>[^-/]+)-(?P<release>[^-/]+)\.(?P<architecture>[A-Za-z0-9_]+)\.rpm")
 _PACKAGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
-_SEVERAL = ("kernel", "gpg-pubkey", "installonlypkg")
-"""Names that several versions are installed of at once (dnf.conf(5), installonlypkgs)."""
+_SEVERAL = ("kernel", "kmod-", "gpg-pubkey")
+"""How names begin that several versions are installed of at once; of any other only the package says so (dnf.conf(5),
+installonlypkgs)."""
 _SAID = {
     "REPO_FILE": ("/etc/yum.conf", "the yum configuration that packages come from"),
     "MREPO_URL": ("http://mrepo.example.org/sl62", "the URL that packages are below"),

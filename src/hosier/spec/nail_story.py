@@ -64,6 +64,10 @@ def problems(recording: Recording, places: Places) -> Iterator[Problem]:
 def _saved(recording: Recording, places: Places) -> Iterator[Problem]:
     """What editors of other systems put into files, and bash takes for a part of words."""
     for file, text in recording.texts.items():
+        if "\0" in text:
+            line = text.count("\n", 0, text.index("\0")) + 1
+            mend = "name a text file, and save it as UTF-8"
+            yield Problem(places.at(file, line), "file-binary", ERROR, "not text: the file holds a NUL byte", mend)
         if text.startswith("\ufeff"):
             said = "the file begins with a byte order mark, which is a part of its first word"
             yield Problem(places.at(file, 1), "nail-characters", WARNING, said, "save it as UTF-8 without one")
@@ -112,10 +116,17 @@ def _noticed(event: Event, before: list[str], places: Places, *, last: bool) -> 
         told = f" (read by {' included by '.join(places.shown(file) for file in reversed(chain))})"
         text = f"Include finds no file {name!r}{told if len(chain) > 1 else ''}"
         mend = "name it as seen from this file, or from the current folder; nothing else is shown to a nail"
+        if places.there(name, event.file):
+            mend = "it is there, and a nail may not read it: let others read it, and by no link or hidden folder"
         return Problem(position, "include-missing", ERROR, text, mend)
     if event.kind == "unreadable":
         text = "the box may not read the nail: root is nobody there, since this machine has no user namespaces for it"
         return Problem(places.at("", 1), "nail-ended", ERROR, text, "let others read it and its folder")
+    if event.kind == "deep" and event.words:
+        names = [places.shown(file) for file in event.words]
+        chain_text = " includes ".join([*names[:3], "…", *names[-2:]])
+        text = f"Include goes more than {len(names) - 1} files deep: {chain_text}"
+        return Problem(position, "include-deep", ERROR, text, "name the files one after the other in one of them")
     if event.kind == "cycle" and event.words:
         first = event.words.index(event.words[-1])
         chain_text = " includes ".join(places.shown(file) for file in event.words[first:])
@@ -192,7 +203,7 @@ def _ending(recording: Recording, places: Places) -> Iterator[Problem]:
 
 def _early(recording: Recording, places: Places) -> Iterator[Problem]:
     kinds = {event.kind for event in recording.events}
-    if kinds & {"end", "exit", "die", "missing", "cycle", "unreadable"}:
+    if kinds & {"end", "exit", "die", "missing", "cycle", "deep", "unreadable"}:
         return
     for item in reversed(recording.items):
         lines = item.text.splitlines() if isinstance(item, Said) else ()

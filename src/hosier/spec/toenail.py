@@ -165,15 +165,16 @@ class Draft:
                 return None
             return Request("", url=location, position=position) if self._form("uri", location, position) else None
         path = self.places.host_path(rest if colon else location, event.file)
-        if not os.path.isfile(path):
-            if location.startswith("/") and self._without_url(location, event):
+        fault = self.places.fault(rest if colon else location, event.file)
+        if fault is not None:
+            if not os.path.exists(path) and location.startswith("/") and self._without_url(location, event):
                 if not self._told_of_url:
                     self._told_of_url = True
                     text = "MREPO_URL is not set, and this package's place begins with it"
                     mend = "set it to the URL that packages are below, before this"
                     self.error(position, "variable-unset", text, mend)
                 return None
-            self.error(position, "file-missing", f"{location} does not exist", f"correct it; {path} was looked for")
+            self.error(position, "file-missing", *fault)
         relative = self.places.names.get(path)
         if relative is not None and not relative.startswith("../"):
             relative = f"./{relative}"
@@ -194,8 +195,9 @@ class Draft:
             return
         else:
             key = self.places.host_path(rest if colon else location, event.file)
-            if not os.path.isfile(key):
-                self.error(position, "file-missing", f"{location} does not exist", f"correct it; {key} was looked for")
+            fault = self.places.fault(rest if colon else location, event.file)
+            if fault is not None:
+                self.error(position, "file-missing", *fault)
         if key is not None and key not in self.keys:
             self.keys.append(key)
 

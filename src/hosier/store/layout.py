@@ -17,19 +17,57 @@ FOLDERS = (*KINDS, "by-lock", "tags", "locks", "logs", "tmp", "uploads", "sessio
 
 
 @contextmanager
-def guard(what: str) -> Iterator[None]:
-    """Turn an OSError of the block into StoreFailed: "cannot WHAT: PATH: reason", with the mend where there is one."""
+def guard(what: str, *, output: bool = False) -> Iterator[None]:
+    """Turn an OSError of the block into StoreFailed: "cannot WHAT: PATH: reason", with the mend where there is one.
+
+    `output`: the block writes to a place that the user chose, and not to the store.
+    """
     try:
         yield
     except OSError as error:
-        path = os.fsdecode(error.filename) + ": " if isinstance(error.filename, str | bytes) else ""
-        reason = (error.strerror or str(error)).lower()
-        hint = None
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = "free some space: `hosier gc --all` removes everything that can be made or fetched again"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            hint = "use a store of your own: --root-store DIR or $HOSIER_STORE"
-        raise StoreFailed(f"cannot {what}: {path}{reason}", hint=hint) from error
+        raise _refused(what, error, mend(error, output=output)) from error
+
+
+@contextmanager
+def looking(what: str) -> Iterator[None]:
+    """As `guard`, at what is not of a store: a folder of the host."""
+    try:
+        yield
+    except OSError as error:
+        hint = "root may read it" if error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0 else None
+        raise _refused(what, error, hint) from error
+
+
+def _refused(what: str, error: OSError, hint: str | None) -> StoreFailed:
+    path = os.fsdecode(error.filename) + ": " if isinstance(error.filename, str | bytes) else ""
+    return StoreFailed(f"cannot {what}: {path}{(error.strerror or str(error)).lower()}", hint=hint)
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """As `guard`, for what is read by its path. An error without one is of a descriptor that the caller gave to be
+    written to, who knows what that is, and goes on to them."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        with guard(what):
+            raise
+
+
+def mend(error: OSError, *, output: bool) -> str | None:
+    """What to do where the store, or a place that the user chose, cannot be written to."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if output:
+            return "free some space there, or choose a place that has more"
+        return "free some space: `hosier gc --all` removes everything that can be made or fetched again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "choose a place that you may write to" if output else _OTHER
+    return None
+
+
+_OTHER = "use a store of your own: --root-store DIR or $HOSIER_STORE"
 
 
 def write_record(path: str, text: str, *, lasting: bool = True) -> None:

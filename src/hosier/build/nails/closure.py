@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from hosier.errors import FetchFailed, PackageInvalid, Unsolvable
+from hosier.errors import FetchFailed, PackageInvalid, StoreFailed, Unsolvable
 from hosier.fetch.progress import Reporter
 from hosier.linux import passing
 from hosier.spec.model import Position, Request
@@ -46,6 +46,8 @@ def check(
                 raise
             text = f"{absent.url} cannot be fetched: {str(error).rpartition(f'{absent.url}: ')[2]}"
             return [_problem(absent.position, "file-missing", text, "correct it, or try again later")], 0
+        except StoreFailed as error:
+            raise StoreFailed(str(error), hint=passing.mend()) from error
         return list(_faults(requests, files | fetched, architecture, every=every)), 0
 
 

@@ -44,13 +44,16 @@ __hosier_find() {
 # Note that __hosier_found is read from here on; fails when it is not to be, being read already.
 __hosier_enter() {
     __hosier_found=$(command -p realpath -- "$__hosier_found") || return 1
-    local __hosier_each __hosier_met=
-    for __hosier_each in "${__hosier_chain[@]}"; do
-        if [[ $__hosier_each == "$__hosier_found" ]]; then
-            __hosier_emit cycle "${__hosier_chain[@]}" "$__hosier_found"
-            builtin exit 1
-        fi
-    done
+    local __hosier_met=
+    if [[ -n ${__hosier_within[$__hosier_found]-} ]]; then
+        __hosier_emit cycle "${__hosier_chain[@]}" "$__hosier_found"
+        builtin exit 1
+    fi
+    # Each step of bash takes the longer the deeper it is: some thousands would take minutes.
+    if ((${#__hosier_chain[@]} >= 200)); then
+        __hosier_emit deep "${__hosier_chain[@]}" "$__hosier_found"
+        builtin exit 1
+    fi
     if [[ ${INCLUDE_ONCE-} == yes ]]; then
         while IFS= builtin read -r __hosier_met; do
             [[ $__hosier_met != "$__hosier_found" ]] || return 1
@@ -59,10 +62,17 @@ __hosier_enter() {
     builtin printf '%s\n' "$__hosier_found" >>"$__hosier_state/included"
     __hosier_emit enter "$__hosier_found"
     __hosier_chain+=("$__hosier_found")
+    __hosier_within[$__hosier_found]=yes
 }
 
+# The file that was entered last is at its end.
+__hosier_leave() {
+    __hosier_within[${__hosier_chain[-1]}]=
+    unset '__hosier_chain[-1]'
+}
+
+# Without variables of its own: bash looks for each name in those of every function that is being called.
 Include() {
-    local __hosier_found=
     __hosier_emit Include "$@"
     if ! __hosier_find "${1-}"; then
         __hosier_emit missing "${1-}" "${__hosier_chain[@]}"
@@ -70,7 +80,7 @@ Include() {
     fi
     __hosier_enter || return 0
     builtin source "$__hosier_found"
-    unset '__hosier_chain[-1]'
+    __hosier_leave
     return 0
 }
 
@@ -115,13 +125,12 @@ PkgCheck() {
 }
 
 ShadowCheck() {
-    local __hosier_found=
     __hosier_emit ShadowCheck "$@"
     if __hosier_declared shadow-utils; then return 0; fi
     if __hosier_find TOENAILS/shadow-utils || __hosier_find shadow-utils; then
         __hosier_enter || return 0
         builtin source "$__hosier_found"
-        unset '__hosier_chain[-1]'
+        __hosier_leave
     fi
     return 0
 }
@@ -197,6 +206,8 @@ command -p mkdir -p "$__hosier_state"
 # Times of files go by ticks of some milliseconds: what is written in this one would not be newer.
 until [[ $__hosier_state/tick -nt $__hosier_state/begun ]]; do : >"$__hosier_state/tick"; done
 declare -a __hosier_chain=("$2")
+declare -A __hosier_within=(["$2"]=yes)
+declare __hosier_found=
 declare __hosier_job=${!-} __hosier_at= __hosier_steps=0
 trap __hosier_finish EXIT
 trap 'set -T; trap __hosier_stopped DEBUG' USR1

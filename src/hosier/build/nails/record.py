@@ -16,12 +16,18 @@ import select
 import stat
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from hosier.dataclasses import dataclass, replace
 from hosier.errors import HostLacks, SpecInvalid
 from hosier.linux import box, passing, signals, syscalls, userns
+from hosier.linux.printable import shown
 from hosier.linux.rooted import Root
 from hosier.spec.nail_events import Event, Item, Recording, Said, Splitter
+
+if TYPE_CHECKING:
+    from hosier.fetch.progress import Phase, Reporter
 
 SECONDS = 60.0
 """How long a nail may take."""
@@ -36,6 +42,8 @@ KEPT = 64 << 10
 """Characters of what it prints between two records; the last ones are kept."""
 LONGEST = 1 << 20
 """Bytes of one file that is included from the current folder."""
+SHOWN_AFTER = 2.0
+"""Seconds after which a person is told that a nail is still being read."""
 
 _GRACE = 2.0
 _SEARCH = 5.0
@@ -71,10 +79,16 @@ class _Task:
     variables: Mapping[str, str]
     seconds: float
     trace: bool = False
+    reporter: Reporter | None = None
 
 
 def record(
-    path: str, *, cwd: str | None = None, variables: Mapping[str, str] | None = None, seconds: float = SECONDS
+    path: str,
+    *,
+    cwd: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
+    reporter: Reporter | None = None,
 ) -> Recording:
     """Read the nail at `path`, with `variables` set before it begins, for at most `seconds`.
 
@@ -82,7 +96,7 @@ def record(
     """
     real = os.path.realpath(path)
     _check(path, real)
-    task = _Task(path, real, os.path.abspath(cwd or os.getcwd()), dict(variables or {}), seconds)
+    task = _Task(path, real, os.path.abspath(cwd or os.getcwd()), dict(variables or {}), seconds, reporter=reporter)
     recording = _run(task)
     jobs = recording.stopped == "processes"  # the nail itself may have gone on from where it put them
     if jobs or (recording.stopped and recording.at is None):
@@ -96,6 +110,10 @@ def _check(path: str, real: str) -> None:
         status = os.stat(real)
     except OSError as error:
         raise SpecInvalid(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+    if not path:
+        raise SpecInvalid("cannot read '': the name is empty")
+    if stat.S_ISDIR(status.st_mode):
+        raise SpecInvalid(f"cannot read {path}: it is a folder", hint="name the FOOT in it")
     if not stat.S_ISREG(status.st_mode):
         raise SpecInvalid(f"cannot read {path}: it is not a file")
     if not os.access(real, os.R_OK):
@@ -206,7 +224,8 @@ class _Session:
             for fd in theirs:
                 os.close(fd)
             theirs = ()
-            self._watch(out, pid)
+            with ExitStack() as stack:
+                self._watch(out, pid, stack)
             verdict = _read_all(told)
             os.waitpid(pid, 0)
             pid = 0
@@ -270,8 +289,10 @@ class _Session:
 
     # While it runs.
 
-    def _watch(self, out: int, pid: int) -> None:
-        end = time.monotonic() + self.task.seconds
+    def _watch(self, out: int, pid: int, stack: ExitStack) -> None:
+        began = time.monotonic()
+        end, tell = began + self.task.seconds, began + SHOWN_AFTER
+        phase: Phase | None = None
         poll = select.poll()
         poll.register(out, select.POLLIN)
         while True:
@@ -282,8 +303,16 @@ class _Session:
                 end = now + 3600  # the end of the pipe comes at once
             if now >= end and not self.stopped:
                 self._stop("time")
+            if now >= tell and self.task.reporter is not None:
+                tell = now + 0.5
+                if phase is None:
+                    title = f"read {shown(self.task.path)}, {self.task.seconds:g} s at most"
+                    phase = stack.enter_context(self.task.reporter.phase(title, key="read", began=began))
+                phase.advance(0)
             wait = min(
-                [end - now] * (not self.stopped) + [3600.0 if self._killed_at is None else self._killed_at - now]
+                [end - now] * (not self.stopped)
+                + [3600.0 if self._killed_at is None else self._killed_at - now]
+                + [tell - now] * (self.task.reporter is not None)
             )
             if not poll.poll(max(0.0, wait) * 1000 + 1):
                 continue

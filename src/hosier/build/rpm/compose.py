@@ -106,6 +106,11 @@ class Unpacked:
         return f"{self.name}-{self.version.rpartition(':')[2]}.{self.architecture}"
 
     @cached_property
+    def full(self) -> str:
+        """The same with its epoch, by which rpm tells packages apart, too."""
+        return f"{self.name}-{self.version}.{self.architecture}"
+
+    @cached_property
     def raw(self) -> bytes:
         """The bytes of its main header."""
         with open(f"{self.folder}/header", "rb") as file:
@@ -182,17 +187,17 @@ class Decided:
     """What becomes of the files of a transaction, by package; and of those that were there before."""
 
     fates: dict[str, bytearray] = field(default_factory=dict)
-    """NEVRA to one byte for each file."""
+    """By `full`, one byte for each file."""
     overruled: list[tuple[int, int]] = field(default_factory=list)
     """Files of installed packages (place of the package, place of the file) that one for 64 bits takes."""
 
     def states(self, package: Unpacked) -> bytes:
         """What rpm's database says of the package's files."""
-        return bytes(self.fates[package.nevra].translate(_TO_STATES))
+        return bytes(self.fates[package.full].translate(_TO_STATES))
 
     def left_out(self, package: Unpacked) -> frozenset[str]:
         """The paths of the package that do not get into the tree."""
-        fates = self.fates[package.nevra]
+        fates = self.fates[package.full]
         return frozenset(str(m[0]) for m, fate in zip(package.members, fates, strict=True) if STATES[fate])
 
 
@@ -215,10 +220,10 @@ def decide(tree: Tree, packages: Sequence[Unpacked], policy: Policy, installed: 
     decided = Decided()
     sieve = Sieve(policy.filter)
     for package in packages:
-        decided.fates[package.nevra] = _left_out(package, policy, sieve)
+        decided.fates[package.full] = _left_out(package, policy, sieve)
     claimed: dict[str, tuple[Unpacked, int]] = {}
     for package in packages:
-        fates = decided.fates[package.nevra]
+        fates = decided.fates[package.full]
         for at, raw in enumerate(package.members):
             real = _resolved(ahead.real, package, str(raw[0]))
             other = claimed.get(real)
@@ -304,7 +309,7 @@ def _beside_installed(
     header = installed[number]
     if number not in known:
         known[number] = claims(header)
-    fates = decided.fates[package.nevra]
+    fates = decided.fates[package.full]
     mine, theirs = package.claims[at], known[number][file]
     if mine.same(theirs):
         if header.numbers(tags.FILEFLAGS)[file] & tags.FILE_CONFIG:
@@ -323,7 +328,7 @@ def _beside_installed(
 def _beside_new(decided: Decided, package: Unpacked, at: int, other: tuple[Unpacked, int], policy: Policy) -> None:
     """A path that a package earlier in this transaction has, too."""
     before, file = other
-    fates, theirs = decided.fates[package.nevra], decided.fates[before.nevra]
+    fates, theirs = decided.fates[package.full], decided.fates[before.full]
     mine = package.claims[at]
     if mine.same(before.claims[file]):
         if theirs[file] in (PLACE, SHARED) and not before.claims[file].ghost:
@@ -400,7 +405,7 @@ class _Placer:
     def package(self, package: Unpacked) -> Iterator[Op]:
         """Take all members of one package."""
         placed: dict[str, str] = {}
-        fates = self.decided.fates[package.nevra]
+        fates = self.decided.fates[package.full]
         blobs = {raw[0]: raw[7] for raw in package.members if raw[7] is not None}
         for at, raw in enumerate(package.members):
             member = Member._make(raw)

@@ -24,9 +24,14 @@ _FAR = 1 << 60
 
 
 def order(
-    packages: Iterable[LockedPackage], native: str, header_of: Callable[[LockedPackage], Header] | None = None
+    packages: Iterable[LockedPackage],
+    native: str,
+    header_of: Callable[[LockedPackage], Header] | None = None,
+    *,
+    doubled: frozenset[str] = frozenset(),
 ) -> list[LockedPackage]:
-    """`packages` in the order of their installation, as they are given to it; `native` is the image's architecture.
+    """`packages` in the order of their installation, as they are given to it; `native` is the image's architecture,
+    `doubled` are the lock's.
 
     What they need of other stages is there already and has no part in it. Without `header_of` it is as if there were no
     programs and no weak dependencies.
@@ -34,24 +39,24 @@ def order(
     found = list(packages)
     by_key: dict[str, list[int]] = {}
     for number, package in enumerate(found):
-        by_key.setdefault(plan.key(package, native), []).append(number)
+        by_key.setdefault(plan.key(package, native, doubled), []).append(number)
 
     def edges(names: Iterable[str], number: int) -> set[int]:
         return {other for name in names for other in by_key.get(name, ()) if other != number}
 
-    relations = []
+    relations: list[Wish] = []
     said: dict[int, list[Wish]] = {}
     headers = [] if header_of is None else [header_of(package) for package in found]
     for wish in wishes(headers):
         said.setdefault(wish.number, []).append(wish)
     for number, package in enumerate(found):
         if headers and conditional(headers[number]):
-            relations += [(wish.first, wish.then, wish.scriptlets) for wish in said.get(number, ())]
+            relations += said.get(number, ())
             continue
         before = edges(package.pre_depends, number)
         for other in sorted(before | edges(package.depends, number)):
-            relations.append((other, number, other in before))
-        relations += [(wish.first, wish.then, wish.scriptlets) for wish in said.get(number, ())]
+            relations.append(Wish(number, other, number, other in before))
+        relations += said.get(number, ())
     colors = [color(header) for header in headers] or [0] * len(found)
     return [found[number] for number in _Sorting(relations, colors).all()]
 
@@ -88,23 +93,28 @@ class _Queue:
 class _Sorting:
     """One sorting under way; packages are their numbers."""
 
-    def __init__(self, relations: Iterable[tuple[int, int, bool]], colors: Sequence[int]) -> None:
-        """Each relation is which comes first, which then, and whether the scriptlets of that need it."""
+    def __init__(self, relations: Iterable[Wish], colors: Sequence[int]) -> None:
         count = len(colors)
         self.colors = colors
         self.needs: list[set[int]] = [set() for _ in range(count)]
         self.before: list[set[int]] = [set() for _ in range(count)]
         self.needed_by: list[list[int]] = [[] for _ in range(count)]
         self.left = [0] * count
-        for first, then, scriptlets in relations:
+        newest: list[int | None] = [None] * count
+        for each in relations:
+            first, then = each.first, each.then
+            reverse = each.number == first
+            if reverse and newest[first] == then:
+                continue  # what needs another is not put before it, if that is the last that was said of it
             self.needs[then].add(first)
-            if scriptlets:
+            if each.scriptlets:
                 self.before[then].add(first)
-            if self.needed_by[first][-1:] != [then]:  # one that was said by both of them counts twice, as in rpm
+            if reverse or self.needed_by[first][-1:] != [then]:  # what was said by both of them counts twice, as in rpm
                 self.needed_by[first].append(then)
                 self.left[then] += 1
-        for each in self.needed_by:
-            each.reverse()  # the last that was said is the first that is looked at
+                newest[then] = first
+        for others in self.needed_by:
+            others.reverse()  # the last that was said is the first that is looked at
         self.wanted = [len(each) for each in self.needed_by]
         self.circle_of: list[int | None] = [None] * count
         self.circles = _circles(self.needed_by)

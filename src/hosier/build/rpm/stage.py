@@ -20,10 +20,12 @@ from hosier.build.rpm.triggers import Installed
 from hosier.build.site import RECORD_MAX, Site
 from hosier.dataclasses import replace
 from hosier.distro.rpm import database, leftovers, pubkey, scripts, signatures, tags
+from hosier.distro.rpm.evr import Evr
 from hosier.distro.rpm.header import Header, Malformed
 from hosier.distro.rpm.scripts import Scripts
 from hosier.errors import BuildFailed, PackageInvalid
-from hosier.spec.architectures import is_native, rpm_name
+from hosier.spec import naming
+from hosier.spec.architectures import rpm_name
 from hosier.spec.lock import Lock, LockedPackage
 from hosier.store.manifest import Entry
 
@@ -46,7 +48,9 @@ def load(folder: str, locked: LockedPackage, lock: Lock) -> Unpacked:
             f"and {' '.join(said)} was expected",
             hint="its repository's metadata says otherwise than the package, or the lock's line was edited: lock again",
         )
-    label = plan.key(locked, lock.architecture)
+    alike = (p for p in lock.packages if p.name == locked.name)
+    doubled = naming.repeated(plan.key(p, lock.architecture) for p in alike)
+    label = plan.key(locked, lock.architecture, doubled)
     signers = lock.signers(locked.repo)
     keys = tuple(base64.b64decode(key.data) for key in signers or ())
     package = Unpacked(folder, *said, label, meta["members"], keys)
@@ -91,25 +95,22 @@ def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked], begun: Boxes
         content = _install(site, transaction, [(packages[key], known[key]) for key in in_order], headers, installed)
     _write(site, before, content)
     labels = ((packages[key].header, packages[key].label) for key in in_order)
-    for header, label in (*((each, _label(each, site.architecture)) for each in installed), *labels):
+    for header, label in (*((each, _label(each, site.architecture, stage.doubled)) for each in installed), *labels):
         _own_ghosts(site, header, label)
 
 
 def _in_order(site: Site, stage: Stage, packages: Mapping[str, Unpacked]) -> list[str]:
     """The keys of `packages`, in the order in which they are installed."""
-
-    def key(package: LockedPackage) -> str:
-        return plan.key(package, site.architecture)
-
+    key = partial(plan.key, native=site.architecture, doubled=stage.doubled)
     locked = {key(package): package for package in stage.packages}
     given = [locked[each] for each in stage.given or sorted(locked)]
-    in_order = order.order(given, site.architecture, lambda package: packages[key(package)].header)
+    in_order = order.order(given, site.architecture, lambda p: packages[key(p)].header, doubled=stage.doubled)
     return [key(package) for package in in_order]
 
 
-def _label(header: Header, native: str) -> str:
-    name, architecture = header.string(tags.NAME), header.string(tags.ARCH)
-    return name if is_native(architecture, native) else f"{name}:{architecture}"
+def _label(header: Header, native: str, doubled: frozenset[str]) -> str:
+    version = Evr(header.number(tags.EPOCH), header.string(tags.VERSION), header.string(tags.RELEASE))
+    return naming.key(header.string(tags.NAME), str(version), header.string(tags.ARCH), native, doubled)
 
 
 def _own_ghosts(site: Site, header: Header, label: str) -> None:

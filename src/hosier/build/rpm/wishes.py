@@ -1,8 +1,7 @@
 """Which packages of a transaction would rather come after which others, besides what they need. Pure.
 
 rpm orders by Recommends, Suggests and OrderWithRequires of a package, and by Supplements and Enhances of the others:
-of what is installed together anyway (rpmtsOrder of rpm 4.18). Where the latter two make a circle, it may break it
-elsewhere.
+of what is installed together anyway (rpmtsOrder of rpm 4.18).
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ _NEEDED = (tags.REQUIRENAME, tags.REQUIREFLAGS, tags.REQUIREVERSION)
 _BEFORE_IT = (
     (tags.RECOMMENDNAME, tags.RECOMMENDFLAGS, tags.RECOMMENDVERSION),
     (tags.SUGGESTNAME, tags.SUGGESTFLAGS, tags.SUGGESTVERSION),
-    (tags.ORDERNAME, tags.ORDERFLAGS, tags.ORDERVERSION),
 )
+_AT_LAST = ((tags.ORDERNAME, tags.ORDERFLAGS, tags.ORDERVERSION),)
 _AFTER_IT = (
     (tags.SUPPLEMENTNAME, tags.SUPPLEMENTFLAGS, tags.SUPPLEMENTVERSION),
     (tags.ENHANCENAME, tags.ENHANCEFLAGS, tags.ENHANCEVERSION),
@@ -75,7 +74,7 @@ def conditional(header: Header) -> bool:
 
 def _relations(number: int, header: Header) -> Iterator[_Relation]:
     needed = (_NEEDED,) if conditional(header) else ()
-    for rows, reverse in ((needed, False), (_BEFORE_IT, False), (_AFTER_IT, True)):
+    for rows, reverse in ((needed, False), (_BEFORE_IT, False), (_AFTER_IT, True), (_AT_LAST, False)):
         for names, flags, versions in rows:
             if names not in header:
                 continue
@@ -94,15 +93,13 @@ def _relations(number: int, header: Header) -> Iterator[_Relation]:
 
 
 def _leaves(tree: richdeps.Tree) -> Iterator[str]:
-    """What rpm orders by of a dependency with words in it: not by what is only a condition."""
+    """What rpm orders by of a dependency with words in it: not by what is only a condition, nor what is without it."""
     if isinstance(tree, str):
         yield tree
         return
     yield from _leaves(tree.left)
     if tree.word in ("and", "or"):
         yield from _leaves(tree.right)
-    if tree.otherwise is not None:
-        yield from _leaves(tree.otherwise)
 
 
 def _given(headers: Sequence[Header], names: set[str]) -> dict[str, list[tuple[int, int, str]]]:

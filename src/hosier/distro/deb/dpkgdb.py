@@ -77,6 +77,11 @@ class StatusStanza:
         kept.insert(at + 1, "Triggers-Pending: " + " ".join(sorted(wanted)))
         self.lines = kept
 
+    def wait(self, packages: Iterable[str]) -> None:
+        """Note that the package, which is unpacked, waits for `packages` to process their triggers."""
+        if names := sorted(packages):
+            self.lines.append("Triggers-Awaited: " + " ".join(names))
+
 
 def installed(text: str, label: str) -> Control | None:
     """The control fields of the package that is known by the info name `label`, from a status file's text."""
@@ -219,12 +224,15 @@ class Triggers:
     interest: tuple[tuple[str, bool], ...] = ()
     """Trigger name or absolute path, and whether the activator need not wait (noawait)."""
     activate: tuple[str, ...] = ()
+    unawaited: frozenset[str] = frozenset()
+    """Those of `activate` for which the package does not wait (activate-noawait)."""
 
 
 def parse_triggers(text: str) -> Triggers:
     """Read a triggers file; unknown directives are dpkg's to refuse and are passed over."""
     interest: list[tuple[str, bool]] = []
     activate: list[str] = []
+    awaited: set[str] = set()
     for raw in text.splitlines():
         words = raw.split("#", 1)[0].split()
         if len(words) != 2:
@@ -236,7 +244,9 @@ def parse_triggers(text: str) -> Triggers:
             interest.append((words[1], wait == "noawait"))
         elif directive == "activate":
             activate.append(words[1])
-    return Triggers(tuple(interest), tuple(activate))
+            if wait != "noawait":
+                awaited.add(words[1])
+    return Triggers(tuple(interest), tuple(activate), frozenset(activate) - awaited)
 
 
 @dataclass(slots=True)
@@ -277,6 +287,15 @@ class TriggerInterests:
                         fire(path, self.files[path])
                     path = path.rpartition("/")[0]
         return pending
+
+    def awaited(self) -> TriggerInterests:
+        """Those alone for which whoever activates them waits until they are processed."""
+
+        def heeded(table: Mapping[str, list[str]]) -> dict[str, list[str]]:
+            kept = {what: [entry for entry in who if not entry.endswith("/noawait")] for what, who in table.items()}
+            return {what: who for what, who in kept.items() if who}
+
+        return TriggerInterests(heeded(self.files), heeded(self.names))
 
     def dump_files(self) -> str:
         """The text of triggers/File."""

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from hosier.dataclasses import dataclass
 from hosier.distro import indices
-from hosier.errors import StoreFailed
 from hosier.fetch import texts
 from hosier.fetch.download import Object, download
 from hosier.fetch.proxies import bare
 from hosier.fetch.transport import Transport
+from hosier.store.layout import guard
 
 if TYPE_CHECKING:
     from hosier.fetch.progress import Reporter
@@ -138,9 +138,7 @@ def _read(record: str) -> dict[str, str]:
 
 def _write(record: str, said: Mapping[str, str]) -> None:
     temporary = f"{record}.new-{os.getpid()}"
-    try:
+    with guard("write the store"):
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(said, file)
         os.rename(temporary, record)
-    except OSError as error:
-        raise StoreFailed(f"cannot write the store: {record}: {(error.strerror or str(error)).lower()}")

@@ -35,7 +35,7 @@ class Closure:
 
     def meeting(self, number: int, kind: str) -> tuple[int, ...]:
         """The chosen packages that meet what one of them says under `kind`: one for each plain dependency, and of
-        several the one that is called so, or is of the same architecture, or the first by name."""
+        several the one that is called so, or is of the same architecture, or the first by name and place."""
         found: dict[int, None] = {}
         for dependency in self._universe.pool.dependencies(number, kind):
             tree = richdeps.lenient(dependency)
@@ -59,9 +59,10 @@ class Closure:
         package = self._universe.package
         name, own = dependency.partition(" ")[0], package(number)
 
-        def order(each: int) -> tuple[bool, bool, str, str]:
+        def order(each: int) -> tuple[bool, bool, str, str, int]:
             other = package(each)
-            return other.name != name, other.architecture != own.architecture, other.name, other.architecture
+            # Of several versions it is, as with rpm, the first by its place in the repository.
+            return other.name != name, other.architecture != own.architecture, other.name, other.architecture, each
 
         return min(met, key=order)
 
@@ -128,7 +129,7 @@ def faults(universe: Universe, chosen: Sequence[int]) -> list[Fault]:
         text = f"{universe.package(number)} {words}: {universe.package(other)}"
         out.append(Fault(number, "", text, "leave one of them out"))
     by_key: dict[str, list[int]] = {}
-    for number in chosen:
+    for number in filter(universe.alone, chosen):
         by_key.setdefault(universe.key(number), []).append(number)
     for key, same in sorted(by_key.items()):
         if len(set(same)) > 1:

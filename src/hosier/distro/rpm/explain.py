@@ -12,11 +12,6 @@ from hosier.solve.rpm import Damaged, Rule
 if TYPE_CHECKING:
     from hosier.distro.rpm.requests import Wanted
 
-INSTALLONLY = (
-    *("kernel", "kernel-PAE", "installonlypkg(kernel)", "installonlypkg(kernel-module)", "installonlypkg(vm)"),
-    "multiversion(kernel)",
-)
-"""What the packages provide that dnf keeps several versions of (dnf.conf(5), installonlypkgs)."""
 _WAY = 6
 """How many steps from a request to the cause are told."""
 
@@ -182,19 +177,9 @@ def refusal(rules: Sequence[Rule], *, asked: Sequence[Wanted], universe: Univers
 
 
 def one_of(one: int, two: int, universe: Universe) -> str:
-    """That a root has one version of each package, also of those that dnf keeps several of (installonlypkgs)."""
+    """That a root has one version of each package that dnf keeps one of."""
     first, second = sorted((str(universe.package(one)), str(universe.package(two))))
-    if universe.package(one).name == universe.package(two).name and _several(one, universe):
-        return (
-            f"{first} and {second} cannot be locked together: dnf would keep both, and a lock has one version of each"
-        )
     return f"only one of {first} and {second} can be installed"
-
-
-def _several(number: int, universe: Universe) -> bool:
-    given = universe.pool.dependencies(number, "provides")
-    names = {universe.package(number).name, *(each.partition(" ")[0] for each in given)}
-    return not names.isdisjoint(INSTALLONLY)
 
 
 def _clash(rule: Rule, universe: Universe) -> str:

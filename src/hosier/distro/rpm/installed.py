@@ -176,7 +176,9 @@ def read(
     except Malformed as error:
         raise StoreFailed(f"{label}: {error}", hint=_MEND) from None
     except OSError as error:
-        raise StoreFailed(f"{label}: {(error.strerror or str(error)).lower()}") from None
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # which reading does not say but where it is copied to
+        hint = passing.mend() if full else None
+        raise StoreFailed(f"{label}: {(error.strerror or str(error)).lower()}", hint=hint) from None
     packages.sort(key=lambda each: (each.name, each.evr.key, each.architecture))
     return Database(place, kind, tuple(packages), tuple(sorted(keys, key=lambda key: (key.version, key.release))))
 

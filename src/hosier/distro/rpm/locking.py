@@ -19,8 +19,8 @@ from hosier.distro.rpm.requests import Wanted, wanted
 from hosier.distro.rpm.universe import Universe
 from hosier.errors import PackageInvalid, Unsolvable
 from hosier.solve.rpm import Damaged, Package, Solution
-from hosier.spec.architectures import is_native
-from hosier.spec.lock import Lock, LockedIndex, LockedPackage
+from hosier.spec import naming
+from hosier.spec.lock import Lock, LockedIndex, LockedPackage, package_order
 from hosier.spec.model import Spec
 
 if TYPE_CHECKING:
@@ -92,35 +92,35 @@ def solve(universe: Universe, task: Task, *, update: frozenset[str] | None, note
 # what is held
 
 
-def _key(package: LockedPackage, native: str) -> str:
-    return package.name if is_native(package.architecture, native) else f"{package.name}:{package.architecture}"
+def _plain(package: LockedPackage, native: str) -> str:
+    return naming.plain(package.name, package.architecture, native)
 
 
 def _held(
     previous: Lock, update: frozenset[str], universe: Universe, note: Callable[[str], None] | None
 ) -> dict[str, int]:
-    """The packages of a lock that are still there, by their keys, without those that are free."""
+    """The packages of a lock that are still there, by their keys in it, without those that are free."""
     held: dict[str, int] = {}
-    for locked in previous.packages:
-        key = _key(locked, previous.architecture)
-        if locked.name in update or key in update:
+    for key, locked in previous.by_key().items():
+        plain = _plain(locked, previous.architecture)
+        if not update.isdisjoint((locked.name, plain, key)):
             continue
-        there = [each for each in universe.pool.named(locked.name) if universe.key(each) == key]
+        there = [each for each in universe.pool.named(locked.name) if universe.key(each) == plain]
         same = [each for each in there if universe.package(each).evr == locked.version]
         usable = universe.usable(same)
         if usable:
             held[key] = _of_repo(usable, locked, universe)
         elif note and universe.usable(there):
             reason = universe.reasons.get(same[0], "is not there for all") if same else "is in no repository any more"
-            note(f"{key} {locked.version} {reason}, so it moves")
+            note(f"{plain} {locked.version} {reason}, so it moves")
     return held
 
 
 def _aims(previous: Lock, update: frozenset[str], universe: Universe) -> dict[str, int]:
-    """The best there is of each package of a lock that is to move, by their keys."""
+    """The best there is of each package of a lock that is to move, by their plain names."""
     aims: dict[str, int] = {}
     for locked in previous.packages:
-        key = _key(locked, previous.architecture)
+        key = _plain(locked, previous.architecture)
         if locked.name in update or key in update:
             there = [each for each in universe.named(locked.name) if universe.key(each) == key]
             if there:
@@ -168,7 +168,7 @@ def _choose(
     chosen, moved = found
     for key in moved:
         if note:
-            note(f"{key} cannot stay at {universe.package(held[key]).evr}, so it moves")
+            note(f"{universe.key(held[key])} cannot stay at {universe.package(held[key]).evr}, so it moves")
     return chosen
 
 
@@ -181,11 +181,12 @@ def _settle(
     out = pool.left_out
     held = dict(held)
     moves: list[str] = []
+    beside: set[int] = set()
     try:
         while True:
-            aimed = _rivals(universe, aims)
+            aimed = _rivals(universe, aims, asked)
             # What is held is all that there is of its name, so that nothing else of it can be chosen.
-            others = aimed | _rivals(universe, held)
+            others = aimed | (_rivals(universe, held, asked) - beside)
             pool.leave_out(out | others)
             found = pool.solve(_jobs(asked, others, held), weak=weak, favoured=held.values())
             if not found.problems:
@@ -194,11 +195,16 @@ def _settle(
             wide = pool.solve(_jobs(asked, aimed, {}), weak=weak, favoured=held.values(), kept=held.values())
             if wide.problems:
                 raise _refusal(wide, asked, universe)
-            chosen = {universe.key(each): each for each in wide.chosen}
-            moved = [key for key, number in held.items() if chosen.get(key, number) != number]
+            chosen = frozenset(wide.chosen)
+            new = {universe.key(each) for each in chosen.difference(held.values())}
+            moved = [key for key, number in held.items() if number not in chosen and universe.key(number) in new]
             if not moved:
+                # Another version of what is held is needed, which may be there beside it.
+                if needed := chosen.intersection(others) - aimed:
+                    beside |= needed
+                    continue
                 # They stand in the way without being chosen: nothing asks for them any more.
-                gone = [key for key in held if key not in chosen]
+                gone = [key for key, number in held.items() if number not in chosen]
                 if not gone:
                     return _reached(universe, wide.chosen, aims, moves)
                 for key in gone:
@@ -211,21 +217,27 @@ def _settle(
         pool.leave_out(out)
 
 
-def _rivals(universe: Universe, only: Mapping[str, int]) -> set[int]:
-    """All other packages of the keys that `only` has."""
-    return {
+def _rivals(universe: Universe, only: Mapping[str, int], asked: Sequence[Wanted]) -> set[int]:
+    """All other versions of what `only` has; but for those that may be there beside it, and are asked for where it will
+    not do."""
+    rivals = {
         each
-        for key, number in only.items()
+        for number in only.values()
         for each in universe.pool.named(universe.package(number).name)
-        if each != number and universe.key(each) == key
-    }
+        if universe.key(each) == universe.key(number)
+    }.difference(only.values())
+    if not rivals.isdisjoint(universe.pool.installonly):
+        for one in asked:
+            if rivals.issuperset(one.packages):
+                rivals -= universe.pool.installonly.intersection(one.packages)
+    return rivals
 
 
 def _reached(
     universe: Universe, chosen: tuple[int, ...], aims: Mapping[str, int], moves: list[str]
 ) -> tuple[tuple[int, ...], list[str]] | None:
-    keys = {universe.key(each): each for each in chosen}
-    return (chosen, moves) if all(keys.get(key, best) == best for key, best in aims.items()) else None
+    keys = {universe.key(each) for each in chosen}
+    return (chosen, moves) if all(best in chosen or key not in keys for key, best in aims.items()) else None
 
 
 def _jobs(
@@ -266,7 +278,7 @@ def listed(universe: Universe, asked: Sequence[Wanted], held: Mapping[str, int])
             continue  # of a group: only when something else is there
         of_held = [each for each in one.packages if each in kept]
         best = of_held[0] if of_held else universe.pool.best(one.packages)
-        key = universe.key(best)
+        key = universe.key(best) if universe.alone(best) else str(universe.package(best))
         if chosen.setdefault(key, best) != best:
             from hosier.distro.rpm import explain
 
@@ -282,15 +294,15 @@ def _lock(
 ) -> Lock:
     spec, refreshed = task.spec, task.refreshed
     closure = Closure(universe, chosen)
-    keys = {number: universe.key(number) for number in chosen}
+    keys = _keys(universe, chosen)
     depends = {keys[each]: _names(closure.meeting(each, "requires"), keys) for each in chosen}
     before = {keys[each]: _names(closure.meeting(each, "pre"), keys) for each in chosen}
     recommends = _recommends(universe, closure, keys) if spec.packages.recommends else {}
-    why = _why(_requested(asked, closure, keys), depends, recommends)
-    stages = _stages(depends, previous)
+    why = _why(_requested(universe, asked, closure, keys), depends, recommends)
+    stages = _stages(universe, keys, depends, previous)
     packages = []
     strange = _strange(chosen, universe, task)
-    for number in sorted(chosen, key=lambda each: (universe.package(each).name, universe.package(each).architecture)):
+    for number in chosen:
         package, key = universe.package(number), keys[number]
         repo, path, size, sha256 = _origin(number, universe, task.local, strange)
         packages.append(
@@ -317,8 +329,22 @@ def _lock(
         repos=refreshed.repos,
         indices=tuple(sorted(indices, key=lambda index: (index.repo, index.path))),
         keys=refreshed.keys,
-        packages=tuple(packages),
+        packages=tuple(sorted(packages, key=package_order)),
     )
+
+
+def _keys(universe: Universe, chosen: Sequence[int]) -> dict[int, str]:
+    """What a lock calls each package. Raises Unsolvable where two would be called alike."""
+    doubled = naming.repeated(map(universe.key, chosen))
+    keys: dict[int, str] = {}
+    for number in chosen:
+        package = universe.package(number)
+        keys[number] = naming.key(package.name, package.evr, package.architecture, universe.native, doubled)
+    if doubled and (alike := naming.repeated(keys.values())):
+        one, two, *_ = (str(universe.package(each)) for each in chosen if keys[each] in alike)
+        reason = f"{one} and {two} cannot be locked together: a lock would call both {min(alike)}"
+        raise Unsolvable(reason, hint="ask for one of them")
+    return keys
 
 
 def _names(numbers: Sequence[int], keys: Mapping[int, str]) -> tuple[str, ...]:
@@ -388,10 +414,13 @@ def _place(number: int, universe: Universe) -> tuple[str, int]:
     return path.removeprefix("./"), size
 
 
-def _requested(asked: Sequence[Wanted], closure: Closure, keys: Mapping[int, str]) -> list[str]:
+def _requested(universe: Universe, asked: Sequence[Wanted], closure: Closure, keys: Mapping[int, str]) -> list[str]:
     found: dict[str, None] = {}
     for one in asked:
         met = closure.chosen.intersection(one.packages)
+        if not met.isdisjoint(universe.pool.installonly):
+            # Of several versions that would do, others may be there for those who need them.
+            met = frozenset((universe.pool.best(sorted(met)),))
         if one.dependency:
             met = closure.chosen.intersection(closure.having(one.dependency[1:].partition(" ")[0]))
         for each in sorted(met, key=lambda each: keys[each]):
@@ -439,13 +468,22 @@ def _why(
     return why
 
 
-def _stages(depends: Mapping[str, Sequence[str]], previous: Lock | None) -> dict[str, int]:
+def _stages(
+    universe: Universe, keys: Mapping[int, str], depends: Mapping[str, Sequence[str]], previous: Lock | None
+) -> dict[str, int]:
     """All is of stage 0 at first. A package that an earlier lock had keeps its stage, and new ones come after all of
     them, so that adding a package leaves every earlier stage as it was; what needs one of a later stage is of that."""
     if previous is None:
         return dict.fromkeys(depends, 0)
-    before = {_key(locked, previous.architecture): locked.stage for locked in previous.packages}
-    new = max(before.values(), default=-1) + 1
+    before = {_plain(locked, previous.architecture): locked.stage for locked in previous.packages}
+    new = max((locked.stage for locked in previous.packages), default=-1) + 1
+    doubled = previous.doubled | naming.repeated(map(universe.key, keys))
+    if doubled:  # of these each version has its own
+        own = {(_plain(p, previous.architecture), p.version): p.stage for p in previous.packages}
+        for number, key in keys.items():
+            plain = universe.key(number)
+            if plain in doubled:
+                before[key] = own.get((plain, universe.package(number).evr), new)
     return continuing.stages(before, depends, new=new)
 
 

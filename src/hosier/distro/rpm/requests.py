@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hosier.dataclasses import dataclass, replace
 from hosier.distro.rpm import evr, explain, modules
+from hosier.distro.rpm.comps import Comps
 from hosier.distro.rpm.modules import Asked, Modules
 from hosier.distro.rpm.tags import SENSE_EQUAL, SENSE_GREATER, SENSE_LESS
 from hosier.distro.rpm.universe import Universe, full_nevra, is_pattern, version_of
@@ -23,6 +24,8 @@ SENSES = {
     ">": SENSE_GREATER,
     ">>": SENSE_GREATER,
 }
+_SHOWN = 12
+"""How many groups are named to who asked for one that there is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,17 +243,25 @@ def _profile(said: Asked, words: str, known: Modules, universe: Universe) -> lis
     return out
 
 
+def _every_group(comps: Comps) -> str:
+    every = [f"@{each}" for each in (*sorted(comps.environments), *sorted(comps.groups))]
+    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
+    return f"there are {', '.join(every[:_SHOWN])}{more}" if every else "ask for packages by their names"
+
+
 def _group(name: str, words: str, universe: Universe) -> list[Wanted]:
     """The mandatory and default packages of a group, or of the groups of an environment; those that are not there are
     passed over, as dnf does. One that is conditional comes with what it is conditional on."""
     comps = universe.comps
     members = None if comps is None else comps.members(name)
     if members is None:
-        known = () if comps is None else comps.names
-        near = explain.like(name, known)
+        streams = universe.modules.streams if universe.modules is not None else ()
+        near = explain.like(name, {*(() if comps is None else comps.names), *(each.name for each in streams)})
+        mend = f"did you mean @{near}?" if near else None
         if comps is None:
-            raise Unsolvable(f"{words} is asked for, and no repository has groups")
-        raise Unsolvable(f"no group {name} is in {universe.described}", hint=f"did you mean @{near}?" if near else None)
+            mend = mend or "ask for packages by their names, or add a repository with groups to [[repo]]"
+            raise Unsolvable(f"{words} is asked for, and no repository has groups", hint=mend)
+        raise Unsolvable(f"no group {name} is in {universe.described}", hint=mend or _every_group(comps))
     out = []
     for member in members:
         packages = universe.usable(each for each in universe.pool.named(member.name) if universe.known(each))

@@ -14,6 +14,8 @@ from hosier.spec.lock import Lock, LockFile
 
 _MEND = "ask for a version that all have, or put the package into [[packages.when]] of the architectures that need it"
 
+_AND = " and "
+
 
 def solve(
     tasks: Sequence[Task], *, update: frozenset[str] | None = frozenset(), note: Callable[[str], None] | None = None
@@ -43,12 +45,21 @@ def solve(
 
 def _differing(locks: Sequence[Lock]) -> dict[str, dict[str, str]]:
     """The packages that are not the same in all locks that have them: the version of each, by architecture."""
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, list[str]]] = {}
     for lock in locks:
         for package in lock.packages:
             if is_native(package.architecture, lock.architecture):
-                found.setdefault(package.name, {})[lock.architecture] = package.version
-    return {name: chosen for name, chosen in found.items() if len(set(chosen.values())) > 1}
+                found.setdefault(package.name, {}).setdefault(lock.architecture, []).append(package.version)
+    return {
+        name: {architecture: _AND.join(versions) for architecture, versions in chosen.items()}
+        for name, chosen in found.items()
+        if len(chosen) > 1 and _apart(list(map(frozenset, chosen.values())))
+    }
+
+
+def _apart(chosen: Sequence[frozenset[str]]) -> bool:
+    """Whether one has a version that another has not, in the place of one that it has: several may have more."""
+    return frozenset.intersection(*chosen) != min(chosen, key=len)
 
 
 def _agreed(name: str, chosen: Mapping[str, str], universes: Mapping[str, Universe]) -> frozenset[str]:
@@ -63,5 +74,8 @@ def _agreed(name: str, chosen: Mapping[str, str], universes: Mapping[str, Univer
         for architecture in chosen
     }
     shared = frozenset.intersection(*map(frozenset, there.values()))
-    lowest = sorted((version for version in chosen.values() if version in shared), key=lambda v: evr.parse(v).key)
+    versions = [version for said in chosen.values() for version in said.split(_AND)]
+    if len(versions) > len(chosen):
+        return shared  # of what there may be several versions of
+    lowest = sorted((version for version in versions if version in shared), key=lambda v: evr.parse(v).key)
     return frozenset(lowest[:1]) or shared

@@ -203,9 +203,13 @@ class Universe:
         return self.pool.package(number)
 
     def key(self, number: int) -> str:
-        """How a lock calls a package: its name, with the architecture where that is not the image's."""
+        """How a lock calls a package that is there in one version (`hosier.spec.naming.plain`)."""
         package = self.pool.package(number)
         return package.name if self.is_native(package) else f"{package.name}:{package.architecture}"
+
+    def alone(self, number: int) -> bool:
+        """Whether no other version of a package may be there beside it."""
+        return number not in self.pool.installonly
 
     def is_native(self, package: Package) -> bool:
         """Whether a request that names no architecture means such packages."""

@@ -21,6 +21,8 @@ from hosier.errors import BuildFailed
 
 HINT = 'set scripts = "run" in [packages], which runs it in a box; or exclude the package'
 SAID_LINES = 6
+UNINCORPORATED = f"{ADMIN}/triggers/Unincorp"
+"""What was said to dpkg-trigger(1) and dpkg has not taken in yet, "TRIGGER PACKAGE-THAT-WAITS" in each line."""
 TOUCHED = ("/", "/usr/sbin", "/var/log", ADMIN, f"{ADMIN}/triggers", f"{ADMIN}/updates")
 """Folders that are as new as the last script wherever scripts run: files of the box, and of dpkg, come and go there."""
 
@@ -36,6 +38,8 @@ class Configuration:
     """dpkg's record of each package, by its label."""
     pending: dict[str, set[str]] = field(default_factory=dict)
     """Triggers that wait, by the label of the package that is interested."""
+    awaited: dict[str, set[str]] = field(default_factory=dict)
+    """The packages that one waits for, by its label: until they have processed their triggers it is not configured."""
 
 
 def begin(
@@ -53,6 +57,8 @@ def begin(
     if view.node(folder) is not None:
         names = {n: world.text(f"{folder}/{n}") for n in view.names(folder) if n not in ("File", "Unincorp", "Lock")}
     stanzas = {_label(s): s for s in world.stanzas.values()}
+    said = [line.split() for line in world.text(UNINCORPORATED).splitlines()]
+    world.triggers = [(words[0], words[1]) for words in said]
     return Configuration(world, environment, dpkgdb.parse_interests(world.text(f"{folder}/File"), names), stanzas)
 
 
@@ -75,12 +81,18 @@ def configure(site: Configuration, done: Callable[[str], None]) -> None:
         for line in stanza.lines:
             if line.startswith("Triggers-Pending: "):
                 site.pending.setdefault(_label(stanza), set()).update(line.split()[1:])
+            elif line.startswith("Triggers-Awaited: "):
+                site.awaited.setdefault(_label(stanza), set()).update(line.split()[1:])
+    _incorporate(site)
     scripted = [label for label in waiting if world.view.node(f"{INFO}/{label}.postinst") is not None]
     names = {label: stanza.name for label, stanza in waiting.items()}
-    for label in order.configuration(names, _needs(site, controls), scripted):
+    needs = _needs(site, controls)
+    for label in order.configuration(names, needs, scripted):
+        _refuse_early(site, label, needs[label])
         _conffiles(world, waiting[label])
         status.begin(waiting[label])
-        _activate(site, dpkgdb.parse_triggers(world.text(f"{INFO}/{label}.triggers")).activate)
+        triggers = dpkgdb.parse_triggers(world.text(f"{INFO}/{label}.triggers"))
+        _activate(site, [(name, "-" if name in triggers.unawaited else label) for name in triggers.activate])
         _script(site, controls[label], "postinst", ["configure", ""], {})
         status.settle(waiting[label])
         _incorporate(site)
@@ -94,6 +106,8 @@ def configure(site: Configuration, done: Callable[[str], None]) -> None:
 def save(site: Configuration) -> None:
     """Write what dpkg and debconf keep."""
     world = site.world
+    if world.triggers or world.text(UNINCORPORATED):
+        world.write(UNINCORPORATED, "".join(f"{name} {who}\n" for name, who in world.triggers))
     for folder in (*TOUCHED, *((DEBCONF,) if world.debconf.changed else ())):
         if world.view.node(folder) is not None:
             world.view.change(folder, mtime=world.epoch)
@@ -158,11 +172,24 @@ def _conffiles(world: World, stanza: StatusStanza) -> None:
         stanza.lines[number] = f" {path} {digest}"
 
 
-def _activate(site: Configuration, names: Iterable[str]) -> None:
-    """Have packages' triggers wait; one that is not configured yet has nothing to process."""
-    for label, triggers in site.interests.activated((), names).items():
-        if label in site.stanzas and site.stanzas[label].state() in status.CONFIGURED:
-            site.pending.setdefault(label, set()).update(triggers)
+def _refuse_early(site: Configuration, label: str, needs: Iterable[str]) -> None:
+    """dpkg has what a package needs process the triggers that this waits for, in the midst of configuring others."""
+    for need in sorted(needs):
+        for other in sorted(site.awaited.get(need, ())):
+            raise BuildFailed(
+                f"cannot build without running scripts: {label} needs {need}, which waits for the triggers of {other}",
+                hint=HINT,
+            )
+
+
+def _activate(site: Configuration, activated: Iterable[tuple[str, str]]) -> None:
+    """Have packages' triggers wait, and who activated them; one that is not configured has nothing to process."""
+    for name, waits in activated:
+        for label, triggers in site.interests.activated((), [name]).items():
+            if label in site.stanzas and site.stanzas[label].state() in status.CONFIGURED:
+                site.pending.setdefault(label, set()).update(triggers)
+                if label in site.interests.awaited().activated((), [name]) and waits not in ("-", label):
+                    site.awaited.setdefault(waits, set()).add(label)
 
 
 def _incorporate(site: Configuration) -> None:
@@ -179,6 +206,8 @@ def _process(site: Configuration) -> None:
             return
         label = ready[0]
         triggers = sorted(site.pending.pop(label))
+        for others in site.awaited.values():
+            others.discard(label)
         _script(site, _control(site.stanzas[label]), "postinst", ["triggered", " ".join(triggers)], {})
         _incorporate(site)
     raise BuildFailed("cannot build without running scripts: triggers activate each other without end")
@@ -203,6 +232,7 @@ def _script(site: Configuration, control: Control, name: str, arguments: list[st
         "DPKG_RUNNING_VERSION": "1.21",
         **more,
     }
+    world.package = label
     shell = Shell(world, TABLE, variables, path, arguments)
     start = len(world.log)
     try:

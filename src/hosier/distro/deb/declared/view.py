@@ -107,8 +107,10 @@ class World:
     """What scripts said, for people."""
     said: int = 0
     """How many characters that is."""
-    triggers: list[str] = field(default_factory=list)
-    """Triggers that scripts activated, in their order."""
+    package: str = ""
+    """The label of the package whose script is followed."""
+    triggers: list[tuple[str, str]] = field(default_factory=list)
+    """Triggers that scripts activated, in their order, each with the label of who waits for it, or "-"."""
     programs: dict[str, tuple[bytes, Sequence]] = field(default_factory=dict)
     """Scripts of the tree that were read already, by path, with their text."""
     libraries: dict[tuple[str, int, int], tuple[int, str] | None] = field(default_factory=dict)

@@ -273,9 +273,12 @@ def trigger(call: Call) -> int:
     options = call.options("", long={"no-await": False, "await": False, "by-package": True, "check-supported": False})
     if options.any("check-supported"):
         return 0
-    if call.environment("DPKG_MAINTSCRIPT_NAME") == "preinst":
+    if len(options.rest) != 1 or not re.fullmatch("[!-~]+", options.rest[0]):
         raise call.refusal()
-    call.world.triggers += options.rest
+    waits = "-" if options.any("no-await") else call.world.package
+    if options.any("await" if waits == "-" else "by-package"):
+        raise call.refusal()
+    call.world.triggers.append((options.rest[0], waits))
     return 0
 
 
