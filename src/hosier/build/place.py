@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from hosier.build.beside import Beside
+from hosier.build.meanwhile import Meanwhile
 from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
 from hosier.store.manifest import Entry
@@ -93,7 +93,7 @@ def perform(root: str, ops: Iterable[Op], entries: Mapping[str, Entry]) -> None:
         links = [op for op in others if op.entry.hardlink]
         single = [op for op in others if not op.entry.hardlink]
         half = len(single) // 2
-        beside = Beside(partial(_do, root, single[half:]))
+        copy_of_us = Meanwhile(partial(_do, root, single[half:]))
         try:
             beside.start()
             _do(root, single[:half])

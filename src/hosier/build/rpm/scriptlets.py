@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from hosier.build.beside import Beside
+from hosier.build.meanwhile import Meanwhile
 from hosier.build.rpm import lua, triggers
 from hosier.build.rpm.lua import Order
 from hosier.build.rpm.triggers import Installed, Run
@@ -77,7 +77,7 @@ class Transaction:
         self._installed = installed
         self._waiting: list[Run] = []
         self._boxes = boxes
-        self._beside: list[Beside] = []
+        self._beside: list[Meanwhile] = []
 
     def __enter__(self) -> Transaction:
         return self
@@ -88,7 +88,7 @@ class Transaction:
 
     def beside(self, compute: Callable[[], bytes]) -> Callable[[], bytes]:
         """What gives the value of `compute`, which is found while scripts run; nothing may alter what it looks at."""
-        self._beside.append(Beside(compute))
+        self._beside.append(Meanwhile(compute))
         return self._beside[-1].value
 
     def pretrans(self, packages: Sequence[Scripts]) -> None:

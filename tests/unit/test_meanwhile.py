@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hosier.build.beside import Beside
+from hosier.build.meanwhile import Meanwhile
 
 
 def test_a_value_is_computed_meanwhile_and_by_another_process() -> None:
@@ -19,7 +19,7 @@ def test_a_value_is_computed_meanwhile_and_by_another_process() -> None:
         assert os.read(reader, 1) == b"x"  # once: whoever computes again waits for ever
         return str(os.getpid()).encode() * 100_000
 
-    beside = Beside(compute)
+    beside = Meanwhile(compute)
     beside.start()
     os.write(writer, b"x")
     first = beside.value()
@@ -34,7 +34,7 @@ def test_its_error_is_told_when_it_is_asked_for_and_no_earlier() -> None:
     def compute() -> bytes:
         raise ValueError("no")
 
-    beside = Beside(compute)
+    beside = Meanwhile(compute)
     beside.start()
     with pytest.raises(ValueError, match="no"):
         beside.value()
@@ -50,7 +50,7 @@ def test_a_copy_that_dies_is_done_without(how: Callable[[int], None]) -> None:
             how(7)
         return b"by ourselves"
 
-    beside = Beside(compute)
+    beside = Meanwhile(compute)
     beside.start()
     assert beside.value() == b"by ourselves"
     beside.close()
@@ -63,7 +63,7 @@ def test_nothing_is_left_of_one_that_nobody_waits_for() -> None:
         time.sleep(600)
         return b""
 
-    beside = Beside(compute)
+    beside = Meanwhile(compute)
     beside.start()
     os.close(writer)
     beside.close()
@@ -76,13 +76,13 @@ def test_where_no_process_is_to_be_had_it_is_computed_here(monkeypatch: pytest.M
         raise BlockingIOError
 
     monkeypatch.setattr(os, "fork", refused)
-    beside = Beside(lambda: b"here")
+    beside = Meanwhile(lambda: b"here")
     beside.start()
     assert beside.value() == b"here"
     beside.close()
 
 
 def test_what_was_never_started_is_computed_here() -> None:
-    beside = Beside(lambda: str(os.getpid()).encode())
+    beside = Meanwhile(lambda: str(os.getpid()).encode())
     assert beside.value() == str(os.getpid()).encode()
     beside.close()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hosier.linux import signals, syscalls
 
 
-class Beside:
+class Meanwhile:
     """The bytes that `compute` gives, found by a copy of this process. It ends with this object, or with this process.
 
     `compute` is called here where no copy was started, or could not do it: so it raises what it raises.
