@@ -7,14 +7,14 @@ many blocks (The .xz File Format 1.1.0; dpkg and rpm read no second stream), zst
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from hosier.errors import UsageError
-from hosier.pack import xz
 from hosier.pack.blocks import Buffer, Pipeline
-from hosier.pack.likeness import Kind
 
 COMPRESSIONS = {"xz": range(10), "zstd": range(1, 20), "gz": range(1, 13), "none": range(0)}
 """The levels of each."""
@@ -22,12 +22,18 @@ LEVELS = {"xz": 6, "zstd": 6, "gz": 9, "none": 0}
 """Those that are taken when none is asked for. zstd's 6 with long matches is about as small as its 9 without."""
 
 _PIECE = 1 << 20
+_XZ_BLOCK = 1 << 22
+_XZ_MAGIC, _XZ_FLAGS = b"\xfd7zXZ\0", b"\0\x01"  # each block with a CRC32
+_XZ_WINDOW = 21
+"""Of LZMA2, as a power of two. A thread needs 16 times as much: twice this would be 1% smaller, on half the cores."""
+_XZ_DICTIONARY = 2 * (_XZ_WINDOW - 12)  # in LZMA2's properties
 _ZSTD_TABLE = 22  # at most 16 MiB for each table of a thread
 _ZSTD_JOB = 1 << 22
 _ZSTD_WINDOW = 24
 """How far back long matches are looked for, as a power of two; dpkg and rpm unpack with as much memory."""
 _ZSTD_COMMON = 28 << 20
 """What the threads share, measured: the window with what waits beside it, and the table of long matches."""
+_MMAP_THRESHOLD = -3  # malloc.h
 _MEMORY = 72 << 20
 """For all threads together: measured, a process that packs a root of 50,000 paths needs 70 MiB besides."""
 
@@ -60,14 +66,15 @@ class Stream:
         self._observe = observe
         self._held = bytearray()
         self._pipeline: Pipeline | None = None
-        asked, level = level, level or LEVELS[compression]
+        self._records: list[tuple[int, int]] = []
+        level = level or LEVELS[compression]
         self._compression = compression
-        self._xz: xz.Writer | None = None
+        self._block = _XZ_BLOCK if compression == "xz" else _PIECE
         self._zstd: Any = None
         if compression == "zstd":
             import zstandard
 
-            parameters = _zstd_parameters(asked, threads or _threads(_zstd_memory(asked), common=_ZSTD_COMMON))
+            parameters = _zstd_parameters(level, threads or _threads(_zstd_memory(level), common=_ZSTD_COMMON))
             self._zstd = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
         elif compression == "gz":
             import deflate
@@ -77,7 +84,16 @@ class Stream:
                 threads=threads or _threads((6 if level < 10 else 16) << 20),
             )
         elif compression == "xz":
-            self._xz = xz.Writer(emit, asked, threads or _threads(xz.MEMORY, common=xz.COMMON))
+            import lzma
+
+            _return_memory()
+            filters = [{"id": lzma.FILTER_LZMA2, "preset": level, "dict_size": 1 << _XZ_WINDOW}]
+            self._pipeline = Pipeline(
+                lambda: lambda block: lzma.compress(block, lzma.FORMAT_RAW, filters=filters),
+                threads=threads or _threads(36 << 20),
+                queue=1,
+            )
+            emit(_XZ_MAGIC + _XZ_FLAGS + struct.pack("<I", zlib.crc32(_XZ_FLAGS)))
 
     def __enter__(self) -> Stream:
         return self
@@ -87,19 +103,11 @@ class Stream:
     ) -> None:
         if self._pipeline is not None:
             self._pipeline.__exit__(kind, error, trace)
-        if self._xz is not None:
-            self._xz.close()
-
-    def turn(self, kind: Kind) -> None:
-        """What comes next is of this kind, until it is told otherwise; at first it is Kind.OTHER."""
-        if self._xz is not None:
-            self._flush()
-            self._xz.turn(kind)
 
     def put(self, content: bytes) -> None:
         """Append."""
         self.length += len(content)
-        held, block = self._held, _PIECE
+        held, block = self._held, self._block
         if len(held) + len(content) < block:
             held += content
             return
@@ -118,17 +126,12 @@ class Stream:
             self._observe(block)
         if self._zstd is not None:
             self._write(self._zstd.compress(block))
-        elif self._xz is not None:
-            self._xz.put(block)
-        elif self._pipeline is not None:
-            self._pipeline.put(block, lambda _, packed: self._write(packed))
-        else:
+        elif self._pipeline is None:
             self._write(block)
-
-    def _flush(self) -> None:
-        if self._held:
-            self._hand_on(self._held)
-            self._held = bytearray()
+        elif self._compression == "xz":
+            self._pipeline.put(block, self._xz_block)
+        else:
+            self._pipeline.put(block, lambda _, packed: self._write(packed))
 
     def _write(self, content: Buffer) -> None:
         if content:
@@ -136,7 +139,9 @@ class Stream:
 
     def finish(self) -> None:
         """Compress the rest and end the stream."""
-        self._flush()
+        if self._held:
+            self._hand_on(self._held)
+            self._held = bytearray()
         if self._zstd is not None:
             self._write(self._zstd.flush())
         if self._pipeline is not None:
@@ -145,8 +150,43 @@ class Stream:
             import deflate
 
             self._write(bytes(deflate.gzip_compress(b"", 1)))
-        if self._xz is not None:
-            self._xz.finish()
+        if self._compression == "xz":
+            self._xz_end()
+
+    def _xz_block(self, block: Buffer, packed: bytes) -> None:
+        """A block with its header (section 3), which tells both sizes so that readers may use several threads too."""
+        fields = b"\xc0" + _number(len(packed)) + _number(len(block)) + b"\x21\x01" + bytes([_XZ_DICTIONARY])
+        fields += bytes(-(len(fields) + 1) % 4)
+        head = bytes([(len(fields) + 1) // 4]) + fields
+        check = struct.pack("<I", zlib.crc32(block))
+        self._records.append((len(head) + 4 + len(packed) + 4, len(block)))
+        self._emit(head + struct.pack("<I", zlib.crc32(head)) + packed + bytes(-len(packed) % 4) + check)
+
+    def _xz_end(self) -> None:
+        index = b"\0" + _number(len(self._records))
+        index += b"".join(_number(packed) + _number(plain) for packed, plain in self._records)
+        index += bytes(-len(index) % 4)
+        back = struct.pack("<I", len(index) // 4) + _XZ_FLAGS  # of the index with its sum, in fours, less one
+        self._emit(index + struct.pack("<I", zlib.crc32(index)) + struct.pack("<I", zlib.crc32(back)) + back + b"YZ")
+
+
+def _number(value: int) -> bytes:
+    """A variable-length integer (section 1.2)."""
+    said = bytearray()
+    while value > 0x7F:
+        said.append(value & 0x7F | 0x80)
+        value >>= 7
+    said.append(value)
+    return bytes(said)
+
+
+def _return_memory() -> None:
+    """Have the C library return what is large as soon as it is freed (mallopt(3)), as each block takes it anew."""
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, 1 << 22)
 
 
 def _threads(memory: int, *, common: int = 0) -> int:
@@ -157,25 +197,24 @@ def _threads(memory: int, *, common: int = 0) -> int:
 def _zstd_parameters(level: int, threads: int) -> Any:
     """Those of the level, with smaller tables at the highest ones, and long matches, which a root has many of.
 
-    Level 0 is the usual one with a table twice as large, which is what it takes to be as small as zstd's 9. Jobs are of
-    one size, since output depends on it.
+    Jobs are of one size, since output depends on it.
     """
     import zstandard
 
-    usual = zstandard.ZstdCompressionParameters.from_level(level or LEVELS["zstd"])
+    usual = zstandard.ZstdCompressionParameters.from_level(level)
     return zstandard.ZstdCompressionParameters.from_level(
-        level or LEVELS["zstd"],
+        level,
         threads=threads,
         job_size=_ZSTD_JOB,
-        overlap_log=7,  # a quarter of the window; half of it would take a tenth more time
+        overlap_log=8,  # half of the window; it costs next to nothing
         window_log=_ZSTD_WINDOW,
         enable_ldm=True,
         chain_log=min(usual.chain_log, _ZSTD_TABLE),
-        hash_log=min(usual.hash_log if level else usual.hash_log + 1, _ZSTD_TABLE),
+        hash_log=min(usual.hash_log, _ZSTD_TABLE),
         write_checksum=True,
     )
 
 
 def _zstd_memory(level: int) -> int:
-    chosen = _zstd_parameters(level, 1)
-    return int((4 << chosen.chain_log) + (4 << chosen.hash_log) + 2 * _ZSTD_JOB)
+    usual = _zstd_parameters(level, 1)
+    return int((4 << usual.chain_log) + (4 << usual.hash_log) + 2 * _ZSTD_JOB)

@@ -17,7 +17,7 @@ from email.utils import format_datetime
 
 from hosier.dataclasses import dataclass, replace
 from hosier.errors import StoreFailed
-from hosier.pack import additions, compressing, gnutar, likeness, package, scripts
+from hosier.pack import additions, compressing, gnutar, package, scripts
 from hosier.pack.blocks import Buffer
 from hosier.pack.content import Contents
 from hosier.pack.directory import Written
@@ -179,11 +179,8 @@ class _Data:
             # What is above comes first, but is there in most cases.
             for path in ["/", *package.parents(self.planned)]:
                 tar.put(gnutar.header(_name(path, "d"), "d", mode=0o755, uid=0, gid=0, mtime=self.planned.epoch))
-            items = self.planned.items
-            for kind, numbers in likeness.arrange(((item.entry, item.content) for item in items), self._contents):
-                tar.turn(kind)
-                for number in numbers:
-                    self._add(tar, items[number])
+            for item in self.planned.items:
+                self._add(tar, item)
             tar.put(gnutar.END)
             tar.finish()
 

@@ -19,7 +19,7 @@ from hosier.distro.rpm import tags
 from hosier.distro.rpm.header import Malformed
 from hosier.errors import StoreFailed, UsageError
 from hosier.linux import filecaps
-from hosier.pack import additions, compressing, likeness, package, scripts
+from hosier.pack import additions, compressing, package, scripts
 from hosier.pack import rpmheader as header
 from hosier.pack.blocks import Buffer
 from hosier.pack.content import Contents
@@ -295,16 +295,13 @@ class _Payload:
             if inode in linked:
                 groups.setdefault(inode, []).append(number)
         with compressing.Stream(emit, compression, level=level, threads=threads, observe=self.plain.update) as stream:
-            # rpm looks each member up by its name, in whatever order they come.
-            for kind, numbers in likeness.arrange(((file.entry, file.content) for file in self._files), self._contents):
-                stream.turn(kind)
-                for number in numbers:
-                    # All names of a file stand together, and the last one has the content: rpm keeps just one file
-                    # open for them.
-                    names = groups.get(self.inodes[number], [number])
-                    if len(names) == 1 or not self._files[number].entry.hardlink:
-                        for name in names:
-                            self._add(stream, name, len(names), whole=name == names[-1])
+            for number, inode in enumerate(self.inodes):
+                # All names of a file stand together where its last one is, which has the content: rpm keeps just one
+                # file open for them.
+                names = groups.get(inode, [number])
+                if names[-1] == number:
+                    for name in names:
+                        self._add(stream, name, len(names), whole=name == number)
             stream.put(_cpio(None, b"TRAILER!!!", 0, 1, 0))
             stream.finish()
             self.length = stream.length
