@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
 from test_lock_several import FILE
 
 from hosier.build import locked
+from hosier.build.lockwriting import Writing
 from hosier.errors import LockInvalid
 from hosier.spec.lock import Lock, LockedOrigin, LockFile, dump_file
 
@@ -95,10 +97,27 @@ def test_a_lock_that_has_no_room_says_where(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(LockInvalid) as caught:
-        locked._write(str(path), "text")
+        Writing(str(path), "text").end()
     assert str(caught.value) == f"cannot write {path}: no space left on device"
     assert caught.value.hint == "free some space there, or choose a place that has more"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_is_in_its_place_once_writing_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "web.lock"
+    path.write_text("old")
+    held, sync = threading.Event(), os.fsync
+
+    def slow(fd: int) -> None:
+        assert held.wait(10)
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    writing = Writing(str(path), "new")
+    assert path.read_text() == "old"
+    held.set()
+    writing.end()
+    assert (path.read_text(), os.listdir(tmp_path)) == ("new", ["web.lock"])
 
 
 def test_a_lock_of_another_machine_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

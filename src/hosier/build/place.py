@@ -93,7 +93,7 @@ def perform(root: str, ops: Iterable[Op], entries: Mapping[str, Entry]) -> None:
         links = [op for op in others if op.entry.hardlink]
         single = [op for op in others if not op.entry.hardlink]
         half = len(single) // 2
-        copy_of_us = Meanwhile(partial(_do, root, single[half:]))
+        beside = Meanwhile(partial(_do, root, single[half:]))
         try:
             beside.start()
             _do(root, single[:half])
