@@ -6,7 +6,7 @@ is called often enough, and shares all others. Type checkers see the library's o
 classes of its own (`asdict`, `replace`), it does with these.
 
 Of its features those are here that are used: `frozen`, `slots`, `eq`, and of a field its default, `repr` and
-`compare`. What else is asked for is a TypeError; fields are not inherited.
+`compare`. What else is asked for is a TypeError; fields are not inherited, and instances with slots are not pickled.
 """
 
 from __future__ import annotations
@@ -125,9 +125,10 @@ else:
             nonlocal left
             left -= 1
             if left < 0 or not _fill(self, fields, args, named):
-                cls = next(each for each in type(self).__mro__ if each.__dict__.get("__init__") is __init__)
-                cls.__init__ = _init(cls, fields, frozen)
-                cls.__init__(self, *args, **named)
+                for cls in type(self).__mro__:
+                    if cls.__dict__.get("__init__") is __init__:  # else another thread was here before us
+                        cls.__init__ = _init(cls, fields, frozen)
+                type(self).__init__(self, *args, **named)
 
         return __init__
 

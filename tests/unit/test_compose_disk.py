@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hosier.build import finish, merge, place
+from hosier.build import finish, merge
 from hosier.build.compose import plan
 from hosier.build.place import Filter, Op, copy, perform
 from hosier.build.site import Site
@@ -30,13 +29,6 @@ from kit.unpacked import on_disk, scan, snapshot, unpacked
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners are given away")
 
 EPOCH = 1_700_000_000
-
-
-@pytest.fixture(autouse=True, params=["by one process", "by two"])
-def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All is the same whether one process makes the changes, or two, as it is for many of them."""
-    if request.param == "by two":
-        monkeypatch.setattr(place, "MANY", 1)
 
 
 @pytest.fixture(autouse=True)
@@ -292,58 +284,6 @@ def test_a_copy_keeps_capabilities_and_says_when_there_is_too_little(
     with pytest.raises(StoreFailed) as caught:
         perform(str(root), [Op(wrong, blob=str(blob), own=True)], {"/x": wrong})
     assert str(caught.value) == "cannot write /x of a root: its content ends 1 bytes early"
-
-
-def files(count: int) -> list[Op]:
-    return [Op(Entry(f"/{n}", "f", 0o644, 0, 0, n, size=1), content=b"x") for n in range(count)]
-
-
-@pytest.mark.parametrize("fails", [-1, 1, 7])
-def test_half_of_many_changes_is_made_by_a_copy_of_this_process(
-    fails: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ops, mine, here = files(9), os.getpid(), place._place
-    top = Entry("/", "d", 0o755, 0, 0, 5)
-    entries = {"/": top, **{op.entry.path: op.entry for op in ops}}
-    by = os.memfd_create("by")
-
-    def told(root: str, op: Op, target: str) -> None:
-        if op.entry.path == f"/{fails}":
-            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
-        os.write(by, b"%d:%s " % (os.getpid() == mine, op.entry.path.encode()))
-        here(root, op, target)
-
-    monkeypatch.setattr(place, "_place", told)
-    monkeypatch.setattr(place, "MANY", 9)
-    if fails >= 0:
-        with pytest.raises(StoreFailed) as caught:
-            perform(str(tmp_path), ops, entries)
-        assert str(caught.value) == f"cannot write /{fails} of a root: disk quota exceeded"
-    else:
-        perform(str(tmp_path), ops, entries)
-        assert sorted(os.pread(by, 1000, 0).split()) == [b"0:/%d" % n for n in range(4, 9)] + [
-            b"1:/%d" % n for n in range(4)
-        ]
-        assert {path.name: path.stat().st_mtime for path in tmp_path.iterdir()} == {str(n): n for n in range(9)}
-        assert tmp_path.stat().st_mtime == 5
-    os.close(by)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-
-
-def test_what_a_copy_that_was_killed_has_not_made_is_made_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ops, mine, here = files(8), os.getpid(), place._place
-    entries = {"/": Entry("/", "d", 0o755, 0, 0, 5), **{op.entry.path: op.entry for op in ops}}
-
-    def killed(root: str, op: Op, target: str) -> None:
-        here(root, op, target)
-        if os.getpid() != mine and op.entry.path == "/5":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    monkeypatch.setattr(place, "_place", killed)
-    monkeypatch.setattr(place, "MANY", 8)
-    perform(str(tmp_path), ops, entries)
-    assert sorted(os.listdir(tmp_path)) == [str(n) for n in range(8)]
 
 
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,10 @@ class Writing:
         except OSError as error:
             raise self._refused(error) from error
         self._thread = threading.Thread(target=self._settle)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # no thread is to be had
+            self._settle()
 
     def _settle(self) -> None:
         try:
@@ -42,7 +45,8 @@ class Writing:
 
     def end(self) -> None:
         """Wait until it is in its place. Raises LockInvalid where it cannot be."""
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         if self._error is not None:
             raise self._refused(self._error) from self._error
 

@@ -27,12 +27,15 @@ class Meanwhile:
             return
         self._found = os.memfd_create("beside", os.MFD_CLOEXEC)
         parent = os.getpid()
+        mask = signals.block_all()  # or one could come when there is a copy that nobody knows of
         try:
             self._pid = os.fork()
+            if self._pid == 0:
+                self._be_the_copy(parent)
         except OSError:  # no process is to be had: `value` computes it
-            return
-        if self._pid == 0:
-            self._be_the_copy(parent)
+            pass
+        finally:
+            signals.restore(mask)
 
     def _be_the_copy(self, parent: int) -> None:
         """Never returns."""

@@ -12,9 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 
-from hosier.build.meanwhile import Meanwhile
 from hosier.dataclasses import dataclass
 from hosier.errors import StoreFailed
 from hosier.store.manifest import Entry
@@ -72,52 +70,19 @@ def _quoted(found: re.Match[str]) -> str:
     return f"[{found[1]}]" if found[1] in "*?[" else found[1]
 
 
-MANY = 500
-"""So many changes are worth a second process: the kernel's work on a directory entry is most of all."""
-
-
 def perform(root: str, ops: Iterable[Op], entries: Mapping[str, Entry]) -> None:
     """Do `ops` under `root`, then give every directory that they touched its time back.
 
     Raises StoreFailed where the file system does not take it.
     """
-    ops = list(ops)
-    folders = [op for op in ops if op.entry.kind == "d"]
-    others = [op for op in ops if op.entry.kind != "d"]
-    paths = {op.entry.path for op in others}
-    if len(others) < MANY or len(paths) < len(others) or not paths.isdisjoint(op.entry.path for op in folders):
-        _do(root, ops)
-    else:
-        # No path twice: in any order it comes to the same, but that links come behind what they are to.
-        _do(root, folders)
-        links = [op for op in others if op.entry.hardlink]
-        single = [op for op in others if not op.entry.hardlink]
-        half = len(single) // 2
-        beside = Meanwhile(partial(_do, root, single[half:]))
-        try:
-            beside.start()
-            _do(root, single[:half])
-            beside.value()
-        finally:
-            beside.close()
-        _do(root, links)
-    touched = {op.entry.path.rpartition("/")[0] or "/" for op in ops} | {op.entry.path for op in folders}
-    path = "/"
-    try:
-        for path in touched:
-            mtime = entries[path].mtime
-            os.utime(root + path, (mtime, mtime))
-    except OSError as exc:
-        raise not_written(path, exc) from exc
-
-
-def _do(root: str, ops: Iterable[Op]) -> bytes:
-    """Do `ops` in their order; also where they were done, or begun, already."""
+    touched: set[str] = set()
     path = "/"
     try:
         for op in ops:
             path = op.entry.path
+            touched.add(path.rpartition("/")[0] or "/")
             if op.entry.kind == "d":
+                touched.add(path)
                 _folder(root, op.entry)
                 continue
             try:
@@ -125,9 +90,11 @@ def _do(root: str, ops: Iterable[Op]) -> bytes:
             except FileExistsError:
                 os.unlink(root + path)
                 _place(root, op, root + path)
+        for path in touched:
+            mtime = entries[path].mtime
+            os.utime(root + path, (mtime, mtime))
     except OSError as exc:
         raise not_written(path, exc) from exc
-    return b""
 
 
 def not_written(path: str, exc: OSError) -> StoreFailed:

@@ -385,6 +385,8 @@ def run_told(box: Box, dying: list[int] | None = None) -> list[list[str]]:
     theirs is dead, and process 1, which is ending, is added to `dying`, to be waited for (waitpid(2)).
     """
     box.check()
+    if dying is not None and (box.forward or box.terminate_after is not None):
+        raise HosierError(f"{EMPTY_BOX}: who does not wait for it can neither end it after a time nor pass signals on")
     outlets = Outlets((1 if box.stdout is None else box.stdout, 2 if box.stderr is None else box.stderr))
     box = box.writing_to(*outlets.given)
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from hosier.build import plan, sweep
@@ -166,9 +167,14 @@ def _install(
     with site.reporter.phase(site.title("install"), key="install", total=len(packages), unit="packages") as phase:
         transaction.pretrans(known)
         found: list[Decided] = []
-        if transaction.perform(lambda: found.append(compose.decide(site.state, packages, policy, installed))):
-            found = [compose.decide(site.state, packages, policy, installed)]
-        (decided,) = found
+
+        def decide() -> None:
+            """What holds if no %pretrans changes anything; what it refuses, one of them may mend."""
+            with suppress(BuildFailed):
+                found.append(compose.decide(site.state, packages, policy, installed))
+
+        changed = transaction.perform(decide)
+        decided = compose.decide(site.state, packages, policy, installed) if changed or not found else found[0]
         before = [*headers, *_imported(site, packages, installed)]
         content = transaction.beside(partial(_database, site, before, packages, decided))
         out = [decided.left_out(package) for package in packages]
