@@ -125,3 +125,14 @@ def test_a_class_costs_no_import_of_the_library() -> None:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env={"PYTHONPATH": ":".join(sys.path)}
     )
     assert said.stdout == "False False\n"
+
+
+def test_a_constructor_that_was_taken_before_it_was_exchanged_still_works() -> None:
+    Point, _, _ = classes(ours, True, True)
+    old = Point.__init__
+    for x in range(9):
+        assert Point(x).x == x
+    assert Point.__init__ is not old
+    point = Point.__new__(Point)
+    old(point, 4)  # as a thread that was between finding and calling it
+    assert point.x == 4
