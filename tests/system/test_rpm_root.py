@@ -13,7 +13,7 @@ import pytest
 
 from hosier.build.place import Filter
 from kit.rpmroots import Made, compose, index, installed, made, records, rpm, tree
-from kit.rpms import CONFIG, DOC, GHOST, INT32, NOREPLACE, Dir, File, HardLink, Link
+from kit.rpms import CONFIG, DOC, GHOST, INT32, LUA, NOREPLACE, Dir, File, HardLink, Link, Script
 from kit.unpacked import scan
 
 pytestmark = pytest.mark.skipif(shutil.which("rpm") is None, reason="needs rpm")
@@ -132,6 +132,19 @@ def test_patterns_leave_files_out_of_the_tree_and_rpm_quiet(tmp_path: Path) -> N
         "not installed /usr/share/locale/de/app.mo",
         "not installed /usr/share/locale/fr/app.mo",
     ]
+
+
+def test_what_a_pretrans_clears_away_is_in_nobodys_way(tmp_path: Path) -> None:
+    rpms = tmp_path / "rpms"
+    clears = Script("os.remove('/opt/a')", LUA)
+    root = compose(
+        tmp_path,
+        [
+            made(rpms, "old", files={"/opt/a": File("a file")}),
+            made(rpms, "new", stage=1, files={"/opt/a/b": File("below it")}, scripts={"pretrans": clears}),
+        ],
+    )
+    assert (root.path / "opt/a/b").read_text() == "below it"
 
 
 def later(folder: Path) -> list[Made]:
