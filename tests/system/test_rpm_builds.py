@@ -325,6 +325,16 @@ def test_an_interrupt_stops_at_once_and_leaves_nothing(phase: str, tmp_path: Pat
     assert complaints(store, "--deep") == []
 
 
+def test_who_begins_it_may_ignore_the_death_of_children(tmp_path: Path) -> None:
+    """As after `trap '' CHLD`: where that is handed down, no process can be waited for."""
+    shop = Shop(tmp_path)
+    install = populate(shop)
+    spec = shop.spec(*BASE, *install, repos=[programs()], more=MORE)
+    process = start(spec, tmp_path / "store", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+
+
 def test_four_builds_at_once_do_the_work_once(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     install = populate(shop)

@@ -33,6 +33,7 @@ def main() -> int:
         from hosier.linux import signals
 
         signals.end_as_by_ctrl_c()
+        signals.default(signals.CHLD)  # who began us may ignore it: no process could be waited for
         return main_parser.main(argv)
     except HosierError as error:
         if debug:

@@ -21,6 +21,7 @@ def ended(program: str, work: Callable[[], int], *, failed: int = FAILED) -> int
 
     try:
         signals.end_as_by_ctrl_c()
+        signals.default(signals.CHLD)  # as in hosier.cli
         status = work()
         sys.stdout.flush()
         return status

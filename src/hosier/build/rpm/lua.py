@@ -272,11 +272,8 @@ class _Apart:
         for fd in (self._orders, self._answers):
             os.close(fd)
         if self._pid > 0:
-            try:
-                os.kill(self._pid, signals.KILL)
-                os.waitpid(self._pid, 0)
-            except (ProcessLookupError, ChildProcessError):  # SIGCHLD is ignored here, and it has ended
-                pass
+            os.kill(self._pid, signals.KILL)
+            os.waitpid(self._pid, 0)
 
 
 def _send(fd: int, content: bytes) -> None:
@@ -302,7 +299,6 @@ def _receive(fd: int) -> bytes | None:
 def main() -> None:
     """Be the fresh Python: read orders, run each in a box, write answers, until there are no more."""
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signals.KILL)
-    signals.default(signals.CHLD)  # our caller may ignore it: nobody could be waited for
     alone = select.poll()
     alone.register(_ANSWERS, 0)
     if alone.poll(0):
