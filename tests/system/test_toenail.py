@@ -478,7 +478,7 @@ def test_a_nail_is_told_from_toml(name: str, text: str, expected: bool, tmp_path
 def test_a_nail_lies_in_a_folder_of_its_own(tmp_path: Path) -> None:
     from hosier.errors import SpecInvalid
 
-    with pytest.raises(SpecInvalid, match=r"cannot read .*: it is not a file"):
+    with pytest.raises(SpecInvalid, match=r"cannot read .*: it is a folder"):
         read_nail(str(tmp_path))
     with pytest.raises(SpecInvalid, match="cannot read /etc/hostname: bash would see the whole of /etc"):
         read_nail("/etc/hostname")
