@@ -25,7 +25,7 @@ Change = Callable[[int], object]
 def locked(folder: Path) -> tuple[list[str], Path, Change]:
     shop = Shop(folder)
     spec = shop.spec("a")
-    (folder / "small.lock.999999999.new").touch()  # as a kill leaves it
+    (folder / ".small.lock.0123abcd").touch()  # as a kill leaves it
 
     def change(number: int) -> None:
         shop.put("a", version=str(number))
@@ -99,6 +99,6 @@ def test_a_kill_leaves_the_old_one_or_the_new_one(verb: str, times: int, tmp_pat
         assert found in (old, new) and old != new, f"after {moment:.3f} s"
         assert (set(tmp_path.iterdir()) - there, os.listdir(scratch)) == (set(), [])
         old = new
-    assert not list(tmp_path.glob("*.new"))
+    assert not list(tmp_path.glob(".small.lock.*"))
     if store.exists():
         assert complaints(store, "--deep") == []

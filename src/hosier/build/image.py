@@ -109,16 +109,11 @@ def build(
     return built
 
 
-def has_tree(store: Store, key: str) -> bool:
-    """Whether the store has this tree."""
-    return os.path.exists(f"{store.tree(key)}/manifest")
-
-
 def _known(order: Order, tag: str) -> Built | None:
     """The image that this very lock gave before, if it is still whole; it gets the tag."""
     store = order.store
     record = store.image_for(order.digest)
-    if record is None or not has_tree(store, record.tree):
+    if record is None or not store.has_tree(record.tree):
         return None
     if record.tree != order.final:
         return None  # an older builder made it, and this one makes another tree of the same lock
@@ -139,9 +134,9 @@ def _build(order: Order, tag: str) -> Built:
             held.enter_context(store.shared(f"tree-{key}"))
         if order.cache is not None:
             order.cache.bring(store, order.trees)
-        have = max((item.number for item in stages if has_tree(store, item.key)), default=-1)
+        have = max((item.number for item in stages if store.has_tree(item.key)), default=-1)
         supply = Supply()
-        if has_tree(store, final):
+        if store.has_tree(final):
             reused = "tree"
             entries = trees.read(store, final)
         else:

@@ -7,6 +7,7 @@ import os
 import threading
 
 from hosier.errors import LockInvalid
+from hosier.linux import beside
 
 
 class Writing:
@@ -16,13 +17,15 @@ class Writing:
     """
 
     def __init__(self, path: str, text: str) -> None:
-        """Raises LockInvalid where it cannot be written."""
+        """What was left there by one that was killed goes first. Raises LockInvalid where it cannot be written."""
         self._path = path
-        self._beside = f"{path}.{os.getpid()}.new"
+        self._fd, self._made = -1, ""
         self._error: OSError | None = None
         try:
-            _sweep(path)
-            with open(self._beside, "x", encoding="utf-8") as file:
+            for left in beside.abandoned(path):
+                os.unlink(left)
+            self._fd, self._made = beside.made(path, _named)
+            with open(self._fd, "w", encoding="utf-8", closefd=False) as file:
                 file.write(text)
         except OSError as error:
             raise self._refused(error) from error
@@ -34,12 +37,8 @@ class Writing:
 
     def _settle(self) -> None:
         try:
-            fd = os.open(self._beside, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            os.rename(self._beside, self._path)
+            os.fsync(self._fd)
+            os.rename(self._made, self._path)
         except OSError as error:
             self._error = error
 
@@ -49,19 +48,17 @@ class Writing:
             self._thread.join()
         if self._error is not None:
             raise self._refused(self._error) from self._error
+        os.close(self._fd)
 
     def _refused(self, error: OSError) -> LockInvalid:
         from hosier.store.layout import mend
 
-        with contextlib.suppress(OSError):
-            os.unlink(self._beside)
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.unlink(self._made)
+            os.close(self._fd)
         return LockInvalid(f"cannot write {self._path}: {str(error.strerror).lower()}", hint=mend(error, output=True))
 
 
-def _sweep(path: str) -> None:
-    """Remove what a killed process left beside a lock file."""
-    folder, name = os.path.split(path)
-    for each in os.listdir(folder or "."):
-        pid = each.removeprefix(f"{name}.").removesuffix(".new")
-        if each == f"{name}.{pid}.new" and pid.isdecimal() and not os.path.isdir(f"/proc/{pid}"):
-            os.unlink(os.path.join(folder, each))
+def _named(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)

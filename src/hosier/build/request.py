@@ -197,11 +197,11 @@ def _plan(spec: Spec, lock: Lock, store_path: str | None) -> BuildPlan:
 
     store = Store.open(store_path, write=False)
     stages = plan.stages(lock, spec.packages)
-    have = [s.number for s in stages if os.path.exists(f"{store.tree(s.key)}/manifest")]
+    have = [s.number for s in stages if store.has_tree(s.key)]
     first = max(have, default=-1) + 1
     final = plan.final_key(stages[-1].key, spec)
     image = store.image_for(locks.digest(lock).removeprefix("sha256:"))
-    done = os.path.exists(f"{store.tree(final)}/manifest")
+    done = store.has_tree(final)
     todo = [] if done else [p for s in stages[first:] for p in s.packages]
     unpack = [p for p in todo if not os.path.exists(f"{store.unpacked(p.sha256)}/meta.json")]
     fetch = [p for p in unpack if not os.path.exists(store.deb(p.sha256))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Iterator, Mapping
 
@@ -123,9 +122,7 @@ class Authorised(Transport):
 
     def pause(self, failures: int, asked: float) -> None:
         """Wait before the next try. Raises Stopped."""
-        limits = self.limits
-        wait = min(limits.back_off * 2 ** (failures - 1), limits.longest_wait) * random.uniform(0.5, 1.0)
-        if self.stop.wait(max(wait, min(asked, limits.longest_wait))):
+        if self.stop.wait(self.limits.wait(failures, asked)):
             raise Stopped
 
     def _once(

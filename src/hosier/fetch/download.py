@@ -10,7 +10,6 @@ import errno
 import hashlib
 import heapq
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -257,11 +256,7 @@ class _Fetching:
 
     def _pause(self, task: _Task, asked: float) -> float:
         failures = min((each.failures for each in task.origins if not each.dead), default=0)
-        if failures == 0:
-            return 0.0
-        limits = self._limits
-        wait: float = min(limits.back_off * 2 ** (failures - 1), limits.longest_wait)
-        return max(wait * random.uniform(0.5, 1.0), min(asked, limits.longest_wait))
+        return self._limits.wait(failures, asked) if failures else 0.0
 
     def _fetch(self, task: _Task, origin: _Origin) -> bool:
         """Take the object from this origin. True: another process is fetching it just now."""

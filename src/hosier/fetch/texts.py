@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 from hosier.dataclasses import dataclass
 from hosier.fetch.transport import Passing, Refused, Stopped, Transport
 
@@ -31,8 +29,7 @@ def fetch(
         except Passing as error:
             if failures == limits.tries:
                 raise Passing(f"{error} (tried {failures} times)" if failures > 1 else str(error))
-            wait = min(limits.back_off * 2 ** (failures - 1), limits.longest_wait) * random.uniform(0.5, 1.0)
-            if transport.stop.wait(max(wait, min(error.after, limits.longest_wait))):
+            if transport.stop.wait(limits.wait(failures, error.after)):
                 raise Stopped
     raise AssertionError
 

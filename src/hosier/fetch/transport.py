@@ -7,7 +7,6 @@ Retrying and choosing among origins is `hosier.fetch.download`'s.
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 import weakref
@@ -22,6 +21,7 @@ from hosier.linux import regular
 from hosier.linux.printable import brief
 
 if TYPE_CHECKING:
+    from socket import socket
     from ssl import SSLContext
 
     from urllib3 import PoolManager
@@ -65,6 +65,13 @@ class Limits:
     back_off: float = 0.25
     """Before the second try; doubled for each further one, at most `longest_wait`, with jitter."""
     longest_wait: float = 15.0
+
+    def wait(self, failures: int, asked: float) -> float:
+        """Seconds to wait after so many failures, where the origin asked for `asked`."""
+        import random
+
+        own: float = min(self.back_off * 2 ** (failures - 1), self.longest_wait) * random.uniform(0.5, 1.0)
+        return max(own, min(asked, self.longest_wait))
 
 
 class Answer:
@@ -132,7 +139,7 @@ class Transport:
         self._connections = connections
         self._managers: dict[tuple[str | None, str, Tls | None], PoolManager] = {}
         self._lock = threading.Lock()
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._sockets: weakref.WeakSet[socket] = weakref.WeakSet()
 
     def __enter__(self) -> Self:
         return self
@@ -148,7 +155,7 @@ class Transport:
             sockets = list(self._sockets)
         for each in sockets:
             try:
-                each.shutdown(socket.SHUT_RDWR)
+                each.shutdown(2)  # SHUT_RDWR
             except OSError:
                 pass
 

@@ -201,12 +201,7 @@ def note(prefix: str, conffiles: Iterable[str]) -> str:
     keeps these files until they are purged, does not know their folders any more by then. INTO comes before."""
     found = _folders_above(conffiles) | {"/"}
     folders = sorted(each for each in found if "\n" not in each)
-    return (
-        _MOVED
-        + _NOTE
-        + "".join(f"{prefix}/{each}\n" for each in folders)
-        + 'END\n    sort -u -o "$left" -- "$left"\nfi\n'
-    )
+    return _MOVED + _NOTE + "".join(f"{prefix}/{each}\n" for each in folders) + _NOTED
 
 
 def leave() -> str:

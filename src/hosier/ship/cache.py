@@ -72,7 +72,7 @@ class Cache:
         """
         silent: set[str] = set()
         for number in reversed(range(len(keys))):
-            if os.path.exists(f"{store.tree(keys[number])}/manifest"):
+            if store.has_tree(keys[number]):
                 return
             for shelf in self.sources:
                 if shelf.name in silent:
@@ -146,7 +146,7 @@ def _send(store: Store, shelf: Shelf, keys: Sequence[str], reporter: Reporter) -
     layers: list[dict[str, object]] = []
     for key in dict.fromkeys(keys):
         with store.shared(f"tree-{key}"):
-            if not os.path.exists(f"{store.tree(key)}/manifest"):
+            if not store.has_tree(key):
                 below = None
                 continue
             with guard(f"read the manifest of tree {key}"):

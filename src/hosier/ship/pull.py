@@ -79,11 +79,11 @@ def pull(
         image = _chosen(place, store, architecture or own, held, asked=architecture is not None, reporter=reporter)
         key = _key(image)
         held.enter_context(store.shared(f"tree-{key}"))
-        reused = os.path.exists(f"{store.tree(key)}/manifest")
+        reused = store.has_tree(key)
         missing: list[Descriptor] = []
         if not reused:
             with store.exclusive(f"pull-{key}", waiting=lambda: reporter.note("another pull makes this image")):
-                reused = os.path.exists(f"{store.tree(key)}/manifest")
+                reused = store.has_tree(key)
                 if not reused:
                     missing = _fetch(place, store, image, held, reporter)
                     _unpack(store, image, key, reporter)
@@ -366,7 +366,7 @@ def _present(store: Store, digest: str) -> ImageRecord | None:
         found = store.record(digest)
     except StoreFailed:
         return None
-    return found if os.path.exists(f"{store.tree(found.tree)}/manifest") else None
+    return found if store.has_tree(found.tree) else None
 
 
 def _record(

@@ -77,17 +77,8 @@ def write_record(path: str, text: str, *, lasting: bool = True) -> None:
     """
     folder, name = os.path.split(path)
     beside = os.path.join(folder, f".{name}.{os.getpid()}-{os.urandom(4).hex()}")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            content = memoryview(text.encode("utf-8", "surrogateescape"))
-            while content:
-                content = content[os.write(fd, content) :]
-            os.fchmod(fd, 0o644)
-            if lasting:
-                os.fsync(fd)
-        finally:
-            os.close(fd)
+        write_new(beside, text, lasting=lasting)
         os.rename(beside, path)
     except BaseException:
         try:
@@ -97,6 +88,23 @@ def write_record(path: str, text: str, *, lasting: bool = True) -> None:
         raise
     if lasting:
         sync_folder(folder)
+
+
+def write_new(path: str, text: str, *, lasting: bool = True) -> None:
+    """Write a small file that nobody looks for yet, with fsync if it is to be `lasting`; its folder is not synced.
+
+    Raises OSError.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        content = memoryview(text.encode("utf-8", "surrogateescape"))
+        while content:
+            content = content[os.write(fd, content) :]
+        os.fchmod(fd, 0o644)
+        if lasting:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def sync_folder(path: str) -> None:

@@ -128,6 +128,10 @@ class Store:
         """Where the folder of a tree (`root/`, `manifest`, `meta.json`) is, or would be."""
         return os.path.join(self.path, "trees", _key(key))
 
+    def has_tree(self, key: str) -> bool:
+        """Whether this tree is there."""
+        return os.path.exists(f"{self.tree(key)}/manifest")
+
     def index(self, sha256: str) -> str:
         """Where the decompressed index with this digest is, or would be."""
         return os.path.join(self.path, "indices", _key(sha256))
@@ -344,12 +348,13 @@ class Store:
             with self.work("image") as folder:
                 beside = os.path.join(folder, "image")
                 os.mkdir(beside, 0o755)
-                layout.write_record(os.path.join(beside, "lock"), lock_text)
-                layout.write_record(os.path.join(beside, "config.json"), config.decode("utf-8", "surrogateescape"))
+                layout.write_new(os.path.join(beside, "lock"), lock_text)
+                layout.write_new(os.path.join(beside, "config.json"), config.decode("utf-8", "surrogateescape"))
                 for name, text in ((SPEC, spec), (SPEC_FOLDER, spec_folder)):
                     if text:
-                        layout.write_record(os.path.join(beside, name), text)
-                layout.write_record(os.path.join(beside, "record"), record.text())
+                        layout.write_new(os.path.join(beside, name), text)
+                layout.write_new(os.path.join(beside, "record"), record.text())
+                layout.sync_folder(beside)
                 try:
                     os.rename(beside, place)
                 except OSError as error:

@@ -113,13 +113,13 @@ class Unpacked:
     @cached_property
     def raw(self) -> bytes:
         """The bytes of its main header."""
-        with open(f"{self.folder}/header", "rb") as file:
+        with open(f"{self.folder}/header", "rb", buffering=0) as file:
             return file.read()
 
     @cached_property
     def signature(self) -> bytes:
         """The bytes of its signature header."""
-        with open(f"{self.folder}/signature", "rb") as file:
+        with open(f"{self.folder}/signature", "rb", buffering=0) as file:
             return file.read()
 
     @cached_property

@@ -13,6 +13,7 @@ import os
 import select
 import sys
 from _collections_abc import Callable, Sequence
+from contextlib import suppress
 
 from hosier.errors import HosierError, HostLacks
 from hosier.linux import rpmio, signals, syscalls
@@ -306,6 +307,8 @@ def main() -> None:
     for fd in (_ORDERS, _ANSWERS):
         os.set_inheritable(fd, False)
     library: Library | None = None
+    with suppress(HostLacks):  # then it is missed when it is needed
+        library = Library()  # before anything is asked for, as it takes a while
     dying: list[int] = []
     while (content := _receive(_ORDERS)) is not None:
         given, rows = marshal.loads(content)

@@ -89,6 +89,7 @@ class Transaction:
     def beside(self, compute: Callable[[], bytes]) -> Callable[[], bytes]:
         """What gives the value of `compute`, which is found while scripts run; nothing may alter what it looks at."""
         self._beside.append(Meanwhile(compute))
+        self._beside[-1].start()
         return self._beside[-1].value
 
     def pretrans(self, packages: Sequence[Scripts]) -> None:

@@ -39,8 +39,8 @@ SIGNED = "signed"
 
 def load(folder: str, locked: LockedPackage, lock: Lock) -> Unpacked:
     """As `hosier.build.families.Stages` promises."""
-    with open(f"{folder}/meta.json", encoding="ascii") as file:
-        meta = json.load(file)
+    with open(f"{folder}/meta.json", "rb", buffering=0) as file:
+        meta = json.loads(file.read())
     said = (locked.name, locked.version, locked.architecture)
     is_ = (meta.get("name"), meta.get("version"), meta.get("architecture"))
     if said != is_:

@@ -100,8 +100,8 @@ def verify_once(
 
 def _recorded(record: str, asked: str, now: float) -> bool:
     try:
-        with open(record, encoding="ascii") as file:
-            said, made, until = file.read(_RECORD_MAX).split()
+        with open(record, "rb", buffering=0) as file:
+            said, made, until = file.read(_RECORD_MAX).decode("ascii").split()
         return said == asked and float(made) <= now < float(made) + BELIEVED and (until == "None" or now < float(until))
     except (OSError, ValueError):
         return False

@@ -22,7 +22,7 @@ from hosier.errors import BuildFailed
 HINT = 'set scripts = "run" in [packages], which runs it in a box; or exclude the package'
 SAID_LINES = 6
 UNINCORPORATED = f"{ADMIN}/triggers/Unincorp"
-"""What was said to dpkg-trigger(1) and dpkg has not taken in yet, "TRIGGER PACKAGE-THAT-WAITS" in each line."""
+"""What was said to dpkg-trigger(1) and dpkg has not taken in yet, "TRIGGER PACKAGE-THAT-WAITS…" in each line."""
 TOUCHED = ("/", "/usr/sbin", "/var/log", ADMIN, f"{ADMIN}/triggers", f"{ADMIN}/updates")
 """Folders that are as new as the last script wherever scripts run: files of the box, and of dpkg, come and go there."""
 
@@ -58,7 +58,7 @@ def begin(
         names = {n: world.text(f"{folder}/{n}") for n in view.names(folder) if n not in ("File", "Unincorp", "Lock")}
     stanzas = {_label(s): s for s in world.stanzas.values()}
     said = [line.split() for line in world.text(UNINCORPORATED).splitlines()]
-    world.triggers = [(words[0], words[1]) for words in said]
+    world.triggers = [(words[0], who) for words in said for who in words[1:]]
     return Configuration(world, environment, dpkgdb.parse_interests(world.text(f"{folder}/File"), names), stanzas)
 
 
