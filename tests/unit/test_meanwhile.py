@@ -20,7 +20,6 @@ def test_a_value_is_computed_meanwhile_and_by_another_process() -> None:
         return str(os.getpid()).encode() * 100_000
 
     beside = Meanwhile(compute)
-    beside.start()
     os.write(writer, b"x")
     first = beside.value()
     assert first == beside.value()
@@ -35,7 +34,6 @@ def test_its_error_is_told_when_it_is_asked_for_and_no_earlier() -> None:
         raise ValueError("no")
 
     beside = Meanwhile(compute)
-    beside.start()
     with pytest.raises(ValueError, match="no"):
         beside.value()
     beside.close()
@@ -51,7 +49,6 @@ def test_a_copy_that_dies_is_done_without(how: Callable[[int], None]) -> None:
         return b"by ourselves"
 
     beside = Meanwhile(compute)
-    beside.start()
     assert beside.value() == b"by ourselves"
     beside.close()
 
@@ -64,7 +61,6 @@ def test_nothing_is_left_of_one_that_nobody_waits_for() -> None:
         return b""
 
     beside = Meanwhile(compute)
-    beside.start()
     os.close(writer)
     beside.close()
     assert os.read(reader, 1) == b""  # nobody holds the other end
@@ -77,12 +73,5 @@ def test_where_no_process_is_to_be_had_it_is_computed_here(monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "fork", refused)
     beside = Meanwhile(lambda: b"here")
-    beside.start()
     assert beside.value() == b"here"
-    beside.close()
-
-
-def test_what_was_never_started_is_computed_here() -> None:
-    beside = Meanwhile(lambda: str(os.getpid()).encode())
-    assert beside.value() == str(os.getpid()).encode()
     beside.close()

@@ -17,14 +17,8 @@ class Meanwhile:
 
     def __init__(self, compute: Callable[[], bytes]) -> None:
         self._compute = compute
-        self._found = -1
         self._pid = 0
         self._status = 1
-
-    def start(self) -> None:
-        """Start the copy, if none was."""
-        if self._found >= 0:
-            return
         self._found = os.memfd_create("beside", os.MFD_CLOEXEC)
         parent = os.getpid()
         mask = signals.block_all()  # or one could come when there is a copy that nobody knows of

@@ -8,13 +8,13 @@ of one batch of packages, by the owners and links that the tree has at that mome
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hosier.build.place import EVERYTHING, Filter, Op, Sieve
 from hosier.build.site import UNSEEN
-from hosier.build.tree import HardLinks, Tree
+from hosier.build.tree import HardLinks, Tree, join
 from hosier.dataclasses import dataclass, field, replace
 from hosier.distro.rpm import tags
 from hosier.distro.rpm.header import Header
@@ -61,6 +61,9 @@ class Member(NamedTuple):
     lang: str
 
 
+_PATH, _FLAGS = Member._fields.index("path"), Member._fields.index("flags")
+
+
 class Claim(NamedTuple):
     """What two packages must agree in when both have one path."""
 
@@ -95,7 +98,7 @@ class Unpacked:
     version: str
     architecture: str
     label: str
-    members: Sequence[Sequence[object]]
+    members: Sequence[Sequence[Any]]
     """Each the values of a `Member`, in the header's order."""
     keys: tuple[bytes, ...] = ()
     """The certificates that its signature was checked with: the root's rpm is to trust them too, as dnf has it."""
@@ -181,6 +184,11 @@ class Policy:
     languages: tuple[str, ...] | None = None
     color: int = 0
 
+    @property
+    def whole(self) -> bool:
+        """Whether every file is wanted, but for those of foreign word sizes."""
+        return not self.filter.exclude and self.docs and (self.languages is None or "all" in self.languages)
+
 
 @dataclass(slots=True)
 class Decided:
@@ -198,6 +206,8 @@ class Decided:
     def left_out(self, package: Unpacked) -> frozenset[str]:
         """The paths of the package that do not get into the tree."""
         fates = self.fates[package.full]
+        if not any(fates):  # all are placed, as nearly always
+            return frozenset()
         return frozenset(str(m[0]) for m, fate in zip(package.members, fates, strict=True) if STATES[fate])
 
 
@@ -209,7 +219,7 @@ def decide(tree: Tree, packages: Sequence[Unpacked], policy: Policy, installed: 
 
     Raises BuildFailed where two packages claim one path, naming both.
     """
-    ahead = expected(tree, packages)
+    ahead = _Ahead(tree, packages)
     before: dict[str, tuple[int, int]] = {}
     known: dict[int, list[Claim]] = {}
     for number, header in enumerate(installed):
@@ -225,9 +235,9 @@ def decide(tree: Tree, packages: Sequence[Unpacked], policy: Policy, installed: 
     for package in packages:
         fates = decided.fates[package.full]
         for at, raw in enumerate(package.members):
-            real = _resolved(ahead.real, package, str(raw[0]))
+            real = ahead.real(raw[_PATH], package)
             other = claimed.get(real)
-            if other is None or not Member._make(raw).flags & tags.FILE_GHOST:
+            if other is None or not raw[_FLAGS] & tags.FILE_GHOST:
                 claimed[real] = package, at
             if fates[at] in (LEFT_OUT, WRONG_COLOR):
                 continue
@@ -235,37 +245,48 @@ def decide(tree: Tree, packages: Sequence[Unpacked], policy: Policy, installed: 
                 _beside_installed(decided, package, at, installed, before[real], known, policy)
             if other is not None:
                 _beside_new(decided, package, at, other, policy)
-            if fates[at] == PLACE:
+            if fates[at] == PLACE and raw[_FLAGS] & tags.FILE_CONFIG:
                 fates[at] = _config(tree, Member._make(raw), real)
     return decided
 
 
-def _resolved(resolve: Callable[[str], str], package: Unpacked, path: str) -> str:
-    """Where a path of the package is in the end."""
-    try:
-        return resolve(path)
-    except BuildFailed as reason:
-        raise BuildFailed(f"cannot install {package.name} {package.version}: {reason}") from None
-
-
-def expected(tree: Tree, packages: Iterable[Unpacked]) -> Tree:
-    """A tree to resolve paths in: as `tree`, with the links of `packages` where nothing is yet.
+class _Ahead:
+    """Where paths will be: resolved as in `tree`, with the links of `packages` where nothing is yet.
 
     So a file below a link that comes in a later package goes where that link will lead.
     """
-    entries = dict(tree.entries)
-    for package in packages:
-        for raw in package.members:
-            if raw[1] == "l" and raw[0] not in entries:
-                path, target = str(raw[0]), str(raw[9])
-                entries[path] = Entry(path, "l", 0o777, 0, 0, 0, target=target)
-    return Tree(entries=entries)
+
+    def __init__(self, tree: Tree, packages: Iterable[Unpacked]) -> None:
+        entries = dict(tree.entries)
+        for package in packages:
+            for raw in package.members:
+                if raw[1] == "l" and raw[0] not in entries:
+                    entries[raw[0]] = Entry(raw[0], "l", 0o777, 0, 0, 0, target=raw[9])
+        self._tree = Tree(entries=entries)
+        self._folders: dict[str, str] = {}
+
+    def real(self, path: str, package: Unpacked | None = None) -> str:
+        """The real path of `path`, as `Tree.real`. Raises BuildFailed, naming the package that has it."""
+        parent, _, name = path.rpartition("/")
+        folder = self._folders.get(parent)
+        try:
+            if name in ("", ".", ".."):
+                return self._tree.real(path)
+            if folder is None:
+                folder = self._folders[parent] = self._tree.folder(parent or "/")
+        except BuildFailed as reason:
+            if package is None:
+                raise
+            raise BuildFailed(f"cannot install {package.name} {package.version}: {reason}") from None
+        return join(folder, name)
 
 
 def _left_out(package: Unpacked, policy: Policy, sieve: Sieve) -> bytearray:
     """The fates as far as they are the spec's: documentation, languages, patterns, foreign word sizes."""
     fates = bytearray(len(package.members))
     colors = package.header.numbers(tags.FILECOLORS) if policy.color else ()
+    if policy.whole and all(color & policy.color for color in colors if color):
+        return fates
     emptied: set[str] = set()
     left: dict[str, int] = {}
     for at, raw in enumerate(package.members):
@@ -364,8 +385,8 @@ def _conflict(package: Unpacked, at: int, other: str) -> BuildFailed:
 
 
 def _config(tree: Tree, member: Member, real: str) -> int:
-    """What becomes of a file that nobody else claims, where one is that no package made."""
-    if not member.flags & tags.FILE_CONFIG or member.flags & tags.FILE_GHOST:
+    """What becomes of a configuration file that nobody else claims, where one is that no package made."""
+    if member.flags & tags.FILE_GHOST:
         return PLACE
     there = tree.entries.get(real)
     if there is None:
@@ -386,8 +407,9 @@ def place(
     Raises BuildFailed where a path cannot be what it is to be.
     """
     placer = _Placer(tree, decided, ahead)
-    ops = [op for package in packages for op in placer.package(package)]
-    return ops, sorted(placer.unknown)
+    for package in packages:
+        placer.package(package)
+    return placer.ops, sorted(placer.unknown)
 
 
 class _Placer:
@@ -398,11 +420,11 @@ class _Placer:
         self.tree = tree
         self.decided = decided
         self.links = HardLinks(tree.entries)
+        self.ops: list[Op] = []
         self.unknown: set[str] = set()
-        self.ahead = expected(tree, ahead)
-        self.folders: dict[str, str] = {}
+        self.ahead = _Ahead(tree, ahead)
 
-    def package(self, package: Unpacked) -> Iterator[Op]:
+    def package(self, package: Unpacked) -> None:
         """Take all members of one package."""
         placed: dict[str, str] = {}
         fates = self.decided.fates[package.full]
@@ -411,25 +433,16 @@ class _Placer:
             member = Member._make(raw)
             if fates[at] in (SHARED, LEFT_OUT, WRONG_COLOR) or member.flags & tags.FILE_GHOST:
                 continue
-            entry = self._entry(package, member, self._real(package, member.path))
+            entry = self._entry(package, member, self.ahead.real(member.path, package))
             if member.kind == "d":
-                yield from self._directory(package, entry)
+                self._directory(package, entry)
                 continue
             if fates[at] == BACKED_UP:
-                yield from self._back_up(entry.path)
+                self._back_up(entry.path)
             elif fates[at] == BESIDE:
                 entry = replace(entry, path=entry.path + ".rpmnew")
             blob = member.blob if member.blob is not None else blobs.get(member.hardlink)
-            yield from self._other(package, member, entry, None if blob is None else f"{package.folder}/{blob}", placed)
-
-    def _real(self, package: Unpacked, path: str) -> str:
-        folder, _, name = path.rpartition("/")
-        if not name:
-            return "/"
-        found = self.folders.get(folder)
-        if found is None:
-            found = self.folders[folder] = _resolved(self.ahead.folder, package, folder or "/")
-        return f"{found.rstrip('/')}/{name}"
+            self._other(package, member, entry, None if blob is None else f"{package.folder}/{blob}", placed)
 
     def _entry(self, package: Unpacked, member: Member, real: str) -> Entry:
         mode = member.mode
@@ -455,22 +468,13 @@ class _Placer:
                     f"its {member.path} has the unknown capabilities {member.caps!r}"
                 )
             attributes = ((filecaps.ATTRIBUTE, value.hex()),) if value else ()
-        return Entry(
-            path=real,
-            kind=member.kind,
-            mode=mode,
-            uid=uid,
-            gid=gid,
-            mtime=member.mtime,
-            size=member.size if member.kind == "f" else 0,
-            sha256=member.sha256 if member.kind == "f" else "",
-            target=member.target,
-            rdev=(member.rdev[0], member.rdev[1]) if member.rdev else None,
-            xattrs=attributes,
-            package=package.label,
-        )
+        size, sha256 = (member.size, member.sha256) if member.kind == "f" else (0, "")
+        rdev = (member.rdev[0], member.rdev[1]) if member.rdev else None
+        # By their places, as every file of a root comes by here: names take twice as long.
+        target, label = member.target, package.label
+        return Entry(real, member.kind, mode, uid, gid, member.mtime, size, sha256, target, rdev, attributes, "", label)
 
-    def _directory(self, package: Unpacked, entry: Entry) -> Iterator[Op]:
+    def _directory(self, package: Unpacked, entry: Entry) -> None:
         """A directory takes its owner, mode and time also where one is, or a link to one."""
         there = self.entries.get(entry.path)
         if there is not None and there.kind == "l":
@@ -479,22 +483,20 @@ class _Placer:
             if (at_end is not None and at_end.kind == "d") or (at_end is None and real.startswith(UNSEEN)):
                 entry, there = replace(entry, path=real), at_end
         if there is None:
-            yield from self._parents(package, entry)
+            self._parents(package, entry)
         elif there.kind == "d":
             entry = replace(entry, package=there.package or entry.package)
         else:
             self.links.leave(entry.path)
         self.entries[entry.path] = entry
-        yield Op(entry)
+        self.ops.append(Op(entry))
 
-    def _other(
-        self, package: Unpacked, member: Member, entry: Entry, blob: str | None, placed: dict[str, str]
-    ) -> Iterator[Op]:
+    def _other(self, package: Unpacked, member: Member, entry: Entry, blob: str | None, placed: dict[str, str]) -> None:
         """Anything but a directory; `placed` are the package's inodes by their first name, with their real path."""
         real = entry.path
         there = self.entries.get(real)
         if there is None:
-            yield from self._parents(package, entry)
+            self._parents(package, entry)
         elif there.kind == "d":
             raise BuildFailed(
                 f"cannot install {package.name} {package.version}: its {member.path} is a directory of "
@@ -512,9 +514,9 @@ class _Placer:
         self.entries[real] = entry
         # The store's has lost what must not run as root, where it is to be somebody else's.
         own = (member.user, member.group) != ("root", "root") or entry.mode != member.mode or bool(entry.xattrs)
-        yield Op(entry, blob=blob, own=own)
+        self.ops.append(Op(entry, blob=blob, own=own))
 
-    def _back_up(self, path: str) -> Iterator[Op]:
+    def _back_up(self, path: str) -> None:
         """Have what no package made under another name. Only files: what else is there is replaced."""
         there = self.entries.get(path)
         if there is None or there.kind != "f":
@@ -525,9 +527,9 @@ class _Placer:
         entry = replace(kept, hardlink=there.hardlink or path)
         self.links.join(entry.hardlink, entry.path)
         self.entries[entry.path] = entry
-        yield Op(entry)
+        self.ops.append(Op(entry))
 
-    def _parents(self, package: Unpacked, entry: Entry) -> Iterator[Op]:
+    def _parents(self, package: Unpacked, entry: Entry) -> None:
         """Make the directories above `entry` that no package has, as rpm does: root's, 0755."""
         missing = []
         parent = entry.path.rpartition("/")[0]
@@ -542,7 +544,7 @@ class _Placer:
         for path in reversed(missing):
             made = Entry(path=path, kind="d", mode=0o755, uid=0, gid=0, mtime=entry.mtime)
             self.entries[path] = made
-            yield Op(made)
+            self.ops.append(Op(made))
 
 
 def colors(architecture: str) -> int:

@@ -87,9 +87,8 @@ class Transaction:
             each.close()
 
     def beside(self, compute: Callable[[], bytes]) -> Callable[[], bytes]:
-        """What gives the value of `compute`, which is found while scripts run; nothing may alter what it looks at."""
+        """What gives the value of `compute`, which is found as things are now, while all else goes on."""
         self._beside.append(Meanwhile(compute))
-        self._beside[-1].start()
         return self._beside[-1].value
 
     def pretrans(self, packages: Sequence[Scripts]) -> None:
@@ -130,17 +129,11 @@ class Transaction:
                 meanwhile()
             return False
 
-        def beside() -> None:
-            for each in self._beside:
-                each.start()
-            if meanwhile is not None:
-                meanwhile()
-
         place = self._site.workplace()
         start = _size(place.log)
         orders = [_order(number, run) for number, run in enumerate(runs)]
         with _written(place.log) as log:
-            outcomes = self._boxes.run(_box(place, log), orders, beside)
+            outcomes = self._boxes.run(_box(place, log), orders, meanwhile)
         for run, outcome in zip(runs, outcomes, strict=False):
             if not outcome.good:
                 _tell(self._site, run, outcome, place, start)

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -68,7 +68,7 @@ def newest(packages: Iterable[Unpacked]) -> int:
     """As `hosier.build.families.Stages` promises. A package without files counts by when it was built."""
     found = 0
     for package in packages:
-        found = max(found, package.header.number(tags.BUILDTIME), *(int(str(m[5])) for m in package.members))
+        found = max(found, package.header.number(tags.BUILDTIME), *(m[5] for m in package.members))
     return found
 
 
@@ -166,17 +166,22 @@ def _install(
     policy = Policy(site.filter, site.docs, site.languages, compose.colors(rpm_name(site.architecture)))
     with site.reporter.phase(site.title("install"), key="install", total=len(packages), unit="packages") as phase:
         transaction.pretrans(known)
-        found: list[Decided] = []
+        before: list[bytes] = []
+        found: list[tuple[Decided, Callable[[], bytes]]] = []
 
         def decide() -> None:
-            """What holds if no %pretrans changes anything; what it refuses, one of them may mend."""
-            with suppress(BuildFailed):
-                found.append(compose.decide(site.state, packages, policy, installed))
+            """What holds if no %pretrans changes anything, and the database then."""
+            decided = compose.decide(site.state, packages, policy, installed)
+            found.append((decided, transaction.beside(partial(_database, site, before, packages, decided))))
 
-        changed = transaction.perform(decide)
-        decided = compose.decide(site.state, packages, policy, installed) if changed or not found else found[0]
-        before = [*headers, *_imported(site, packages, installed)]
-        content = transaction.beside(partial(_database, site, before, packages, decided))
+        def meanwhile() -> None:
+            before.extend([*headers, *_imported(site, packages, installed)])
+            with suppress(BuildFailed):  # what is refused, a %pretrans may mend
+                decide()
+
+        if transaction.perform(meanwhile) or not found:
+            decide()
+        decided, content = found[-1]
         out = [decided.left_out(package) for package in packages]
         known = [
             scripts.read(p.header, left_out=o) if o else said for p, o, said in zip(packages, out, known, strict=True)
