@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from kit.world import World
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the peer is dpkg in a root of its own")
 
+Packages = Callable[[World, dict[str, str]], list[str]]
 CALLED = 'echo "$DPKG_MAINTSCRIPT_PACKAGE $1 $2" >>/usr/share/called\n'
 INTERESTS = """
 interest-noawait /usr/share/made-before
@@ -118,6 +120,15 @@ def by_dpkg(world: World, debs: dict[str, str], names: list[str]) -> list[str]:
     return called(root)
 
 
+def built_by_both(path: Path, what: Packages) -> tuple[World, list[str], str, list[str]]:
+    """The packages of `what` in a root of ours, and who dpkg calls of them."""
+    world = World(path)
+    debs: dict[str, str] = {}
+    names = what(world, debs)
+    root = str(build(world.spec("watcher", *names), store=world.store)["path"])
+    return world, names, root, by_dpkg(world, debs, names)
+
+
 def followed(world: World, *install: str) -> tuple[int, str]:
     spec = world.spec(*install, file="declared", packages='scripts = "declared"')
     done = hosier("build", spec, "--json", store=world.store, check=False)
@@ -125,11 +136,7 @@ def followed(world: World, *install: str) -> tuple[int, str]:
 
 
 def test_a_trigger_of_a_preinst_is_processed_as_by_dpkg(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    debs: dict[str, str] = {}
-    names = activating(world, debs)
-    root = str(build(world.spec("watcher", *names), store=world.store)["path"])
-    wanted = by_dpkg(world, debs, names)
+    world, names, root, wanted = built_by_both(tmp_path, activating)
     assert called(root) == wanted
     told = {
         "for-another",
@@ -147,11 +154,7 @@ def test_a_trigger_of_a_preinst_is_processed_as_by_dpkg(tmp_path: Path) -> None:
 
 
 def test_who_waits_for_triggers_keeps_those_waiting_that_need_it(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    debs: dict[str, str] = {}
-    names = waiting(world, debs)
-    root = str(build(world.spec("watcher", *names), store=world.store)["path"])
-    wanted = by_dpkg(world, debs, names)
+    world, names, root, wanted = built_by_both(tmp_path, waiting)
     assert called(root) == wanted
     at = [line.split()[:2] for line in wanted].index(["watcher", "triggered"])
     assert {line.split()[0] for line in wanted[at + 1 :]} == {"on-file", "on-preinst", "on-control"}

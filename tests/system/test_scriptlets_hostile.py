@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -30,7 +31,7 @@ from hosier.build.rpm import scriptlets
 from hosier.distro.deb import control
 from hosier.errors import BuildFailed
 from hosier.linux import memory
-from hosier.linux.box import Box, BoxFailed, Job, TooMuchMemory
+from hosier.linux.box import ALL_DONE, Box, BoxFailed, Job, TooMuchMemory
 from hosier.linux.jobs import Outcome, run_jobs
 from kit import rpms, tiny
 from kit.cli import environment, hosier
@@ -84,7 +85,9 @@ def host(base: str) -> Iterator[Host]:
     host.close()
 
 
-def jobbed(base: str, jobs: list[Job], *, userns: bool = True, binds: bool = True) -> tuple[list[Outcome], str]:
+def jobbed(
+    base: str, jobs: list[Job], *, userns: bool = True, binds: bool = True, dying: list[int] | None = None
+) -> tuple[list[Outcome], str]:
     """Run jobs as scriptlets are run, with the host's /usr; their outcomes and their output."""
     for name in ("upper", "work"):
         os.makedirs(f"{base}/{name}", exist_ok=True)
@@ -113,7 +116,8 @@ def jobbed(base: str, jobs: list[Job], *, userns: bool = True, binds: bool = Tru
                 confined=True,
                 no_fsync=True,
                 userns=userns,
-            )
+            ),
+            dying,
         )
     finally:
         os.close(writer)
@@ -134,6 +138,44 @@ def test_no_attack_gets_anywhere_from_a_scriptlet(base: str, host: Host, userns:
     assert output.split("\n") == [*(f"{a.name}:" for a in (*ATTACKS, *MORE)), ""]
     assert all(outcome.good for outcome in outcomes) and len(outcomes) == len(jobs)
     assert host.facts() == before
+
+
+def forged() -> int:
+    """Tell, wherever that can be told, that nine jobs are done; leave somebody who goes on, with all that is open."""
+    for fd in range(3, 256):
+        with contextlib.suppress(OSError):
+            os.write(fd, f"{ALL_DONE}\0009\0\0".encode())
+    if os.fork() == 0:
+        while True:
+            with open("/var/late", "a") as file:
+                file.write("x")
+            time.sleep(0.005)
+    time.sleep(0.2)
+    return 0
+
+
+def forging(text: bytes) -> bytes:
+    forged()
+    return text
+
+
+@MODES
+@pytest.mark.parametrize("how", ["call", "prepare"])
+def test_who_runs_our_code_in_a_box_cannot_say_that_all_is_done(base: str, how: str, userns: bool) -> None:
+    evil = Job(call=forged)
+    if how == "prepare":
+        evil = Job(argv=("/bin/sh", "{script}"), script=("/var/script", b"true"), prepare=forging)
+    dying: list[int] = []
+    outcomes, _ = jobbed(base, [evil, job("false", vital=False), evil if how == "call" else job("true")], dying=dying)
+    assert [outcome.good for outcome in outcomes] == [True, False, True]
+    late = Path(base) / "upper/var/late"
+    before = late.stat().st_size
+    assert before
+    time.sleep(0.1)
+    assert late.stat().st_size == before
+    assert len(dying) == (how == "call")  # what a text is made of is code that process 1 is not shielded from
+    for pid in dying:
+        assert os.waitpid(pid, 0)[1] == 0
 
 
 @pytest.mark.parametrize("mode", tiny.MODES)

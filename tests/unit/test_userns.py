@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +48,25 @@ class TestRooted:
     def test_nothing_outside_is_read(self, root: Root, path: str) -> None:
         with root, pytest.raises(FileNotFoundError):
             root.read(path)
+
+    def test_others_that_rename_elsewhere_disturb_nobody_who_climbs(self, root: Root, tmp_path: Path) -> None:
+        (tmp_path / "root/etc/passwd").write_text("root\n")
+        here, there = tmp_path / "here", tmp_path / "there"
+        here.touch()
+        child = os.fork()
+        if child == 0:
+            try:
+                while True:
+                    os.rename(here, there)
+                    os.rename(there, here)
+            finally:
+                os._exit(1)
+        try:
+            with root:
+                assert all(root.read("etc/../etc/passwd") == b"root\n" for _ in range(5000))
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
     @pytest.mark.parametrize("path", ["absolute/new", "etc/climbing/new", "../outside/new"])
     def test_nothing_outside_is_written(self, root: Root, tmp_path: os.PathLike[str], path: str) -> None:

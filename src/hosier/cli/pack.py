@@ -94,6 +94,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--level", metavar="N", type=int, help="deb, rpm: the level of the compression")
     keyfile.configure(parser, what="rpm: sign the package")
+    parser.set_defaults(
+        called=None, named=None
+    )  # what `pair` says besides: how the image is told of, and the rpm's name
 
 
 def format_of(output: str) -> str:
@@ -159,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as held:
         for record in records:
             held.enter_context(store.shared(f"tree-{record.tree}"))
-        names = [getattr(args, "called", image) for image in args.images]
+        names = [args.called or image for image in args.images]
         sources = tuple(source.read(store, each, name=name) for each, name in zip(records, names, strict=True))
         job = pack_formats.Job(args, store, held, sources, ordinary=ordinary)
         facts = getattr(pack_formats, f"write_{chosen}")(job)

@@ -225,7 +225,7 @@ def write_rpm(job: Job) -> Facts:
 
     key = keyfile.read(job.args)
     sign = key.binary if key is not None else None
-    facts = _package(job, partial(rpm.write, named=getattr(job.args, "named", ""), sign=sign))
+    facts = _package(job, partial(rpm.write, named=job.args.named or "", sign=sign))
     return facts | {"key": key.fingerprint if key is not None else None}
 
 

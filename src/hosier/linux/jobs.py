@@ -48,7 +48,7 @@ def run_jobs(box: Box, dying: list[int] | None = None) -> list[Outcome]:
     errors = [record for record in told if record[0] == "error"]
     if errors:
         verdict(("job",), errors)
-    for record in told:
+    for record in reversed(told):  # process 1 has the last word
         if record[0] == ALL_DONE:
             return _outcomes(told, int(record[1]))
     raise BoxFailed("cannot tell how the commands ended: the first process of the box was killed")

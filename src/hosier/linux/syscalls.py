@@ -83,6 +83,9 @@ _SAME_EVERYWHERE = {
     "mount_setattr": 442,
 }
 
+_OPENAT2_TRIES = 1000
+"""Where others rename all the time, three of a hundred fail."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
@@ -213,10 +216,21 @@ def fsmount(fd: int, attributes: int) -> int:
 
 
 def openat2(fd: int, path: str, flags: int, *, mode: int = 0, resolve: int) -> int:
-    """openat2(2); the descriptor is close-on-exec."""
+    """openat2(2); the descriptor is close-on-exec.
+
+    The kernel gives up a ".." that it cannot be sure of when anything at all is renamed or mounted at that moment,
+    wherever that is; it is tried again then.
+    """
     how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     size = ctypes.sizeof(how)
-    return _call("openat2", _LONG(fd), _PATH(os.fsencode(path)), ctypes.byref(how), _LONG(size))
+    left = _OPENAT2_TRIES
+    while True:
+        try:
+            return _call("openat2", _LONG(fd), _PATH(os.fsencode(path)), ctypes.byref(how), _LONG(size))
+        except BlockingIOError:
+            left -= 1
+            if not left:
+                raise
 
 
 def exchange(first: str, second: str) -> None:
