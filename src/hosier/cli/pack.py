@@ -96,7 +96,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     keyfile.configure(parser, what="rpm: sign the package")
     parser.set_defaults(
         called=None, named=None
-    )  # what `pair` says besides: how the image is told of, and the rpm's name
+    )  # `pair` says them: what the image is told as
 
 
 def format_of(output: str) -> str:
