@@ -94,9 +94,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--level", metavar="N", type=int, help="deb, rpm: the level of the compression")
     keyfile.configure(parser, what="rpm: sign the package")
-    parser.set_defaults(
-        called=None, named=None
-    )  # `pair` says them: what the image is told as
+    # What `pair` says besides: how the image is told of, and what the package is called.
+    parser.set_defaults(called=None, named=None)
 
 
 def format_of(output: str) -> str:

@@ -150,12 +150,14 @@ class Transport:
 
     def abort(self) -> None:
         """Make every thread that waits for this transport's origins stop waiting."""
+        from socket import SHUT_RDWR
+
         self.stop.set()
         with self._lock:
             sockets = list(self._sockets)
         for each in sockets:
             try:
-                each.shutdown(2)  # SHUT_RDWR
+                each.shutdown(SHUT_RDWR)
             except OSError:
                 pass
 

@@ -13,7 +13,6 @@ import os
 import select
 import sys
 from _collections_abc import Callable, Sequence
-from contextlib import suppress
 
 from hosier.errors import HosierError, HostLacks
 from hosier.linux import rpmio, signals, syscalls
@@ -307,8 +306,10 @@ def main() -> None:
     for fd in (_ORDERS, _ANSWERS):
         os.set_inheritable(fd, False)
     library: Library | None = None
-    with suppress(HostLacks):  # then it is missed when it is needed
+    try:
         library = Library()  # before anything is asked for, as it takes a while
+    except HostLacks:
+        pass  # it is missed when it is needed
     dying: list[int] = []
     while (content := _receive(_ORDERS)) is not None:
         given, rows = marshal.loads(content)
