@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hosier.build import plan
 from hosier.build.place import EVERYTHING, Filter
-from hosier.build.rpm import stage
+from hosier.build.rpm import lua, stage
 from hosier.build.rpm.compose import Unpacked
 from hosier.build.site import Site
 from hosier.build.tree import Tree
@@ -111,7 +111,7 @@ def compose(
     for number, members in sorted(by_stage.items()):
         here = plan.Stage(number, "", tuple(member.locked for member in members))
         site.read_state()
-        with stage.begun(site) as begun:
+        with lua.begun(site.log) as begun:
             stage.add(site, here, {plan.key(m.locked, "amd64"): load(folder / "unpacked", m) for m in members}, begun)
         stage.tidy(site)
     return Root(root, site.state.entries, screen.notes)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hosier.build.rpm import scriptlets
+from hosier.build.rpm.lua import begun
 from hosier.build.rpm.triggers import Installed
 from hosier.build.site import Site
 from hosier.build.tree import Tree
@@ -99,7 +100,7 @@ class Ours:
         read = [scripts.read(rpmfile.read(path)[0], left_out=out) for path in packages]
         scriptlets.check(read)
         with (
-            scriptlets.boxes(self.site) as boxes,
+            begun(self.site.log) as boxes,
             scriptlets.Transaction(self.site, self.installed, boxes) as transaction,
         ):
             transaction.pretrans(read)

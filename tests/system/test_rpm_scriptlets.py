@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hosier.build.rpm import scriptlets
+from hosier.build.rpm import lua, scriptlets
 from hosier.distro.rpm import rpmfile, scripts
 from hosier.errors import BuildFailed, HostLacks
 from hosier.linux import rpmio
@@ -358,7 +358,7 @@ def test_a_long_list_of_files_is_read_or_not(tmp_path: Path) -> None:
     package = rpms.write(tmp_path, "many", files=files(*paths), file_triggers=[ignoring, counting, counting_lua])
     ours = Ours(tmp_path / "ours")
     found = scripts.read(rpmfile.read(package)[0])
-    with scriptlets.boxes(ours.site) as boxes, scriptlets.Transaction(ours.site, ours.installed, boxes) as transaction:
+    with lua.begun(ours.site.log) as boxes, scriptlets.Transaction(ours.site, ours.installed, boxes) as transaction:
         transaction.after([found])
         transaction.perform()
     assert ours.log() == [f"4000 {paths[0]}", "4000"]

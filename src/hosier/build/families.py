@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
@@ -25,13 +25,10 @@ class Stages(Protocol):
     def newest(self, packages: Iterable[Any]) -> int:
         """The latest time of any file in these packages, seconds since 1970: no script can have run before it."""
 
-    def begun(self, site: Site) -> AbstractContextManager[Any]:
-        """What takes a while to start is started for `add` before packages are loaded; it ends with the block."""
-
     def add(self, site: Site, stage: Stage, packages: Mapping[str, Any], begun: Any) -> None:
         """Add the packages of a stage, by their names in the lock, to the tree that `site` holds: nothing for stage 0.
 
-        `begun` is what that block gives. Raises BuildFailed where a script fails, or two packages claim a path.
+        `begun` is what `begun` gives. Raises BuildFailed where a script fails, or two packages claim a path.
         """
 
     def tidy(self, site: Site, *, keep: Iterable[str] = ()) -> None:
@@ -49,8 +46,20 @@ if TYPE_CHECKING:
     _RPM: Stages = rpm_stage
 
 MODULES = {"deb": "hosier.build.stage", "rpm": "hosier.build.rpm.stage"}
+_STARTED_FIRST = {"rpm": "hosier.build.rpm.lua"}
 
 
 def of(name: str) -> Stages:
     """The stages of the family of that name."""
     return cast(Stages, importlib.import_module(MODULES[name]))
+
+
+def begun(name: str, log: str, *, declared: bool) -> AbstractContextManager[Any]:
+    """What `add` of that family needs and takes a while to start, for scripts that write to `log`.
+
+    It goes on beside what is imported and loaded then, and ends with the block. `declared`: no script is run.
+    """
+    module = _STARTED_FIRST.get(name)
+    if module is None or declared:
+        return nullcontext()
+    return cast(AbstractContextManager[Any], importlib.import_module(module).begun(log))

@@ -123,9 +123,6 @@ def _known(order: Order, tag: str) -> Built | None:
 
 
 def _build(order: Order, tag: str) -> Built:
-    from hosier.build import trees  # not where all is built already
-    from hosier.store import manifest
-
     store, spec, lock = order.store, order.spec, order.lock
     stages, final = order.stages, order.final
     started = time.time()
@@ -136,9 +133,10 @@ def _build(order: Order, tag: str) -> Built:
             order.cache.bring(store, order.trees)
         have = max((item.number for item in stages if store.has_tree(item.key)), default=-1)
         supply = Supply()
-        if store.has_tree(final):
+        begun = None
+        whole = store.has_tree(final)
+        if whole:
             reused = "tree"
-            entries = trees.read(store, final)
         else:
             reused = "nothing" if have < 0 else f"stages {have + 1} of {len(stages)}"
             missing = [p for item in stages[have + 1 :] for p in item.packages]
@@ -153,7 +151,13 @@ def _build(order: Order, tag: str) -> Built:
                 reporter=order.reporter,
                 origins=order.origins,
             )
-            entries = trees.build(order, have)
+            if missing:
+                declared = spec.packages.scripts == "declared"
+                begun = held.enter_context(families.begun(lock.family, order.log, declared=declared))
+        from hosier.build import trees  # not where all is built already, and while what was begun gets ready
+        from hosier.store import manifest
+
+        entries = trees.read(store, final) if whole else trees.build(order, have, begun)
         with order.reporter.phase("commit"):
             config = plan.image_config(lock, spec)
             epoch = trees.newest(entries)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 from hosier.build import compose, declared, guard, plan, records, scripts, sweep
 from hosier.build.compose import Unpacked
@@ -53,11 +52,6 @@ def read(folder: str) -> Unpacked:
 def newest(packages: Iterable[Unpacked]) -> int:
     """As `hosier.build.families.Stages` promises."""
     return max((m[5] for p in packages for m in p.members), default=0)  # type: ignore[type-var, return-value]
-
-
-def begun(site: Site) -> AbstractContextManager[None]:
-    """As `hosier.build.families.Stages` promises: nothing."""
-    return nullcontext()
 
 
 def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked], begun: None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from typing import Any
 
 from hosier.build import plan
 from hosier.build.image import Order
@@ -29,8 +29,8 @@ def read(store: Store, key: str) -> dict[str, Entry]:
         return manifest.loads(file.read())
 
 
-def build(order: Order, have: int) -> dict[str, Entry]:
-    """Build the stages after `have`, and the finish; the entries of the finished tree."""
+def build(order: Order, have: int, begun: Any) -> dict[str, Entry]:
+    """Build the stages after `have`, and the finish, with what `families.begun` gave; entries of the finished tree."""
     store, stages, final, reporter = order.store, order.stages, order.final, order.reporter
     entries: dict[str, Entry] = {}
     if have >= 0:
@@ -41,7 +41,7 @@ def build(order: Order, have: int) -> dict[str, Entry]:
                 entries = read(store, item.key)
             else:
                 below = stages[item.number - 1].key if item.number else None
-                entries = _one_stage(order, item, below, entries)
+                entries = _one_stage(order, item, below, entries, begun)
     last = stages[-1].key
     if final != last:
         from hosier.build import finish  # few specs have anything to finish
@@ -79,11 +79,12 @@ def _site(order: Order, folder: str, entries: Mapping[str, Entry]) -> Site:
     )
 
 
-def _one_stage(order: Order, item: plan.Stage, below: str | None, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+def _one_stage(
+    order: Order, item: plan.Stage, below: str | None, entries: Mapping[str, Entry], begun: Any
+) -> dict[str, Entry]:
     store, native, family = order.store, order.lock.architecture, order.family
-    with store.work("stage") as folder, ExitStack() as held:
+    with store.work("stage") as folder:
         site = _site(order, folder, entries)
-        begun = held.enter_context(family.begun(site))
         packages = {
             plan.key(p, native, item.doubled): family.load(store.unpacked(p.sha256), p, order.lock)
             for p in item.packages

@@ -218,6 +218,26 @@ class Boxes:
         return self._apart.outcomes()
 
 
+def opened(log: str) -> int:
+    """The log, to be written at its end."""
+    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def begun(log: str) -> Boxes:
+    """What runs scripts in boxes, started as far as that is possible before any is known.
+
+    Nearly every distribution has scriptlets in Lua.
+    """
+    boxes = Boxes()
+    if rpmio.available():
+        fd = opened(log)
+        try:
+            boxes.begin(fd)
+        finally:
+            os.close(fd)
+    return boxes
+
+
 class _Apart:
     """A fresh Python, which runs boxes when it is told to, and ends with this object or with this process."""
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 
 from hosier.build.meanwhile import Meanwhile
 from hosier.build.rpm import lua, triggers
@@ -20,7 +19,6 @@ from hosier.build.site import Site
 from hosier.distro.rpm import queryformat
 from hosier.distro.rpm.scripts import Scriptlet, Scripts
 from hosier.errors import BuildFailed
-from hosier.linux import rpmio
 from hosier.linux.box import Box
 from hosier.linux.jobs import Outcome
 
@@ -53,15 +51,6 @@ def check(packages: Iterable[Scripts]) -> None:
                 lua.require(package.nevra)
             if script.formatted:
                 _text(package, script)
-
-
-def boxes(site: Site) -> lua.Boxes:
-    """What runs scripts in boxes, started as far as that is possible before any is known."""
-    found = lua.Boxes()
-    if rpmio.available():
-        with _written(site.log) as log:
-            found.begin(log)
-    return found
 
 
 class Transaction:
@@ -132,22 +121,15 @@ class Transaction:
         place = self._site.workplace()
         start = _size(place.log)
         orders = [_order(number, run) for number, run in enumerate(runs)]
-        with _written(place.log) as log:
+        log = lua.opened(place.log)
+        try:
             outcomes = self._boxes.run(_box(place, log), orders, meanwhile)
+        finally:
+            os.close(log)
         for run, outcome in zip(runs, outcomes, strict=False):
             if not outcome.good:
                 _tell(self._site, run, outcome, place, start)
         return self._site.take_in(place)
-
-
-@contextmanager
-def _written(log: str) -> Iterator[int]:
-    """The log, to be written at its end."""
-    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _box(place: Workplace, log: int) -> Box:

@@ -72,12 +72,7 @@ def newest(packages: Iterable[Unpacked]) -> int:
     return found
 
 
-def begun(site: Site) -> Boxes:
-    """As `hosier.build.families.Stages` promises: nearly every distribution has scriptlets in Lua."""
-    return Boxes() if site.declared else scriptlets.boxes(site)
-
-
-def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked], begun: Boxes) -> None:
+def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked], begun: Boxes | None) -> None:
     """As `hosier.build.families.Stages` promises."""
     if "/" not in site.state.entries:
         top = Entry(path="/", kind="d", mode=0o755, uid=0, gid=0, mtime=site.epoch)
@@ -91,7 +86,7 @@ def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked], begun: Boxes
     there = Installed(scripts.read(header, left_out=_left_out(header)) for header in installed)
     known = {key: scripts.read(package.header) for key, package in packages.items()}
     scriptlets.check(known.values())
-    with Transaction(site, there, begun) as transaction:
+    with Transaction(site, there, begun or Boxes()) as transaction:
         in_order = _in_order(site, stage, packages)
         content = _install(site, transaction, [(packages[key], known[key]) for key in in_order], headers, installed)
     _write(site, before, content)
