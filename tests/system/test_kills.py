@@ -31,7 +31,7 @@ def locked(folder: Path) -> tuple[list[str], Path, Change]:
         shop.put("a", version=str(number))
         shop.publish()
 
-    return program("lock", str(spec), "--update"), spec.with_suffix(".lock"), change
+    return program("lock", spec.name, "--update"), spec.with_suffix(".lock"), change
 
 
 def packed(folder: Path) -> tuple[list[str], Path, Change]:

@@ -279,8 +279,8 @@ def test_after_a_kill_the_next_build_succeeds(truth: tuple[Shop, Path, str, floa
 
 
 PHASES = [
-    pytest.param(p, marks=[] if p in ("post", "lua") else pytest.mark.prove)
-    for p in ("fetch", "pre", "post", "posttrans", "lua", "run")
+    pytest.param(p, marks=[] if p in ("post", "lua", "writing") else pytest.mark.prove)
+    for p in ("fetch", "pre", "post", "posttrans", "lua", "writing", "run")
 ]
 
 
@@ -291,6 +291,9 @@ def test_an_interrupt_stops_at_once_and_leaves_nothing(phase: str, tmp_path: Pat
     scripts: dict[str, str | rpms.Script] = {phase: sleeper} if phase in ("pre", "post", "posttrans") else {}
     if phase == "lua":
         scripts["post"] = rpms.Script("print('began-lua') while true do end", rpms.LUA)
+    if phase == "writing":
+        busy = "n=0; while :; do n=$((n+1)); mkdir -p /var/busy/$n; : >/var/busy/$n/x; done"
+        scripts["post"] = f"echo began-writing; ({busy}) & {busy}\n"
     path = shop.put("sleeper", scripts=scripts)
     shop.publish()
     store = tmp_path / "store"

@@ -75,3 +75,21 @@ def test_where_no_process_is_to_be_had_it_is_computed_here(monkeypatch: pytest.M
     beside = Meanwhile(lambda: b"here")
     assert beside.value() == b"here"
     beside.close()
+
+
+def test_an_interrupt_while_it_is_started_leaves_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork = os.fork
+
+    def interrupted() -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        return fork()
+
+    reader, writer = os.pipe()
+    there = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(os, "fork", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Meanwhile(lambda: bytes(time.sleep(600) or 0))
+    assert os.listdir("/proc/self/fd") == there
+    os.close(writer)
+    assert os.read(reader, 1) == b""  # nobody holds the other end
+    os.close(reader)

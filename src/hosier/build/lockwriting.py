@@ -23,7 +23,8 @@ class Writing:
         self._error: OSError | None = None
         try:
             for left in beside.abandoned(path):
-                os.unlink(left)
+                with contextlib.suppress(OSError):  # it is a folder, which is not ours
+                    os.unlink(left)
             self._fd, self._made = beside.made(path, _named)
             with open(self._fd, "w", encoding="utf-8", closefd=False) as file:
                 file.write(text)

@@ -12,7 +12,8 @@ from hosier.linux import signals, syscalls
 class Meanwhile:
     """The bytes that `compute` gives, found by a copy of this process. It ends with this object, or with this process.
 
-    `compute` is called here where no copy was started, or could not do it: so it raises what it raises.
+    Where no copy was to be had, or could not do it, `compute` is called here when its value is asked for: it raises
+    what it raises, and nothing may alter what it looks at.
     """
 
     def __init__(self, compute: Callable[[], bytes]) -> None:
@@ -21,15 +22,19 @@ class Meanwhile:
         self._status = 1
         self._found = os.memfd_create("beside", os.MFD_CLOEXEC)
         parent = os.getpid()
-        mask = signals.block_all()  # or one could come when there is a copy that nobody knows of
         try:
-            self._pid = os.fork()
-            if self._pid == 0:
-                self._be_the_copy(parent)
-        except OSError:  # no process is to be had: `value` computes it
-            pass
-        finally:
-            signals.restore(mask)
+            mask = signals.block_all()  # or one could come when there is a copy that nobody knows of
+            try:
+                self._pid = os.fork()
+                if self._pid == 0:
+                    self._be_the_copy(parent)
+            except OSError:  # no process is to be had: `value` computes it
+                pass
+            finally:
+                signals.restore(mask)
+        except BaseException:
+            self.close()
+            raise
 
     def _be_the_copy(self, parent: int) -> None:
         """Never returns."""

@@ -18,7 +18,7 @@ _GLOBAL_FLAGS = ("-v", "--verbose", "-q", "--quiet", "--debug")
 
 def main() -> int:
     """Do what the command line says; the exit status. The only place that turns an error into one."""
-    _open_streams()
+    open_streams()
     argv = sys.argv[1:]
     debug = "--debug" in (argv[: argv.index("--")] if "--" in argv else argv)
     try:
@@ -43,10 +43,7 @@ def main() -> int:
     except KeyboardInterrupt as error:
         if debug:
             raise
-        from hosier.linux import signals
-
-        _tell("interrupted")
-        return signals.status_of(error)
+        return _interrupted(error)
     except BrokenPipeError:
         _drop_output()  # whoever read it has gone; nothing more can be said
         return 141
@@ -63,9 +60,20 @@ def main() -> int:
     except Exception as error:
         if debug:
             raise
+        from hosier.linux import signals
+
+        if (interrupt := signals.interrupt_behind(error)) is not None:
+            return _interrupted(interrupt)
         _tell(f"error: cannot go on: {type(error).__name__}: {error}")
         _tell("hint: this is a defect of hosier; --debug shows where")
         return 1
+
+
+def _interrupted(error: KeyboardInterrupt) -> int:
+    from hosier.linux import signals
+
+    _tell("interrupted")
+    return signals.status_of(error)
 
 
 def leave(status: int) -> NoReturn:
@@ -94,7 +102,7 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _open_streams() -> None:
+def open_streams() -> None:
     """Give a stream that the caller closed to /dev/null, before a file of ours could take its number."""
     if sys.stdin is None or sys.stdout is None or sys.stderr is None:
         null = os.open(os.devnull, os.O_RDWR)

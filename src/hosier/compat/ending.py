@@ -15,10 +15,12 @@ OK, FAILED, USAGE = 0, 1, 2
 
 def ended(program: str, work: Callable[[], int], *, failed: int = FAILED) -> int:
     """What `work` gives, or the status of the error that ended it: `failed` where the words were right."""
+    from hosier.cli import open_streams
     from hosier.errors import HosierError, UsageError
     from hosier.linux import signals
     from hosier.linux.printable import shown
 
+    open_streams()
     try:
         signals.end_as_by_ctrl_c()
         signals.default(signals.CHLD)  # as in hosier.cli
@@ -39,6 +41,8 @@ def ended(program: str, work: Callable[[], int], *, failed: int = FAILED) -> int
         print(shown(f"{program}: cannot go on: {where}{error.strerror or error}"), file=sys.stderr)
         return failed
     except Exception as error:
+        if (interrupt := signals.interrupt_behind(error)) is not None:
+            return signals.status_of(interrupt)
         print(shown(f"{program}: cannot go on: {type(error).__name__}: {error}"), file=sys.stderr)
         print(f"{program}: hint: this is a defect of {program}", file=sys.stderr)
         return failed

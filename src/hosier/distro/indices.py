@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hosier.dataclasses import dataclass, field
-from hosier.distro import expand
 from hosier.errors import NotAuthentic
-from hosier.fetch.download import Object, download
 from hosier.fetch.progress import Reporter
 from hosier.fetch.proxies import Proxies
 from hosier.fetch.transport import Limits
@@ -21,6 +19,8 @@ from hosier.store.layout import guard
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+    from hosier.fetch.download import Object
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ def bring(
         if not missing:
             return
         from concurrent.futures import ThreadPoolExecutor
+
+        from hosier.fetch.download import Object, download
 
         by_dest = {f"{each.file}.{each.compression or 'plain'}": each for each in missing}
         objects = [
@@ -119,6 +121,8 @@ def _missing(wanted: Sequence[Wanted]) -> list[Wanted]:
 
 
 def _expand(each: Wanted, source: str, stop: threading.Event) -> None:
+    from hosier.distro import expand
+
     try:
         if each.served is not None:
             each.served(source)

@@ -51,7 +51,7 @@ def abandoned(place: str) -> Iterator[str]:
     folder, last = os.path.split(place)
     pattern = re.compile(rf"\.{re.escape(last)}\.[0-9a-f]{{8}}")
     with contextlib.suppress(OSError):
-        for path in sorted(os.path.join(folder, each) for each in os.listdir(folder) if pattern.fullmatch(each)):
+        for path in sorted(os.path.join(folder, each) for each in os.listdir(folder or ".") if pattern.fullmatch(each)):
             with contextlib.suppress(OSError):
                 fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
                 try:

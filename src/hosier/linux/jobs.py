@@ -161,6 +161,8 @@ def _begin(prepared: Prepared, number: int, job: Job, userns_fd: int | None, str
         if job.call is not None:
             report, prepared.report = prepared.report, -1
             os.close(report)  # nothing that it calls is to tell what process 1 tells
+            signals.default(signals.TERM)
+            signals.default(signals.HUP)
             os._exit(job.call() & 0xFF)
         env = {**prepared.box.env, **job.env}
         error = inside.first_that_runs(argv, env, lambda path: os.execve(path, argv, env))

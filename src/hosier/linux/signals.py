@@ -74,6 +74,14 @@ def status_of(error: KeyboardInterrupt) -> int:
     return 128 + (error.number if isinstance(error, Interrupted) else INT)
 
 
+def interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """What interrupted the work whose error this is: Python makes a RuntimeError of it where a class is being made."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__
+    return cause
+
+
 def forward_while(pid: int, numbers: tuple[int, ...]) -> None:
     """Send these signals on to `pid` when they come; a stop also stops this process, as job control expects."""
 

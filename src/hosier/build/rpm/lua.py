@@ -25,6 +25,8 @@ _NEXT_FILE = b"local n = 0; rpm.next_file = function() n = n + 1; return arg[n] 
 """`rpm.input` was its name before rpm 4.16."""
 _PREFIXES = b"RPM_INSTALL_PREFIX = arg"
 _ORDERS, _ANSWERS = 3, 4
+_PATIENCE = 10.0
+"""Seconds that a box may take to end, once it is told to."""
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from hosier.build.rpm import lua; lua.main()"
 
 
@@ -212,10 +214,15 @@ class Boxes:
             return run_jobs(box)
         given = {name: getattr(box, name) for name in _BOX}
         rows = [{name: getattr(order, name) for name in Order.__slots__} for order in orders]
-        self._apart.begin(marshal.dumps((given, rows)))
-        if meanwhile is not None:
-            meanwhile()
-        return self._apart.outcomes()
+        try:
+            self._apart.begin(marshal.dumps((given, rows)))
+            if meanwhile is not None:
+                meanwhile()
+            return self._apart.outcomes()
+        except BaseException:
+            self._apart.give_up()
+            self.__exit__()
+            raise
 
 
 def opened(log: str) -> int:
@@ -287,6 +294,15 @@ class _Apart:
         message, hint, lacking = said
         raise (HostLacks if lacking else BoxFailed)(message, hint=hint)
 
+    def give_up(self) -> None:
+        """Have it end the box that it runs; comes back when no script can write any more."""
+        os.kill(self._pid, signals.TERM)
+        watched = os.pidfd_open(self._pid)
+        try:
+            select.select([watched], [], [], _PATIENCE)
+        finally:
+            os.close(watched)
+
     def close(self) -> None:
         """End it, and any box of it."""
         for fd in (self._orders, self._answers):
@@ -317,7 +333,15 @@ def _receive(fd: int) -> bytes | None:
 
 
 def main() -> None:
-    """Be the fresh Python: read orders, run each in a box, write answers, until there are no more."""
+    """Be the fresh Python: read orders, run each in a box, write answers, until there are no more, or until SIGTERM."""
+    signals.end_as_by_ctrl_c()
+    try:
+        _serve()
+    except KeyboardInterrupt:
+        os._exit(1)  # and the box is dead
+
+
+def _serve() -> None:
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signals.KILL)
     alone = select.poll()
     alone.register(_ANSWERS, 0)

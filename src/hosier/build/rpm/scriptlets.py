@@ -16,7 +16,6 @@ from hosier.build.rpm.lua import Order
 from hosier.build.rpm.triggers import Installed, Run
 from hosier.build.scripts import Workplace, ending, fresh_work, last, overfull, written
 from hosier.build.site import Site
-from hosier.distro.rpm import queryformat
 from hosier.distro.rpm.scripts import Scriptlet, Scripts
 from hosier.errors import BuildFailed
 from hosier.linux.box import Box
@@ -66,19 +65,24 @@ class Transaction:
         self._installed = installed
         self._waiting: list[Run] = []
         self._boxes = boxes
-        self._beside: list[Meanwhile] = []
+        self._beside: Meanwhile | None = None
 
     def __enter__(self) -> Transaction:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for each in self._beside:
-            each.close()
+        if self._beside is not None:
+            self._beside.close()
 
     def beside(self, compute: Callable[[], bytes]) -> Callable[[], bytes]:
-        """What gives the value of `compute`, which is found as things are now, while all else goes on."""
-        self._beside.append(Meanwhile(compute))
-        return self._beside[-1].value
+        """What gives the value of `compute`, which is found while all else goes on; nothing may alter what it looks at.
+
+        One that was begun before is given up.
+        """
+        if self._beside is not None:
+            self._beside.close()
+        self._beside = Meanwhile(compute)
+        return self._beside.value
 
     def pretrans(self, packages: Sequence[Scripts]) -> None:
         """Before anything of `packages` is unpacked."""
@@ -173,6 +177,8 @@ def _text(package: Scripts, script: Scriptlet) -> bytes | None:
     if text is None:
         return None
     if script.formatted:
+        from hosier.distro.rpm import queryformat
+
         about = f"cannot install {package.nevra}: its %{script.kind}"
         if script.expanded or package.header is None:
             raise BuildFailed(f"{about} has macros and a query format at once, which is not understood")

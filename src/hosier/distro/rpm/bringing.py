@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from hosier.dataclasses import dataclass
 from hosier.distro import indices
 from hosier.fetch import texts
-from hosier.fetch.download import Object, download
 from hosier.fetch.proxies import bare
 from hosier.fetch.transport import Transport
 from hosier.store.layout import guard
 
 if TYPE_CHECKING:
+    from hosier.fetch.download import Object
     from hosier.fetch.progress import Reporter
     from hosier.fetch.proxies import Proxies
     from hosier.store import Store
@@ -54,6 +54,8 @@ class Bringing:
             seen = _read(record)
             place = self._kept(seen)
             if place is None or not self._unchanged(url, seen):
+                from hosier.fetch.download import Object
+
                 with self._store.work("url") as folder:
                     thing = Object(url.rpartition("/")[2], (url,), f"{folder}/package")
                     place, said = self._fetched([thing], f"fetch {thing.name}")[0]
@@ -73,6 +75,8 @@ class Bringing:
             else:
                 missing[each.digest] = each
         if missing:
+            from hosier.fetch.download import Object
+
             with self._store.work("digest") as folder:
                 things = [
                     Object(
@@ -93,6 +97,8 @@ class Bringing:
 
     def _fetched(self, things: Sequence[Object], title: str) -> list[tuple[str, dict[str, str]]]:
         """Fetch things into the store: where each is, and what is remembered of it."""
+        from hosier.fetch.download import download
+
         validators: dict[str, str] = {}
         download(things, proxies=self._proxies, reporter=self._reporter, title=title, validators=validators)
         out = []

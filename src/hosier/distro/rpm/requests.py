@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hosier.dataclasses import dataclass, replace
-from hosier.distro.rpm import evr, explain, modules
-from hosier.distro.rpm.comps import Comps
-from hosier.distro.rpm.modules import Asked, Modules
+from hosier.distro.rpm import evr, explain
 from hosier.distro.rpm.tags import SENSE_EQUAL, SENSE_GREATER, SENSE_LESS
 from hosier.distro.rpm.universe import Universe, full_nevra, is_pattern, version_of
 from hosier.errors import Unsolvable
 from hosier.solve.rpm import Damaged
 from hosier.spec.architectures import rpm_name
 from hosier.spec.model import Request
+
+if TYPE_CHECKING:
+    from hosier.distro.rpm.comps import Comps
+    from hosier.distro.rpm.modules import Asked, Modules
 
 SENSES = {
     "<": SENSE_LESS,
@@ -180,6 +183,8 @@ def _all_out(words: str, packages: Sequence[int], universe: Universe) -> Unsolva
 
 def _module(name: str, words: str, requests: Sequence[Request], universe: Universe) -> list[Wanted]:
     """Of NAME:STREAM nothing but that the stream is active; of a profile of it, its packages; else a group."""
+    from hosier.distro.rpm import modules
+
     said, known = modules.asked(name), universe.modules
     comps = universe.comps
     if comps is not None and comps.members(name) is not None:
