@@ -254,7 +254,7 @@ def test_no_attack_gets_anywhere_from_lua(tmp_path: Path, base: str, host: Host)
 
 
 def descendants(pid: int) -> list[int]:
-    found = []
+    children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
@@ -262,8 +262,10 @@ def descendants(pid: int) -> list[int]:
                     parent = int(file.read().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-            if parent == pid:
-                found += [int(name), *descendants(int(name))]
+            children.setdefault(parent, []).append(int(name))
+    found = [*children.get(pid, ())]
+    for each in found:
+        found += children.get(each, ())
     return found
 
 
