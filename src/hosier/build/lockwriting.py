@@ -7,7 +7,7 @@ import os
 import threading
 
 from hosier.errors import LockInvalid
-from hosier.linux import beside
+from hosier.linux import beside, signals
 
 
 class Writing:
@@ -32,7 +32,7 @@ class Writing:
             raise self._refused(error) from error
         self._thread = threading.Thread(target=self._settle)
         try:
-            self._thread.start()
+            signals.start(self._thread.start)  # processes are started beside it
         except RuntimeError:  # no thread is to be had
             self._settle()
 

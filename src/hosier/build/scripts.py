@@ -15,6 +15,7 @@ from hosier.dataclasses import dataclass, field
 from hosier.distro.deb.control import Control
 from hosier.distro.deb.dpkgdb import ADMIN, INFO, info_name
 from hosier.errors import BuildFailed
+from hosier.linux import signals
 from hosier.linux.box import Box, TimedOut, TooMuchMemory, run
 from hosier.linux.memory import VARIABLE, for_scripts
 from hosier.linux.memory import shown as bytes_shown
@@ -208,7 +209,7 @@ def _boxed(
                 line(text.rstrip("\n"))
 
     thread = threading.Thread(target=read, daemon=True)
-    thread.start()
+    signals.start(thread.start)
     try:
         return run(
             Box(

@@ -27,6 +27,18 @@ def restore(mask: set[int]) -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
+def start(thread_start: Callable[[], None]) -> None:
+    """Start a thread that no signal reaches: what this one blocks would be handled all the same, by way of it.
+
+    Raises what `thread_start` raises: RuntimeError where no thread is to be had.
+    """
+    mask = block_all()  # a thread begins with the mask of who starts it (pthread_create(3))
+    try:
+        thread_start()
+    finally:
+        restore(mask)
+
+
 def wait() -> int:
     """The number of the next signal; all must be blocked."""
     number: int = _signal.sigwaitinfo(ALL).si_signo
