@@ -271,6 +271,24 @@ def test_marks_of_use_cost_one_descriptor_and_end_one_by_one(store: Store) -> No
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_marks_set_together_end_together_although_a_child_has_their_descriptor(store: Store) -> None:
+    keys = [f"unpacked-{number:064x}" for number in range(3)]
+    reader, writer = os.pipe()
+    with store.shared(keys[2]):
+        with store.shared(*keys):
+            child = os.fork()
+            if child == 0:
+                os.close(writer)
+                os.read(reader, 1)
+                os._exit(0)
+            assert not any(try_alone(store, key) for key in keys)
+        assert [try_alone(store, key) for key in keys] == [True, True, False]
+    assert all(try_alone(store, key) for key in keys)
+    os.close(writer)
+    os.waitpid(child, 0)
+    os.close(reader)
+
+
 def test_marks_of_use_wait_for_a_removal_that_began(store: Store) -> None:
     entered: list[int] = []
 

@@ -47,12 +47,14 @@ class Built:
 class Order:
     """One build under way: what is built, where, from what folder its local packages are named, and who watches.
 
-    `stages` and `final`, the key of the finished tree, are what the plan makes of the lock and the spec.
+    `text` is the lock's and `digest` is over it. `stages` and `final`, the key of the finished tree, are what the plan
+    makes of the lock and the spec.
     """
 
     store: Store
     spec: Spec
     lock: Lock
+    text: str
     digest: str
     stages: Sequence[plan.Stage]
     final: str
@@ -94,11 +96,12 @@ def build(
     Raises BuildFailed, FetchFailed, NotAuthentic, PackageInvalid or StoreFailed; then no image was made, and what was
     fetched and unpacked stays for the next try.
     """
-    digest = locks.digest(lock).removeprefix("sha256:")
+    text = locks.dumps(lock)
+    digest = locks.digest_of(text).removeprefix("sha256:")
     log = store.log(f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}.log")
     stages = plan.stages(lock, spec.packages)
     final = plan.final_key(stages[-1].key, spec)
-    order = Order(store, spec, lock, digest, stages, final, folder, log, reporter, proxies, cache, tuple(origins))
+    order = Order(store, spec, lock, text, digest, stages, final, folder, log, reporter, proxies, cache, tuple(origins))
     built = _known(order, tag)
     if built is None:
         busy = f"another process is building {spec.tag}; waiting for it"
@@ -127,8 +130,7 @@ def _build(order: Order, tag: str) -> Built:
     stages, final = order.stages, order.final
     started = time.time()
     with ExitStack() as held:
-        for key in order.trees:
-            held.enter_context(store.shared(f"tree-{key}"))
+        held.enter_context(store.shared(*(f"tree-{key}" for key in order.trees)))
         if order.cache is not None:
             order.cache.bring(store, order.trees)
         have = max((item.number for item in stages if store.has_tree(item.key)), default=-1)
@@ -140,8 +142,7 @@ def _build(order: Order, tag: str) -> Built:
         else:
             reused = "nothing" if have < 0 else f"stages {have + 1} of {len(stages)}"
             missing = [p for item in stages[have + 1 :] for p in item.packages]
-            for package in missing:
-                held.enter_context(store.shared(f"unpacked-{package.sha256}"))
+            held.enter_context(store.shared(*(f"unpacked-{package.sha256}" for package in missing)))
             supply = provide(
                 store,
                 lock,
@@ -178,8 +179,6 @@ def _build(order: Order, tag: str) -> Built:
                 packages=len(lock.packages),
             )
             text = stored.dumps(spec)
-            store.add_image(
-                record, locks.dumps(lock), tag, config, spec=text, spec_folder=os.path.abspath(order.folder)
-            )
+            store.add_image(record, order.text, tag, config, spec=text, spec_folder=os.path.abspath(order.folder))
     path = f"{store.tree(final)}/root"
     return Built(image, tag, path, len(lock.packages), reused, supply, timings=order.reporter.timings)

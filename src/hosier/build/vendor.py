@@ -82,8 +82,7 @@ def vendor(
     folder = os.path.dirname(os.path.abspath(specs[0].sources[0]))
     packages = {p.sha256: p for lock in chosen for p in lock.packages}
     with ExitStack() as held:
-        for sha256 in packages:
-            held.enter_context(store.shared(f"debs-{sha256}"))
+        held.enter_context(store.shared(*(f"debs-{sha256}" for sha256 in packages)))
         work = held.enter_context(store.work("vendor"))
         tar = inputs.archive(specs, f"{work}/files.tar", name=name)
         wanted = inputs.plan(store, file, chosen, name=name, spec_files=tar)

@@ -95,6 +95,7 @@ def work_through(prepared: Prepared, userns_fd: int | None, streams: Streams) ->
                 break
     streams.settle()
     inside.tell(prepared.report, ALL_DONE, str(done))
+    os.close(prepared.report)  # whoever waits for its end need not wait until the kernel has taken our memory down
     os._exit(0)
 
 

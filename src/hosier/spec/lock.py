@@ -191,9 +191,14 @@ def package_order(package: LockedPackage) -> tuple[str, str, str]:
 def digest(lock: Lock) -> str:
     """ "sha256:HEX" over the text of a lock; comments and layout of an edited file do not count, nor do origins, nor
     whether the file holds others."""
+    return digest_of(dumps(lock))
+
+
+def digest_of(text: str) -> str:
+    """As `digest`, by what `dumps` gives."""
     import hashlib
 
-    return "sha256:" + hashlib.sha256(dumps(lock).encode()).hexdigest()
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def to_json(file: LockFile) -> dict[str, Any]:

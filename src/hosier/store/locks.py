@@ -120,37 +120,50 @@ _marks: dict[str, _Marks] = {}
 
 
 @contextmanager
-def used(store_path: str, key: str) -> Iterator[None]:
-    """Mark an object as in use while the block runs; costs no descriptor beyond the first. Raises OSError.
+def used(store_path: str, *keys: str) -> Iterator[None]:
+    """Mark objects as in use while the block runs; costs no descriptor beyond the first. Raises OSError.
 
     A forked child that leaves the block takes nothing from its parent.
     """
-    offset = lookup.use_offset(key)
+    offsets = [lookup.use_offset(key) for key in keys]
+    taken: list[int] = []
     with _guard:
         marks = _marks.get(store_path)
         if marks is None or marks.owner != identity():
             marks = _marks[store_path] = _Marks(store_path)
-        if offset not in marks.counts:
-            lookup.range_lock(marks.fd, offset, kind="shared", wait=True)
-        marks.counts[offset] = marks.counts.get(offset, 0) + 1
+        try:
+            for offset in offsets:
+                if offset not in marks.counts:
+                    lookup.range_lock(marks.fd, offset, kind="shared", wait=True)
+                marks.counts[offset] = marks.counts.get(offset, 0) + 1
+                taken.append(offset)
+        except BaseException:
+            _drop(store_path, marks, taken)
+            raise
     try:
         yield
     finally:
         if marks.owner == identity():
             with _guard:
-                _drop(store_path, marks, offset)
+                _drop(store_path, marks, taken)
 
 
-def _drop(store_path: str, marks: _Marks, offset: int) -> None:
-    marks.counts[offset] -= 1
-    if marks.counts[offset]:
+def _drop(store_path: str, marks: _Marks, offsets: list[int]) -> None:
+    counts = marks.counts
+    for offset in offsets:
+        counts[offset] -= 1
+    gone = [offset for offset in set(offsets) if not counts[offset]]
+    for offset in gone:
+        del counts[offset]
+    if counts:
+        for offset in gone:
+            lookup.range_lock(marks.fd, offset, kind="none", wait=True)
         return
-    del marks.counts[offset]
-    lookup.range_lock(marks.fd, offset, kind="none", wait=True)
-    if not marks.counts:
-        os.close(marks.fd)
-        if _marks.get(store_path) is marks:
-            del _marks[store_path]
+    # Not by closing alone: a forked child may have the descriptor still.
+    lookup.range_lock(marks.fd, 0, kind="none", wait=True, length=0)
+    os.close(marks.fd)
+    if _marks.get(store_path) is marks:
+        del _marks[store_path]
 
 
 @contextmanager

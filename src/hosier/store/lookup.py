@@ -236,16 +236,16 @@ def use_offset(key: str) -> int:
     return int(digest[-14:], 16) * 32 + (ord(kind[0]) & 31)
 
 
-def range_lock(fd: int, offset: int, *, kind: str, wait: bool) -> None:
-    """Set ("shared", "alone") or drop ("none") an open-file-description lock on one byte (fcntl(2), F_OFD_SETLK).
+def range_lock(fd: int, offset: int, *, kind: str, wait: bool, length: int = 1) -> None:
+    """Set ("shared", "alone") or drop ("none") an open-file-description lock on bytes (fcntl(2), F_OFD_SETLK).
 
-    Raises OSError; BlockingIOError when it is held and `wait` is False.
+    A `length` of 0 is all from there on. Raises OSError; BlockingIOError when it is held and `wait` is False.
     """
     import fcntl
     import struct
 
     lock = {"shared": fcntl.F_RDLCK, "alone": fcntl.F_WRLCK, "none": fcntl.F_UNLCK}[kind]
-    words = struct.pack("hhqqi4x", lock, os.SEEK_SET, offset, 1, 0)
+    words = struct.pack("hhqqi4x", lock, os.SEEK_SET, offset, length, 0)
     fcntl.fcntl(fd, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, words)
 
 

@@ -288,15 +288,16 @@ class Store:
             lock.__exit__(None, None, None)
 
     @contextmanager
-    def shared(self, key: str) -> Iterator[None]:
-        """Mark an object ("tree-KEY", "image-DIGEST", "unpacked-SHA", "debs-SHA") as in use: collection leaves it.
+    def shared(self, *keys: str) -> Iterator[None]:
+        """Mark objects ("tree-KEY", "image-DIGEST", "unpacked-SHA", "debs-SHA") as in use: collection leaves them.
 
-        Look whether the object is there after entering, not before. Also notes the time of use.
+        Look whether an object is there after entering, not before. Also notes the time of use.
         """
         with ExitStack() as marked:
-            with guard(f"mark {key} as used in the store {self.path}"):
-                marked.enter_context(locks.used(self.path, key))
-            self.touch(key)
+            with guard(f"mark objects as used in the store {self.path}"):
+                marked.enter_context(locks.used(self.path, *keys))
+            for key in keys:
+                self.touch(key)
             yield
 
     def touch(self, key: str) -> None:
