@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
+import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -17,7 +19,10 @@ from hosier.build.rpm import lua, scriptlets
 from hosier.distro.rpm import rpmfile, scripts
 from hosier.errors import BuildFailed, HostLacks
 from hosier.linux import rpmio
+from hosier.linux.box import Box
+from hosier.linux.jobs import run_jobs
 from kit import rpms, tiny
+from kit.processes import descendants
 from kit.rpmscripts import LOG, Ours, Theirs, script, some
 
 pytestmark = [
@@ -363,6 +368,91 @@ def test_a_long_list_of_files_is_read_or_not(tmp_path: Path) -> None:
         transaction.perform()
     assert ours.log() == [f"4000 {paths[0]}", "4000"]
     assert ours.told() == []
+
+
+def made_ready(tmp_path: Path) -> tuple[Ours, scripts.Scripts]:
+    text = f"cat /later >>{LOG}; stat -c %a / >>{LOG}\n"
+    package = rpms.write(tmp_path, "one", files=files("/usr/share/one"), scripts={"post": rpms.Script(text)})
+    ours = Ours(tmp_path / "ours")
+    return ours, scripts.read(rpmfile.read(package)[0])
+
+
+def test_a_box_that_stands_ready_has_the_root_as_it_is_when_scripts_run(tmp_path: Path) -> None:
+    ours, found = made_ready(tmp_path)
+    with lua.begun(ours.site.log) as boxes, scriptlets.Transaction(ours.site, ours.installed, boxes) as transaction:
+        transaction.get_ready([found], ("posttrans",))
+        assert not os.listdir(ours.site.folder)  # it has none of these
+        transaction.get_ready([found], ("posttrans", "post"))
+        assert os.listdir(ours.site.folder) == ["overlay0"]
+        await_first_process(os.getpid())
+        ours.site.perform([ours.site.write("/later", "there\n")])
+        os.chmod(ours.site.root, 0o711)
+        transaction.after([found])
+        transaction.perform()
+    assert ours.log() == ["there", "711"]
+    assert os.listdir(ours.site.folder) == ["overlay0"]
+
+
+def test_a_box_that_stood_ready_for_nothing_is_in_nobodys_way(tmp_path: Path) -> None:
+    ours, found = made_ready(tmp_path)
+    ours.site.perform([ours.site.write("/later", "there\n")])
+    with lua.begun(ours.site.log) as boxes:
+        for _ in range(2):
+            with scriptlets.Transaction(ours.site, ours.installed, boxes) as transaction:
+                transaction.get_ready([found], ("post",))
+        with scriptlets.Transaction(ours.site, ours.installed, boxes) as transaction:
+            transaction.after([found])
+            transaction.perform()
+        boxes.get_ready(Box(argv=(), lower=(ours.site.root,), env={}))
+        first = await_first_process(os.getpid())
+    assert ours.log() == ["there", "755"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+def test_what_the_host_lacks_for_a_boxs_jobs_is_told(tmp_path: Path) -> None:
+    def lacking() -> None:
+        raise HostLacks("there is no library", hint="install it")
+
+    with pytest.raises(HostLacks, match="there is no library") as raised:
+        run_jobs(Box(argv=(), lower=(str(tmp_path),), env={}, awaited=lacking))
+    assert raised.value.hint == "install it"
+    assert run_jobs(Box(argv=(), lower=("/",), env={}, awaited=lambda: None)) == []
+
+
+def await_first_process(pid: int) -> int:
+    """The process 1 of the box that a process of `pid` has begun to make ready, once it has forgotten its words."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        for each in descendants(pid):
+            try:
+                if Path(f"/proc/{each}/cmdline").read_bytes().startswith(b"hosier-init\0"):
+                    return each
+            except OSError:
+                continue
+        time.sleep(0.01)
+    raise AssertionError("no box is made ready")
+
+
+STANDING = """
+import os, sys, time
+sys.path.insert(0, sys.argv[1])
+from hosier.build.rpm import lua
+from hosier.linux.box import Box
+boxes = lua.begun(sys.argv[2] + "/log")
+boxes.get_ready(Box(argv=(), lower=(sys.argv[2],), env={}))
+time.sleep(60)
+"""
+
+
+def test_a_box_that_stands_ready_dies_with_whom_it_stands_ready_for(tmp_path: Path) -> None:
+    with tiny.sources() as source:
+        process = subprocess.Popen([sys.executable, "-c", STANDING, source, str(tmp_path)])
+        watched = os.pidfd_open(await_first_process(process.pid))
+        process.kill()
+        process.wait()
+    assert select.select([watched], [], [], 20)[0]
+    os.close(watched)
 
 
 AS_A_USER = """

@@ -35,6 +35,7 @@ from hosier.linux.box import ALL_DONE, Box, BoxFailed, Job, TooMuchMemory
 from hosier.linux.jobs import Outcome, run_jobs
 from kit import rpms, tiny
 from kit.cli import environment, hosier
+from kit.processes import descendants
 from kit.rpmscripts import Ours, Theirs
 from kit.rpmshop import Shop
 from kit.world import World
@@ -251,22 +252,6 @@ def test_no_attack_gets_anywhere_from_lua(tmp_path: Path, base: str, host: Host)
     assert ours.output() == "== %post(bad-1.0-1.noarch)\ndone\n"
     assert ours.told() == []
     assert host.facts() == before
-
-
-def descendants(pid: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat") as file:
-                    parent = int(file.read().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            children.setdefault(parent, []).append(int(name))
-    found = [*children.get(pid, ())]
-    for each in found:
-        found += children.get(each, ())
-    return found
 
 
 def remembers(pid: int, secret: bytes) -> bool:

@@ -61,9 +61,13 @@ class Site:
         base = f"{self.folder}/overlay{number}"
         os.mkdir(base, 0o700)
         os.mkdir(f"{base}/upper")
-        # The upper folder is what scripts see as "/", so it has that one's mode, whatever the umask.
-        os.chmod(f"{base}/upper", stat.S_IMODE(os.stat(self.root).st_mode))
-        return scripts.Workplace(self.root, f"{base}/upper", self.log, self.epoch)
+        place = scripts.Workplace(self.root, f"{base}/upper", self.log, self.epoch)
+        self.level(place)
+        return place
+
+    def level(self, place: scripts.Workplace) -> None:
+        """Give the upper folder, which scripts see as "/", the mode that this one has now."""
+        os.chmod(place.upper, stat.S_IMODE(os.stat(self.root).st_mode))
 
     def text(self, path: str) -> str:
         """A file of the tree as text, links followed inside the tree; empty when it is not there.

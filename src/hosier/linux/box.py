@@ -20,6 +20,8 @@ ENTER = "enter the folder "
 """The step that fails when the caller named a folder that the root does not have."""
 ALL_DONE = "all"
 """The record that says that jobs are done and how many, process 1's last; every process of theirs is dead then."""
+PREPARES = "prepares"
+"""The record that says, before any job has begun, that one of them has a `prepare`."""
 EMPTY_BOX = "cannot use the box"
 
 
@@ -84,11 +86,14 @@ class Box:
     - forward: signals that go to the command instead of to the caller; only in the main thread.
     - terminate_after: seconds until the box is killed and TimedOut raised.
     - jobs: several commands one after the other instead of `argv`; see `jobs.run_jobs`.
+    - awaited: what gives the jobs: process 1 calls it when all is ready but the root, which it has not touched before.
+      None ends the box.
     """
 
     __slots__ = (
-        *("argv", "binds", "confined", "cwd", "descriptors", "env", "forward", "gid", "groups", "hostname", "jobs"),
+        *("argv", "awaited", "binds", "confined", "cwd", "descriptors", "env", "forward", "gid", "groups", "hostname"),
         *(
+            "jobs",
             "limit",
             "lower",
             "memory",
@@ -144,6 +149,7 @@ class Box:
         forward: tuple[int, ...] = (),
         terminate_after: float | None = None,
         jobs: tuple[Job, ...] = (),
+        awaited: Callable[[], tuple[Job, ...] | None] | None = None,
     ) -> None:
         self.lower = lower
         self.upper = upper
@@ -178,6 +184,7 @@ class Box:
         self.forward = forward
         self.terminate_after = terminate_after
         self.jobs = jobs
+        self.awaited = awaited
 
     def copy(self) -> Box:
         """Another box that is the same."""
@@ -194,7 +201,7 @@ class Box:
 
     def check(self) -> None:
         """Raise HosierError for what cannot be meant."""
-        if not self.argv and not self.jobs:
+        if not self.argv and not self.jobs and self.awaited is None:
             raise HosierError(f"{EMPTY_BOX}: it has no command")
         if not self.lower:
             raise HosierError(f"{EMPTY_BOX}: it has no tree")
@@ -286,7 +293,7 @@ class Prepared:
         self.awaits_order = False
         self.watch: memory.Watch | None = None
         self.work_through: Callable[[Prepared, int | None, Streams], None] | None = None
-        if box.jobs:
+        if box.jobs or box.awaited is not None:
             from hosier.linux import jobs
 
             self.work_through = jobs.work_through
@@ -382,7 +389,8 @@ def run_told(box: Box, dying: list[int] | None = None) -> list[list[str]]:
     """Run the box; returns what its process 1 told, see `verdict`. Otherwise as `run`.
 
     A caller that gives `dying` does not wait for the kernel to take down a box whose jobs are done: every process of
-    theirs is dead, and process 1, which is ending, is added to `dying`, to be waited for (waitpid(2)).
+    theirs is dead, and process 1, which is ending, is added to `dying`, to be waited for (waitpid(2)). Not so where a
+    job has a `prepare`: who makes a script's text could tell what process 1 tells, and only its death is believed.
     """
     box.check()
     if dying is not None and (box.forward or box.terminate_after is not None):
@@ -413,7 +421,7 @@ def run_told(box: Box, dying: list[int] | None = None) -> list[list[str]]:
                 proxy.run()
         if dying is not None:
             told = _told_till_the_end(reader)
-        if dying is not None and told and told[-1][0] == ALL_DONE:
+        if dying is not None and told and told[-1][0] == ALL_DONE and [PREPARES] not in told:
             dying.append(pid)
         else:
             _wait(box, pid)
@@ -575,6 +583,8 @@ def verdict(argv: tuple[str, ...], told: list[list[str]]) -> int:
             return int(record[1])
         if record[0] == "exec":
             raise _not_run(argv[0], int(record[1]))
+        if record[0] == "lacks":
+            raise HostLacks(record[1], hint=record[2] or None)
         if record[0] == "error":
             _, step, number, detail = record
             raise _lacking(step, OSError(int(number), detail or os.strerror(int(number))))

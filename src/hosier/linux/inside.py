@@ -13,8 +13,9 @@ import os
 import select
 from _collections_abc import Callable
 
+from hosier.errors import HostLacks
 from hosier.linux import capabilities, memory, network, overlay, seccomp, signals, syscalls
-from hosier.linux.box import ENTER, Prepared
+from hosier.linux.box import ALL_DONE, ENTER, Prepared
 from hosier.linux.furnish import Furnisher
 from hosier.linux.rooted import Root
 from hosier.linux.stdio import Streams
@@ -40,6 +41,8 @@ def first_process(prepared: Prepared, reader: int, parent: int) -> None:
         _first_process(prepared, reader)
     except Failed as failure:
         tell_error(prepared.report, failure.step, failure.error)
+    except HostLacks as error:
+        tell(prepared.report, "lacks", str(error), error.hint or "")
     except OSError as error:
         tell_error(prepared.report, "start", error)
     except BaseException as error:
@@ -100,10 +103,17 @@ def _first_process(prepared: Prepared, reader: int) -> None:
     streams = Streams([], uid=0, userns_fd=None) if prepared.awaits_order else _streams(prepared)
     _do("make namespaces", lambda: syscalls.unshare(spaces))
     streams.seal()
-    userns_fd = _set_up(prepared)
     _do("set the host name", lambda: syscalls.sethostname(box.hostname))
     if box.network == "none":
         _do("bring up the loopback", network.loopback_up)
+    hub = _gather(prepared)
+    if box.awaited is not None:
+        jobs = box.awaited()
+        if jobs is None:
+            tell(prepared.report, ALL_DONE, "0")
+            os._exit(0)
+        box.jobs = jobs
+    userns_fd = _set_up(prepared, *hub)
     try:
         syscalls.new_session_keyring()
     except OSError:
@@ -235,8 +245,8 @@ class Sources:
         self.dev, self.sys = _open("/dev"), _open("/sys")
 
 
-def _set_up(prepared: Prepared) -> int | None:
-    """Make the root and enter it; returns the user namespace for the command, or None."""
+def _gather(prepared: Prepared) -> tuple[Sources, str]:
+    """What is taken from the host, and a folder, on a file system of ours, where the root is put together."""
     box = prepared.box
     _do("make mounts private", lambda: syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE))
     fds = Sources(prepared)
@@ -245,6 +255,12 @@ def _set_up(prepared: Prepared) -> int | None:
     _do("mount a workplace", lambda: syscalls.mount("tmpfs", hub, "tmpfs", syscalls.MS_NOSUID, size))
     os.mkdir(f"{hub}/root")
     os.mkdir(f"{hub}/spare")
+    return fds, hub
+
+
+def _set_up(prepared: Prepared, fds: Sources, hub: str) -> int | None:
+    """Make the root and enter it; returns the user namespace for the command, or None."""
+    box = prepared.box
     userns_fd, base, steps = prepared.userns_fd, prepared.base, prepared.steps
     try:
         root_fd = _root(prepared, fds, f"{hub}/spare/mapped", userns_fd)

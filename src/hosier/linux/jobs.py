@@ -12,7 +12,7 @@ import sys
 import time
 
 from hosier.linux import capabilities, inside, memory, signals
-from hosier.linux.box import ALL_DONE, Box, BoxFailed, Job, Prepared, run_told, verdict
+from hosier.linux.box import ALL_DONE, PREPARES, Box, BoxFailed, Job, Prepared, run_told, verdict
 from hosier.linux.stdio import Streams
 
 NOT_STARTED = 127
@@ -42,10 +42,8 @@ def run_jobs(box: Box, dying: list[int] | None = None) -> list[Outcome]:
 
     For `dying` see `box.run_told`. Raises as `box.run`, but for what concerns a single command.
     """
-    if any(job.prepare is not None for job in box.jobs):
-        dying = None  # who makes a script's text could tell what process 1 tells: only its death is believed
     told = run_told(box, dying)
-    errors = [record for record in told if record[0] == "error"]
+    errors = [record for record in told if record[0] in ("error", "lacks")]
     if errors:
         verdict(("job",), errors)
     for record in reversed(told):  # process 1 has the last word
@@ -81,6 +79,8 @@ def work_through(prepared: Prepared, userns_fd: int | None, streams: Streams) ->
     spaces = () if userns_fd is None else (userns_fd,)
     watched = () if prepared.watch is None else prepared.watch.fds()
     inside.keep_only((prepared.report, *spaces, *streams.fds, *streams.kept(), *watched))
+    if any(job.prepare is not None for job in jobs):
+        inside.tell(prepared.report, PREPARES)
     done = 0
     for number, job in enumerate(jobs):
         child = os.fork()

@@ -13,6 +13,7 @@ import os
 import select
 import sys
 from _collections_abc import Callable, Sequence
+from functools import partial
 
 from hosier.errors import HosierError, HostLacks
 from hosier.linux import rpmio, signals, syscalls
@@ -179,12 +180,15 @@ class Boxes:
 
     def __init__(self) -> None:
         self._apart: _Apart | None = None
+        self._ready: dict[str, object] | None = None
 
     def __enter__(self) -> Boxes:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._apart is not None:
+            if self._ready is not None:
+                self._apart.give_up()
             self._apart.close()
             self._apart = None
 
@@ -192,6 +196,22 @@ class Boxes:
     def apart(self) -> bool:
         """Whether no box is started from this process any more."""
         return self._apart is not None
+
+    def get_ready(self, box: Box) -> None:
+        """Begin to set `box` up, which is the next that `run` is called with, beside what the caller does.
+
+        Its root is not touched before that. Nothing, where boxes are started from this process.
+        """
+        if self._apart is not None:
+            self._ready = _given(box)
+            self._apart.begin(marshal.dumps(self._ready))
+
+    def dismiss(self) -> None:
+        """Nothing is to run in the box that is ready, if there is one."""
+        if self._apart is not None and self._ready is not None:
+            self._apart.begin(marshal.dumps(None))
+            self._apart.outcomes()
+        self._ready = None
 
     def begin(self, log: int) -> None:
         """Start the process that has the library, which takes a moment, for boxes that write to `log`."""
@@ -212,10 +232,13 @@ class Boxes:
             box = box.copy()
             box.jobs = tuple(job(order, None) for order in orders)
             return run_jobs(box)
-        given = {name: getattr(box, name) for name in _BOX}
+        if self._ready is None:
+            self.get_ready(box)
+        assert self._ready == _given(box), "another box is ready"
+        self._ready = None
         rows = [{name: getattr(order, name) for name in Order.__slots__} for order in orders]
         try:
-            self._apart.begin(marshal.dumps((given, rows)))
+            self._apart.begin(marshal.dumps(rows))
             if meanwhile is not None:
                 meanwhile()
             return self._apart.outcomes()
@@ -223,6 +246,11 @@ class Boxes:
             self._apart.give_up()
             self.__exit__()
             raise
+
+
+def _given(box: Box) -> dict[str, object]:
+    """What the other process is told of a box."""
+    return {name: getattr(box, name) for name in _BOX}
 
 
 def opened(log: str) -> int:
@@ -277,7 +305,7 @@ class _Apart:
                 os.close(fd)
 
     def begin(self, order: bytes) -> None:
-        """Have it run one box."""
+        """Tell it of a box, or what is to run in that."""
         try:
             _send(self._orders, order)
         except BrokenPipeError:
@@ -333,11 +361,14 @@ def _receive(fd: int) -> bytes | None:
 
 
 def main() -> None:
-    """Be the fresh Python: read orders, run each in a box, write answers, until there are no more, or until SIGTERM."""
+    """Be the fresh Python: read of boxes, run each, write answers, until there are no more, or until SIGTERM.
+
+    What is to run in a box is read by that one's process 1, when it has made all ready.
+    """
     signals.end_as_by_ctrl_c()
     try:
         _serve()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):  # or nobody wants the answer any more
         os._exit(1)  # and the box is dead
 
 
@@ -356,17 +387,28 @@ def _serve() -> None:
         pass  # it is missed when it is needed
     dying: list[int] = []
     while (content := _receive(_ORDERS)) is not None:
-        given, rows = marshal.loads(content)
+        given = marshal.loads(content)
         os.environ.update({**given["env"], "LC_ALL": "C"})  # no locale or conversion of the root's is loaded
-        answer: object
+        answer: tuple[str, object]
         try:
-            orders = [Order(**row) for row in rows]
-            if library is None and any(order.apart for order in orders):
-                library = Library()
-            jobs = tuple(job(order, library) for order in orders)
-            outcomes = run_jobs(Box(argv=(), jobs=jobs, stdout=1, stderr=2, **given), dying)
+            outcomes = run_jobs(Box(argv=(), awaited=partial(_ordered, library), stdout=1, stderr=2, **given), dying)
             answer = ("outcomes", [(each.status, each.reason, each.late, each.over) for each in outcomes])
         except HosierError as error:
             answer = ("error", (str(error), error.hint, isinstance(error, HostLacks)))
         _send(_ANSWERS, marshal.dumps(answer))
+        if answer[0] == "error":
+            return  # what comes next may be meant for the box that was to be
         dying = [pid for pid in dying if os.waitpid(pid, os.WNOHANG)[0] == 0]
+
+
+def _ordered(library: Library | None) -> tuple[Job, ...] | None:
+    """The jobs of the next box; None when there is to be none. Raises HostLacks where one needs a library that is not
+    there."""
+    content = _receive(_ORDERS)
+    rows = None if content is None else marshal.loads(content)
+    if rows is None:
+        return None
+    orders = [Order(**row) for row in rows]
+    if library is None and any(order.apart for order in orders):
+        library = Library()
+    return tuple(job(order, library) for order in orders)

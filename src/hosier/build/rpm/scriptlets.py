@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from hosier.build.meanwhile import Meanwhile
 from hosier.build.rpm import lua, triggers
@@ -65,12 +65,15 @@ class Transaction:
         self._installed = installed
         self._waiting: list[Run] = []
         self._boxes = boxes
+        self._ready: tuple[Workplace, Box] | None = None
         self._beside: Meanwhile | None = None
 
     def __enter__(self) -> Transaction:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self._ready is not None:
+            self._boxes.dismiss()
         if self._beside is not None:
             self._beside.close()
 
@@ -110,6 +113,19 @@ class Transaction:
         """When all `packages` of this transaction are installed."""
         self._waiting += triggers.after_all(packages, self._installed)
 
+    def get_ready(self, packages: Iterable[Scripts], kinds: Collection[str]) -> None:
+        """If any of `packages` has a script of `kinds`, begin to set up the box of the next `perform`, beside what the
+        caller does until then."""
+        if self._ready is not None or not self._boxes.apart:
+            return
+        if any(script.kind in kinds for package in packages for script in package.all):
+            self._ready = self._fresh()
+            self._boxes.get_ready(self._ready[1])
+
+    def _fresh(self) -> tuple[Workplace, Box]:
+        place = self._site.workplace()
+        return place, _box(place)
+
     def perform(self, meanwhile: Callable[[], object] | None = None) -> bool:
         """Run what waits, take in what it changed, and tell what failed. Whether it changed anything.
 
@@ -122,12 +138,13 @@ class Transaction:
                 meanwhile()
             return False
 
-        place = self._site.workplace()
+        (place, box), self._ready = self._ready or self._fresh(), None
+        self._site.level(place)
         start = _size(place.log)
         orders = [_order(number, run) for number, run in enumerate(runs)]
         log = lua.opened(place.log)
         try:
-            outcomes = self._boxes.run(_box(place, log), orders, meanwhile)
+            outcomes = self._boxes.run(box.writing_to(log, log), orders, meanwhile)
         finally:
             os.close(log)
         for run, outcome in zip(runs, outcomes, strict=False):
@@ -136,15 +153,13 @@ class Transaction:
         return self._site.take_in(place)
 
 
-def _box(place: Workplace, log: int) -> Box:
+def _box(place: Workplace) -> Box:
     return Box(
         argv=(),
         lower=(place.root,),
         upper=place.upper,
         work=fresh_work(place),
         env={**ENVIRONMENT, "SOURCE_DATE_EPOCH": str(place.epoch)},
-        stdout=log,
-        stderr=log,
         tmpfs=EMPTY,
         confined=True,
         no_fsync=True,

@@ -87,6 +87,7 @@ def add(site: Site, stage: Stage, packages: Mapping[str, Unpacked], begun: Boxes
     known = {key: scripts.read(package.header) for key, package in packages.items()}
     scriptlets.check(known.values())
     with Transaction(site, there, begun or Boxes()) as transaction:
+        transaction.get_ready(known.values(), ("pretrans",))
         in_order = _in_order(site, stage, packages)
         content = _install(site, transaction, [(packages[key], known[key]) for key in in_order], headers, installed)
     _write(site, before, content)
@@ -187,6 +188,7 @@ def _install(
         def unpack() -> None:
             """Place the files of the batch; what comes after that waits."""
             transaction.perform()
+            transaction.get_ready(batch, scriptlets.RUN_HERE)
             ops, unknown = compose.place(site.state, left[: len(batch)], decided, left)
             site.perform(ops)
             for note in unknown:
@@ -206,8 +208,9 @@ def _install(
         if batch:
             unpack()
         transaction.posttrans(known)
-        transaction.perform()
-        return content()
+        made: list[bytes] = []
+        transaction.perform(lambda: made.append(content()))
+        return made[0]
 
 
 def _database(site: Site, headers: Sequence[bytes], packages: Sequence[Unpacked], decided: Decided) -> bytes:
