@@ -6,10 +6,12 @@ import os
 import pwd
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from hosier.build.rpm import lua, scriptlets
 from hosier.distro.rpm import rpmfile, scripts
 from hosier.errors import BuildFailed, HostLacks
 from hosier.linux import rpmio
-from hosier.linux.box import Box
+from hosier.linux.box import Box, BoxFailed
 from hosier.linux.jobs import run_jobs
 from kit import rpms, tiny
 from kit.processes import descendants
@@ -403,28 +405,76 @@ def test_a_box_that_stood_ready_for_nothing_is_in_nobodys_way(tmp_path: Path) ->
         with scriptlets.Transaction(ours.site, ours.installed, boxes) as transaction:
             transaction.after([found])
             transaction.perform()
+        there = descendants(os.getpid())
         boxes.get_ready(Box(argv=(), lower=(ours.site.root,), env={}))
-        first = await_first_process(os.getpid())
+        first = await_first_process(os.getpid(), but=there)
     assert ours.log() == ["there", "755"]
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
+
+
+def test_an_error_is_told_and_not_what_became_of_a_box_that_stood_ready(tmp_path: Path) -> None:
+    ours, found = made_ready(tmp_path)
+    there = set(descendants(os.getpid()))
+    with lua.begun(ours.site.log) as boxes:
+        with (
+            pytest.raises(KeyError, match="ours"),
+            scriptlets.Transaction(ours.site, ours.installed, boxes) as transaction,
+        ):
+            transaction.get_ready([found], ("post",))
+            for each in set(descendants(os.getpid())) - there:
+                os.kill(each, signal.SIGKILL)
+            transaction.beside(lambda: bytes(time.sleep(600) or 0))
+            raise KeyError("ours")
+    assert set(descendants(os.getpid())) <= there
+
+
+def test_a_box_that_stood_ready_for_nothing_may_have_failed(tmp_path: Path) -> None:
+    ours, found = made_ready(tmp_path)
+    ours.site.perform([ours.site.write("/later", "there\n")])
+    there = set(descendants(os.getpid()))
+    with lua.begun(ours.site.log) as boxes:
+        with scriptlets.Transaction(ours.site, ours.installed, boxes) as transaction:
+            transaction.get_ready([found], ("post",))
+            for each in set(descendants(os.getpid())) - there:
+                os.kill(each, signal.SIGKILL)
+        with scriptlets.Transaction(ours.site, ours.installed, boxes) as transaction:
+            transaction.after([found])
+            transaction.perform()
+    assert ours.log() == ["there", "755"]
+
+
+def test_a_box_that_stands_ready_and_could_not_be_set_up_is_told_when_it_is_to_run(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    order = lua.Order(title="x", argv=("/bin/sh",), text=b"true", path="/x", numbers=(), seconds=5.0)
+    box = Box(argv=(), lower=(str(tmp_path / "absent"),), env={})
+    with lua.begun(str(log)) as boxes, pytest.raises(BoxFailed, match=r"open .*/absent: no such file"):
+        boxes.get_ready(box)
+        time.sleep(0.5)
+        boxes.run(box, [order])
+    assert log.read_text() == ""
 
 
 def test_what_the_host_lacks_for_a_boxs_jobs_is_told(tmp_path: Path) -> None:
     def lacking() -> None:
         raise HostLacks("there is no library", hint="install it")
 
+    def failing() -> None:
+        raise AssertionError
+
     with pytest.raises(HostLacks, match="there is no library") as raised:
         run_jobs(Box(argv=(), lower=(str(tmp_path),), env={}, awaited=lacking))
     assert raised.value.hint == "install it"
+    with pytest.raises(BoxFailed, match=r"start: AssertionError\(\): input/output error"):
+        run_jobs(Box(argv=(), lower=(str(tmp_path),), env={}, awaited=failing))
     assert run_jobs(Box(argv=(), lower=("/",), env={}, awaited=lambda: None)) == []
 
 
-def await_first_process(pid: int) -> int:
-    """The process 1 of the box that a process of `pid` has begun to make ready, once it has forgotten its words."""
+def await_first_process(pid: int, but: Collection[int] = ()) -> int:
+    """The process 1 of the box that `pid` has begun to make ready, once it has forgotten its words; none of `but`."""
     until = time.monotonic() + 20
     while time.monotonic() < until:
-        for each in descendants(pid):
+        for each in set(descendants(pid)).difference(but):
             try:
                 if Path(f"/proc/{each}/cmdline").read_bytes().startswith(b"hosier-init\0"):
                     return each

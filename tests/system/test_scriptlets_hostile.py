@@ -179,6 +179,35 @@ def test_who_runs_our_code_in_a_box_cannot_say_that_all_is_done(base: str, how: 
         assert os.waitpid(pid, 0)[1] == 0
 
 
+def flooding(text: bytes) -> bytes:
+    """Write for a while wherever that can be done."""
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        for fd in range(3, 64):
+            with contextlib.suppress(OSError):
+                os.write(fd, b"x" * 60_000)
+    return text
+
+
+@MODES
+def test_who_runs_our_code_in_a_box_cannot_fill_our_memory(
+    base: str, userns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = Job(argv=("/bin/sh", "{script}"), script=("/var/script", b"true"), prepare=flooding)
+    read, total = os.read, 0
+
+    def counted(fd: int, size: int) -> bytes:
+        nonlocal total
+        content = read(fd, size)
+        total += len(content)
+        return content
+
+    monkeypatch.setattr(os, "read", counted)
+    with pytest.raises(BoxFailed):  # process 1 has no room left to tell its end
+        jobbed(base, [evil], dying=[])
+    assert 60_000 < total < 300_000  # it wrote what a pipe holds, and no more was read
+
+
 @pytest.mark.parametrize("mode", tiny.MODES)
 def test_no_further_attack_gets_anywhere_from_a_maintainer_script(base: str, host: Host, mode: str) -> None:
     before = host.facts()

@@ -289,6 +289,15 @@ def test_marks_set_together_end_together_although_a_child_has_their_descriptor(s
     os.close(reader)
 
 
+def test_marks_of_nothing_take_nothing(store: Store) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with store.shared():
+        with store.shared("tree-" + KEY):
+            assert not try_alone(store, "tree-" + KEY)
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_marks_of_use_wait_for_a_removal_that_began(store: Store) -> None:
     entered: list[int] = []
 

@@ -87,7 +87,7 @@ class Box:
     - terminate_after: seconds until the box is killed and TimedOut raised.
     - jobs: several commands one after the other instead of `argv`; see `jobs.run_jobs`.
     - awaited: what gives the jobs: process 1 calls it when all is ready but the root, which it has not touched before.
-      None ends the box.
+      None ends the box. `check` does not see them.
     """
 
     __slots__ = (
@@ -541,13 +541,16 @@ def records(content: bytes) -> list[list[str]]:
 
 
 def _told_till_the_end(reader: int) -> list[list[str]]:
-    """What process 1 tells until it ends: its descriptors are closed first of all then, its mounts long after."""
+    """What process 1 tells until it ends: its descriptors are closed first of all then, its mounts long after.
+
+    No more is read when a job has a `prepare`, which could write without end.
+    """
     import select
 
     watcher = select.poll()
     watcher.register(reader, select.POLLIN)
     parts: list[bytes] = []
-    while not parts or parts[-1]:
+    while (not parts or parts[-1]) and [PREPARES] not in records(b"".join(parts)):
         watcher.poll()
         parts.append(os.read(reader, 65536))
     return records(b"".join(parts))
@@ -584,7 +587,7 @@ def verdict(argv: tuple[str, ...], told: list[list[str]]) -> int:
         if record[0] == "exec":
             raise _not_run(argv[0], int(record[1]))
         if record[0] == "lacks":
-            raise HostLacks(record[1], hint=record[2] or None)
+            raise HostLacks(record[1], hint=record[2] if len(record) > 2 else None)
         if record[0] == "error":
             _, step, number, detail = record
             raise _lacking(step, OSError(int(number), detail or os.strerror(int(number))))

@@ -42,7 +42,7 @@ def first_process(prepared: Prepared, reader: int, parent: int) -> None:
     except Failed as failure:
         tell_error(prepared.report, failure.step, failure.error)
     except HostLacks as error:
-        tell(prepared.report, "lacks", str(error), error.hint or "")
+        tell(prepared.report, "lacks", str(error), *([error.hint] if error.hint else []))
     except OSError as error:
         tell_error(prepared.report, "start", error)
     except BaseException as error:
@@ -75,7 +75,7 @@ def tell(report: int, *fields: str) -> None:
 
 def tell_error(report: int, step: str, error: OSError) -> None:
     """Tell the caller that a step failed."""
-    detail = error.strerror or ""
+    detail = error.strerror or os.strerror(error.errno or 5)
     if isinstance(error.filename, str) and error.filename and error.filename not in step:
         detail = f"{detail} ({error.filename})"
     try:

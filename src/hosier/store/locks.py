@@ -125,6 +125,9 @@ def used(store_path: str, *keys: str) -> Iterator[None]:
 
     A forked child that leaves the block takes nothing from its parent.
     """
+    if not keys:
+        yield
+        return
     offsets = [lookup.use_offset(key) for key in keys]
     taken: list[int] = []
     with _guard:

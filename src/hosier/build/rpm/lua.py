@@ -207,10 +207,13 @@ class Boxes:
             self._apart.begin(marshal.dumps(self._ready))
 
     def dismiss(self) -> None:
-        """Nothing is to run in the box that is ready, if there is one."""
+        """Nothing is to run in the box that is ready, if there is one; whether that could be set up makes no odds."""
         if self._apart is not None and self._ready is not None:
-            self._apart.begin(marshal.dumps(None))
-            self._apart.outcomes()
+            try:
+                self._apart.begin(marshal.dumps(None))
+                self._apart.outcomes()
+            except (BoxFailed, HostLacks):
+                self.__exit__()
         self._ready = None
 
     def begin(self, log: int) -> None:
@@ -389,15 +392,13 @@ def _serve() -> None:
     while (content := _receive(_ORDERS)) is not None:
         given = marshal.loads(content)
         os.environ.update({**given["env"], "LC_ALL": "C"})  # no locale or conversion of the root's is loaded
-        answer: tuple[str, object]
+        answer: object
         try:
             outcomes = run_jobs(Box(argv=(), awaited=partial(_ordered, library), stdout=1, stderr=2, **given), dying)
             answer = ("outcomes", [(each.status, each.reason, each.late, each.over) for each in outcomes])
         except HosierError as error:
             answer = ("error", (str(error), error.hint, isinstance(error, HostLacks)))
         _send(_ANSWERS, marshal.dumps(answer))
-        if answer[0] == "error":
-            return  # what comes next may be meant for the box that was to be
         dying = [pid for pid in dying if os.waitpid(pid, os.WNOHANG)[0] == 0]
 
 

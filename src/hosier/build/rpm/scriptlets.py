@@ -72,10 +72,10 @@ class Transaction:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._ready is not None:
-            self._boxes.dismiss()
         if self._beside is not None:
             self._beside.close()
+        if self._ready is not None and error[0] is None:
+            self._boxes.dismiss()
 
     def beside(self, compute: Callable[[], bytes]) -> Callable[[], bytes]:
         """What gives the value of `compute`, which is found while all else goes on; nothing may alter what it looks at.
